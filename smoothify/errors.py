@@ -1,0 +1,76 @@
+"""Everything smoothify raises on purpose. Each message says where, what was found, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SmoothifyError(Exception):
+    """The base of every error that smoothify raises on purpose."""
+
+
+class UnknownNameError(SmoothifyError, ValueError):
+    """A name that no registry holds; the message lists the nearest ones that exist.
+
+    >>> str(UnknownNameError("activation", "slu", ["silu", "relu", "gelu"]))
+    "unknown activation 'slu'; did you mean 'silu', 'relu' or 'gelu'?"
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name = kind, name
+        self.nearest = nearest(name, known)
+        super().__init__(f"unknown {kind} {name!r}{suggestion(self.nearest)}")
+
+
+class SpecError(SmoothifyError, ValueError):
+    """An activation spec such as ``"celu(alpha=1.4)"`` that cannot be read."""
+
+
+class UnconvertedError(SmoothifyError):
+    """A conversion that would leave a non-smooth activation in the model."""
+
+
+class UnsupportedModelError(SmoothifyError, TypeError):
+    """A model that cannot be worked on as it is (wrapped, scripted); the message names the remedy."""
+
+
+class ConfigError(SmoothifyError, ValueError):
+    """A configuration value that cannot work; the message names the field."""
+
+
+class DataError(SmoothifyError, ValueError):
+    """Images or labels that do not fit the model or the task; the message names what and where."""
+
+
+class HubError(SmoothifyError):
+    """A repository or folder that cannot be saved or loaded; nothing is left half-loaded."""
+
+
+class OutputExistsError(SmoothifyError, FileExistsError):
+    """An output folder that already holds a run and was not to be overwritten."""
+
+
+class NonFiniteError(SmoothifyError, ArithmeticError):
+    """A loss or gradient that is NaN or infinite; the message names the step and the last good checkpoint."""
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """Return the up to ``count`` known names closest to ``name``, best first.
+
+    >>> nearest("resnet5", ["resnet50", "vit_base", "resnet18"])
+    ['resnet50', 'resnet18']
+    """
+    candidates = list(known)
+    folded = {candidate.lower(): candidate for candidate in candidates}
+    matches = difflib.get_close_matches(name.lower(), list(folded), n=count, cutoff=0.5)
+    return [folded[match] for match in matches]
+
+
+def suggestion(names: list[str]) -> str:
+    """Phrase a list of nearest names as the end of an error message ('' for an empty list)."""
+    if not names:
+        return ""
+    quoted = [repr(name) for name in names]
+    listed = quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+    return f"; did you mean {listed}?"
