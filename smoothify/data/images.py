@@ -56,14 +56,12 @@ class Images(Dataset[tuple[Tensor, int]]):
         if augmentation not in get_args(Augmentation):
             raise UnknownNameError("augmentation", augmentation, get_args(Augmentation))
         if input_size[0] not in _MODES:
-            raise DataError(
-                f"model input {input_size}: {input_size[0]} channels; images have 1 (grey) or 3 (RGB)"
-            )
+            raise DataError(f"model input {input_size}: {input_size[0]} channels; images have 1 (grey) or 3 (RGB)")
         self.source = source
         self.input_size = input_size
         self.augmentation = augmentation
         self.indices = list(range(len(source)) if indices is None else indices)
-        self.labels = self._labels()
+        self.labels = labels_of(source)[self.indices]
         self._transform = _transform(input_size, training=augmentation == "imagenet")
         fits = len(self.indices) * input_size[0] * input_size[1] * input_size[2] <= _CACHE_LIMIT
         self._cache = self._decode_all() if fits and augmentation != "imagenet" else None
@@ -80,20 +78,6 @@ class Images(Dataset[tuple[Tensor, int]]):
         images = torch.stack([self[index][0] for index in indices])
         return images, self.labels[torch.as_tensor(indices, dtype=torch.long)]
 
-    def _labels(self) -> Tensor:
-        labels = torch.tensor(
-            self.source.rows.select(self.indices)[self.source.label_column][:], dtype=torch.long
-        )
-        classes = len(self.source.classes)
-        wrong = torch.nonzero((labels < 0) | (labels >= classes)).flatten()
-        if len(wrong):
-            row = self.indices[int(wrong[0])]
-            raise DataError(
-                f"data set {self.source.name!r}, split {self.source.split!r}, row {row}: label "
-                f"{int(labels[wrong[0]])} is outside its {classes} classes; correct or drop the row"
-            )
-        return labels
-
     def _decode_all(self) -> Tensor:
         cache = torch.empty((len(self.indices), *self.input_size), dtype=torch.uint8)
         for position in range(len(self.indices)):
@@ -108,6 +92,23 @@ class Images(Dataset[tuple[Tensor, int]]):
         except (OSError, ValueError, SyntaxError) as error:
             where = f"data set {self.source.name!r}, split {self.source.split!r}, row {row}"
             raise DataError(f"{where}: {error}; correct or drop the row") from error
+
+
+def labels_of(source: Source) -> Tensor:
+    """Return the labels of a split, shape (images,), in the order of its rows.
+
+    Raises:
+        DataError: a label outside the data set's classes.
+    """
+    labels = torch.tensor(source.rows[source.label_column][:], dtype=torch.long)
+    classes = len(source.classes)
+    wrong = torch.nonzero((labels < 0) | (labels >= classes)).flatten()
+    if len(wrong):
+        raise DataError(
+            f"data set {source.name!r}, split {source.split!r}, row {int(wrong[0])}: label {int(labels[wrong[0]])} "
+            f"is outside its {classes} classes; correct or drop the row"
+        )
+    return labels
 
 
 def _to_mode(image: Image, channels: int) -> Image:
@@ -126,9 +127,7 @@ def _transform(input_size: tuple[int, int, int], *, training: bool) -> Callable[
 
     resize = create_transform(input_size, is_training=training, hflip=0.0, color_jitter=None, separate=False)
     geometric = [
-        step
-        for step in resize.transforms
-        if type(step).__name__ not in ("MaybeToTensor", "ToTensor", "Normalize")
+        step for step in resize.transforms if type(step).__name__ not in ("MaybeToTensor", "ToTensor", "Normalize")
     ]
 
     def apply(image: Image) -> Tensor:
@@ -148,9 +147,7 @@ def _augment(image: Tensor, augmentation: Augmentation) -> Tensor:
         _, height, width = image.shape
         pad = max(1, height // 8)
         top, left = torch.randint(0, 2 * pad + 1, (2,)).tolist()
-        image = torch.nn.functional.pad(image, (pad, pad, pad, pad))[
-            :, top : top + height, left : left + width
-        ]
+        image = torch.nn.functional.pad(image, (pad, pad, pad, pad))[:, top : top + height, left : left + width]
     return image.flip(-1) if torch.rand(()) < 0.5 else image
 
 

@@ -53,6 +53,7 @@ def load(name: str = SAMPLE, split: str = "train") -> Source:
         raise DataError(f"data set {name!r}, split {split!r}: it is empty; name a split that has images")
     image_column = _column(rows, _IMAGE_COLUMNS, "image", name)
     label_column = _column(rows, _LABEL_COLUMNS, "label", name)
+    rows = _with_images(rows, image_column, name)
     return Source(name, split, rows, image_column, label_column, _classes(rows, label_column, name))
 
 
@@ -65,9 +66,7 @@ def _rows(name: str, split: str) -> datasets.Dataset:
     elif Path(name).is_dir() or "/" in name:
         arguments = {"path": name}
         if not Path(name).is_dir() and (name.startswith((".", "/", "~")) or name.count("/") != 1):
-            raise DataError(
-                f"data set {name!r}: no such folder; give an existing folder or a Hub id 'owner/name'"
-            )
+            raise DataError(f"data set {name!r}: no such folder; give an existing folder or a Hub id 'owner/name'")
     else:
         raise UnknownNameError("data set", name, [SAMPLE])
     try:
@@ -89,6 +88,17 @@ def _column(rows: datasets.Dataset, candidates: tuple[str, ...], kind: str, name
     raise DataError(
         f"data set {name!r}: no {kind} column among {rows.column_names}; rename it to {candidates[0]!r}{near}"
     )
+
+
+def _with_images(rows: datasets.Dataset, column: str, name: str) -> datasets.Dataset:
+    import datasets
+
+    if isinstance(rows.features[column], datasets.Image):
+        return rows
+    try:
+        return rows.cast_column(column, datasets.Image())
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise DataError(f"data set {name!r}: column {column!r} holds no images ({rows.features[column]})") from error
 
 
 def _classes(rows: datasets.Dataset, label_column: str, name: str) -> tuple[str, ...]:

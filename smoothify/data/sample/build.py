@@ -47,16 +47,12 @@ def read_idx(path: Path) -> Bytes:
     with gzip.open(path, "rb") as stream:
         content = stream.read()
     if len(content) < 4 or content[:3] != b"\0\0\x08":
-        raise DataError(
-            f"{path}: not an IDX file of unsigned bytes; expected the original Fashion-MNIST file"
-        )
+        raise DataError(f"{path}: not an IDX file of unsigned bytes; expected the original Fashion-MNIST file")
     dimensions = content[3]
     start = 4 + 4 * dimensions
     shape = tuple(np.frombuffer(content, ">u4", count=dimensions, offset=4).tolist())
     if len(content) != start + int(np.prod(shape)):
-        raise DataError(
-            f"{path}: {len(content)} bytes do not hold an array of shape {shape}; fetch the file again"
-        )
+        raise DataError(f"{path}: {len(content)} bytes do not hold an array of shape {shape}; fetch the file again")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
