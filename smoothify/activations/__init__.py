@@ -1,0 +1,61 @@
+"""What a smooth activation is: the catalogue, the functions, the modules.
+
+``names()`` lists them, ``create("celu(alpha=1.4)")`` builds one, ``describe(module)`` reads one back.
+"""
+
+from smoothify.activations.catalogue import (
+    Activation,
+    create,
+    describe,
+    get,
+    is_smooth,
+    names,
+    parse,
+    register_activation,
+    smoothness,
+)
+from smoothify.activations.entries import ENTRIES as _ENTRIES  # noqa: F401 (fills the catalogue)
+from smoothify.activations.modules import (
+    Hermite,
+    Logish,
+    Mish,
+    ParametricSoftplus,
+    PSSiLU,
+    QuickGELU,
+    Serf,
+    SmeLU,
+    SmoothReLU,
+    Squareplus,
+    Swish,
+    TanhExp,
+    TanhSoft1,
+    TanhSoft2,
+    TanhSoft3,
+)
+
+__all__ = [
+    "Activation",
+    "Hermite",
+    "Logish",
+    "Mish",
+    "PSSiLU",
+    "ParametricSoftplus",
+    "QuickGELU",
+    "Serf",
+    "SmeLU",
+    "SmoothReLU",
+    "Squareplus",
+    "Swish",
+    "TanhExp",
+    "TanhSoft1",
+    "TanhSoft2",
+    "TanhSoft3",
+    "create",
+    "describe",
+    "get",
+    "is_smooth",
+    "names",
+    "parse",
+    "register_activation",
+    "smoothness",
+]
