@@ -63,14 +63,21 @@ def summary(config: Config, outcome: Outcome) -> Table:
     """Lay out what a run came to."""
     table = Table(title=f"{config.model.name}, {config.model.activation}", show_header=False, title_justify="left")
     final = outcome.final
-    compared = {True: "identical logits", False: "DIFFERENT LOGITS", None: "not compared: saved before the run was resumed"}
+    compared = {
+        True: "identical logits",
+        False: "DIFFERENT LOGITS",
+        None: "not compared: saved before the run was resumed",
+    }
     minutes, seconds = divmod(round(outcome.total_seconds), 60)
     for name, value in (
         ("parameters", f"{outcome.parameters:,}"),
         ("clean accuracy", str(final.clean)),
         (f"robust accuracy, {final.attack}", str(final.robust)),
         ("threat model", str(config.attack.threat)),
-        ("measured on", f"{final.clean.images:,} test images, best model (epoch {outcome.best_epoch}) loaded back from disk"),
+        (
+            "measured on",
+            f"{final.clean.images:,} test images, best model (epoch {outcome.best_epoch}) loaded back from disk",
+        ),
         ("loaded back", compared[outcome.reloaded_identical]),
         ("time", f"{minutes} min {seconds} s, of which training {round(outcome.training_seconds)} s"),
         ("model", str(outcome.folder.best)),

@@ -37,9 +37,7 @@ LOGISH = Kernel("logish", formulas.logish_value, formulas.logish_slope)
 TANHSOFT_1 = Kernel("tanhsoft_1", formulas.tanhsoft_1_value, formulas.tanhsoft_1_slope)
 TANHSOFT_2 = Kernel("tanhsoft_2", formulas.tanhsoft_2_value, formulas.tanhsoft_2_slope)
 TANHSOFT_3 = Kernel("tanhsoft_3", formulas.tanhsoft_3_value, formulas.tanhsoft_3_slope)
-HERMITE = Kernel(
-    "hermite", formulas.hermite_value, formulas.hermite_slope, partials=formulas.hermite_partials
-)
+HERMITE = Kernel("hermite", formulas.hermite_value, formulas.hermite_slope, partials=formulas.hermite_partials)
 PSSILU = Kernel("pssilu", formulas.pssilu_value, formulas.pssilu_slope, partials=formulas.pssilu_partials)
 
 _Function = Callable[..., Tensor]

@@ -14,9 +14,7 @@ from smoothify.attacks import Attack, show
 from smoothify.evaluation.accuracy import predict
 
 
-def adversarial(
-    model: nn.Module, images: Tensor, labels: Tensor, attack: Attack, classes: Sequence[str]
-) -> bytes:
+def adversarial(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack, classes: Sequence[str]) -> bytes:
     """Draw one column an image: the clean image, the perturbation, the attacked image, and the two predictions; return the PNG.
 
     Args:

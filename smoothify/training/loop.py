@@ -36,7 +36,8 @@ class Outcome:
         folder: where everything is.
         final: the best model, loaded back from its folder, on the test images.
         best_epoch: the epoch that it is from, counted from 1.
-        reloaded_identical: whether the model loaded back gives the logits, bit for bit, of the one that was saved.
+        reloaded_identical: whether the model loaded back gives the logits, bit for bit, of the one that was saved;
+            None when that was before the run was resumed.
         parameters: how many numbers were trained.
         training_seconds: wall-clock time of the epochs, checks and checkpoints included.
         total_seconds: wall-clock time from the command's first line to the last figure.
@@ -45,7 +46,7 @@ class Outcome:
     folder: RunFolder
     final: RobustAccuracy
     best_epoch: int
-    reloaded_identical: bool
+    reloaded_identical: bool | None
     parameters: int
     training_seconds: float
     total_seconds: float
@@ -165,7 +166,8 @@ def train(
             )
         accelerator.wait_for_everyone()
 
-    final, identical = exporter.measure_best(rows[best], reporter)
+    final, classifier, identical = exporter.measure_best(reporter)
+    exporter.publish(classifier, final, rows, best)
     outcome = Outcome(
         folder=folder,
         final=final,
@@ -175,7 +177,6 @@ def train(
         training_seconds=sum(row["seconds"] for row in rows),
         total_seconds=time.perf_counter() - started,
     )
-    exporter.publish(outcome.final, rows, best)
     accelerator.end_training()
     return outcome
 

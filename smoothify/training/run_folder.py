@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from smoothify.errors import ConfigError, OutputExistsError
+from smoothify.evaluation import RobustAccuracy
 from smoothify.files import write_atomically
 from smoothify.training.config import Config
 
@@ -53,6 +54,21 @@ class RunFolder:
         """What a run resumes from."""
         return self.path / "checkpoints"
 
+    @property
+    def evaluation(self) -> Path:
+        """Accuracies of the best model on the test images, with one verdict an image."""
+        return self.path / "evaluation.json"
+
+    @property
+    def curves(self) -> Path:
+        """Loss and accuracies against epochs."""
+        return self.path / "curves.png"
+
+    @property
+    def adversarial(self) -> Path:
+        """Clean images, perturbations, attacked images and predictions."""
+        return self.path / "adversarial.png"
+
     def write_config(self, config: Config) -> None:
         """Write the resolved config, in the form that ``--config`` reads."""
         write_atomically(self.config, yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False))
@@ -60,6 +76,10 @@ class RunFolder:
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write all rows; a reader never sees half a line."""
         write_atomically(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def write_evaluation(self, measured: RobustAccuracy) -> None:
+        """Write accuracies and verdicts."""
+        write_atomically(self.evaluation, json.dumps(measured.to_dict(), indent=1) + "\n")
 
 
 def open_run_folder(config: Config, *, overwrite: bool = False, resume: bool = False) -> RunFolder:
@@ -77,7 +97,9 @@ def open_run_folder(config: Config, *, overwrite: bool = False, resume: bool = F
     if resume:
         _check_same_run(config, folder)
     elif occupied and not folder.config.is_file():
-        raise OutputExistsError(f"output={config.output!r} holds files that are not a run of ours; choose another folder")
+        raise OutputExistsError(
+            f"output={config.output!r} holds files that are not a run of ours; choose another folder"
+        )
     elif occupied and not overwrite:
         raise OutputExistsError(
             f"output={config.output!r} already holds a run; choose another --output, or --overwrite, or --resume {config.output}"

@@ -57,7 +57,9 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
         convert_(host, to=config.model.activation, strict=is_smooth(config.model.activation))
     kept, held_out = hold_out(labels_of(train_source), config.data.held_out, seed=config.seed)
     if config.batch_size > len(kept):
-        raise ConfigError(f"batch_size={config.batch_size} exceeds the {len(kept)} training images; choose a smaller one")
+        raise ConfigError(
+            f"batch_size={config.batch_size} exceeds the {len(kept)} training images; choose a smaller one"
+        )
     if config.batch_size % processes:
         raise ConfigError(f"batch_size={config.batch_size} cannot be shared evenly by {processes} processes")
     return Parts(
