@@ -1,0 +1,114 @@
+"""Loading: a checked config.json, a whole model.safetensors, and a model that agrees with both, or one error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from smoothify import surgery
+from smoothify.errors import HubError, SmoothifyError
+from smoothify.hub import timm_host, transformers_host
+from smoothify.hub.checks import MAX_CONFIG_BYTES, parse_object
+from smoothify.hub.config import ModelConfig, read_config
+from smoothify.hub.remote import fetch
+from smoothify.hub.weights import disagreements, load_exactly, read_weights, refuse_disagreements
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+def from_pretrained(
+    repo_or_folder: str | Path,
+    *,
+    to: str | Mapping[str, str] | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+) -> nn.Module:
+    """Load a model that smoothify saved, or any timm or transformers classifier, from a folder or the Hub.
+
+    The model comes back in eval mode, on the CPU, as the host's own class, with the logits that it was saved with.
+    ``to`` converts it in the same step, as ``smoothify.convert`` does. ``revision`` is a branch, tag or commit;
+    ``token`` a Hub token for private repositories (by default the one that you logged in with); ``local_files_only``
+    uses nothing but the cache in ``cache_dir``. Environment variables of huggingface_hub hold, ``HF_ENDPOINT`` and
+    ``HF_HUB_OFFLINE`` among them.
+
+    Only safetensors are read, nothing from the repository is executed, and every value of its config is checked first.
+    Raises ``HubError`` for anything missing, damaged, unknown or oversized; nothing is half-loaded.
+
+    >>> from_pretrained("me/../secrets")
+    Traceback (most recent call last):
+    ...
+    smoothify.errors.HubError: 'me/../secrets' is neither a folder nor a repository id such as 'owner/name'
+    """
+    folder = _as_folder(repo_or_folder)
+    if folder is None:
+        folder = fetch(
+            str(repo_or_folder),
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+    elif revision is not None:
+        raise HubError(f"{folder}: a folder has no revision {revision!r}; pass a repository id, or no revision")
+    model = load_folder(folder, source=str(repo_or_folder))
+    if to is not None:
+        surgery.convert_(model, to=to)
+    return model.eval()
+
+
+def load_folder(folder: Path, source: str | None = None) -> nn.Module:
+    """Load the model in ``folder`` in eval mode; ``source`` is the name that errors give it."""
+    source = source or str(folder)
+    data = _read(folder / CONFIG, source, limit=MAX_CONFIG_BYTES + 1)
+    where = f"{source}/{CONFIG}"
+    raw = parse_object(data, where)
+    if transformers_host.describes(raw):
+        return transformers_host.load(raw, _read(folder / WEIGHTS, source), source)
+    config = read_config(data, where)
+    stored = read_weights(_read(folder / WEIGHTS, source), f"{source}/{WEIGHTS}", config.weights_sha256)
+    # Names and shapes are compared before any memory is taken: what is allocated is no larger than the file.
+    on_meta = timm_host.build(config, meta=True, source=where)
+    found = disagreements(stored, on_meta.state_dict(), surplus=not config.conversions)
+    if found and not config.ours:
+        return timm_host.load_through_timm(config, folder / WEIGHTS, source).eval()
+    refuse_disagreements(f"{source}/{WEIGHTS}", found)
+    model = timm_host.build(config, source=where)
+    _replay(model, config, where)
+    load_exactly(model, stored, f"{source}/{WEIGHTS}")
+    return model.eval()
+
+
+def _replay(model: nn.Module, config: ModelConfig, where: str) -> None:
+    if not config.conversions:
+        return
+    try:
+        surgery.replay_(model, config.conversions)
+    except SmoothifyError as error:
+        raise HubError(f"{where}: its conversions cannot be replayed: {error}") from error
+
+
+def _as_folder(repo_or_folder: str | Path) -> Path | None:
+    """Return the folder that is meant, or None for a repository id. What looks like a path must exist."""
+    path = Path(repo_or_folder).expanduser()
+    if path.is_dir():
+        return path
+    text = str(repo_or_folder)
+    if isinstance(repo_or_folder, Path) or text.startswith((".", "/", "~")) or "\\" in text:
+        raise HubError(f"{text}: there is no such folder")
+    return None
+
+
+def _read(path: Path, source: str, limit: int = -1) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(limit)
+    except FileNotFoundError:
+        raise HubError(
+            f"{source}: holds no {path.name}; models are loaded from {CONFIG} and {WEIGHTS} only"
+        ) from None
+    except OSError as error:
+        raise HubError(f"{source}: {path.name} cannot be read ({error.strerror})") from error

@@ -1,0 +1,174 @@
+"""Talking to the Hub: fetch the two files of a model, push a folder as one commit; errors in one line, no tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import errors as hub_errors
+
+from smoothify.errors import HubError
+
+REPO_ID = re.compile(r"[A-Za-z0-9][\w\-]*(\.[\w\-]+)*/[A-Za-z0-9_][\w\-]*(\.[\w\-]+)*")
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9_\-]{8,}")
+_LOGIN = "log in with `hf auth login`, set HF_TOKEN, or pass token="
+
+
+def fetch(
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """Download config.json and model.safetensors of one commit into the cache and return their folder."""
+    check_repo_id(repo_id)
+
+    def get(name: str, commit: str | None) -> Path:
+        return Path(
+            huggingface_hub.hf_hub_download(
+                repo_id,
+                name,
+                revision=commit,
+                token=token,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                library_name="smoothify",
+            )
+        )
+
+    with readable_errors(repo_id, token, revision):
+        config = get("config.json", revision)
+        # The cache names a snapshot's folder by its commit: both files come from the same one.
+        weights = get("model.safetensors", config.parent.name)
+    check_blob(weights, repo_id)
+    return config.parent
+
+
+def check_blob(path: Path, repo_id: str) -> None:
+    """Compare a large file in the cache with the SHA-256 that the Hub stated, after which the cache names it."""
+    from smoothify.hub.weights import digest
+
+    stated = path.resolve().name
+    if re.fullmatch(r"[0-9a-f]{64}", stated) and digest(path.read_bytes()) != stated:
+        raise HubError(f"{repo_id}/{path.name}: does not have the SHA-256 that the Hub states; delete it and try again")
+
+
+def push_folder(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    token: str | None = None,
+    private: bool = False,
+    revision: str | None = None,
+    commit_message: str = "Publish a model with smooth activations",
+) -> str:
+    """Push a folder that ``save_pretrained`` (or a training run, as ``best/``) left, as one commit; return its URL.
+
+    The repository is created if it is missing (``private`` counts only then), and so is the branch ``revision``. A
+    push that was interrupted leaves the repository as it was and can be repeated. Raises ``HubError`` when the folder
+    holds no loadable model, for a missing token or right, and for a network that fails.
+
+    >>> push_folder("no-such-folder", "me/model")
+    Traceback (most recent call last):
+    ...
+    smoothify.errors.HubError: no-such-folder: is not a folder that save_pretrained made (no config.json)
+    """
+    from smoothify.hub.card import with_repo_id
+
+    folder = Path(folder)
+    check_repo_id(repo_id)
+    contents = _contents(folder)
+    if "README.md" in contents:
+        contents["README.md"] = with_repo_id(contents["README.md"].decode(), repo_id).encode()
+    api = HfApi(token=token, library_name="smoothify")
+    with readable_errors(repo_id, token, revision):
+        api.create_repo(repo_id, private=private or None, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        info = api.create_commit(
+            repo_id,
+            [CommitOperationAdd(name, data) for name, data in contents.items()],
+            commit_message=commit_message,
+            revision=revision,
+        )
+    return str(info.commit_url)
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    """Read the folder's files; links, folders and hidden files are not published, and what leaks a token is refused."""
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise HubError(f"{folder}: is not a folder that save_pretrained made (no {name})")
+    contents = {
+        path.name: path.read_bytes()
+        for path in sorted(folder.iterdir())
+        if path.is_file() and not path.is_symlink() and not path.name.startswith(".")
+    }
+    for name, data in contents.items():
+        if name != "model.safetensors" and _TOKEN.search(data.decode("utf-8", "ignore")):
+            raise HubError(f"{folder / name}: holds what looks like a Hub token; it is not published")
+    return contents
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raise ``HubError`` unless ``repo_id`` is an owner and a name; what could be a path is none.
+
+    >>> check_repo_id("me/resnet50-silu")
+    """
+    if not REPO_ID.fullmatch(repo_id) or len(repo_id) > 96:
+        raise HubError(f"{repo_id!r} is neither a folder nor a repository id such as 'owner/name'")
+
+
+def without_tokens(text: str, token: str | None = None) -> str:
+    """Return ``text`` with anything that looks like a Hub token, and ``token`` itself, blotted out.
+
+    >>> without_tokens("Bearer hf_abcdefgh12345678")
+    'Bearer hf_***'
+    """
+    if token:
+        text = text.replace(token, "hf_***")
+    return _TOKEN.sub("hf_***", text)
+
+
+@contextmanager
+def readable_errors(repo_id: str, token: str | None, revision: str | None) -> Iterator[None]:
+    """Turn what huggingface_hub raises into one ``HubError`` that says what to do."""
+    try:
+        yield
+    except HubError:
+        raise
+    except hub_errors.GatedRepoError:
+        reason = f"access must be asked for on its page first; then {_LOGIN}"
+    except hub_errors.RepositoryNotFoundError:
+        reason = f"there is no such repository, or it is private and your token cannot see it: check the name; {_LOGIN}"
+    except hub_errors.RevisionNotFoundError:
+        reason = f"it has no revision {revision!r}"
+    except hub_errors.LocalEntryNotFoundError:
+        reason = "is not in the cache and the Hub is not reached (offline?): load it once with a connection"
+    except hub_errors.EntryNotFoundError as error:
+        name = "config.json" if "config.json" in str(error) else "model.safetensors"
+        reason = f"holds no {name}; only a config.json with safetensors is read"
+    except hub_errors.LocalTokenNotFoundError:
+        reason = f"no token was found; {_LOGIN}"
+    except hub_errors.HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else 0
+        if status in (401, 403):
+            reason = f"the Hub refuses this token, or no token was given ({status}); {_LOGIN}"
+        else:
+            reason = f"the Hub answered: {one_line(error, token)}; nothing was changed, so try again"
+    except Exception as error:  # httpx, LFS and cache errors have no common base
+        reason = f"{type(error).__name__}: {one_line(error, token)}; nothing was changed, so try again"
+    else:
+        return
+    raise HubError(f"{repo_id}: {reason}") from None  # the cause may quote a request with its headers
+
+
+def one_line(error: BaseException, token: str | None) -> str:
+    """Return an error's message as one bounded line without tokens."""
+    return without_tokens(" ".join(str(error).split())[:300], token)

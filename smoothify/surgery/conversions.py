@@ -1,0 +1,56 @@
+"""The record of what was converted, which the hub stores and re-applies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from smoothify.surgery.plan import Planned
+from smoothify.surgery.rules import Target
+from smoothify.surgery.scope import Scope
+
+ATTRIBUTE = "_smoothify_conversions"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """One call of ``convert_``: what was asked, and which sites became what."""
+
+    to: str | dict[str, str] | None
+    replace: str | list[str]
+    only: list[str] | None
+    exclude: list[str] | None
+    strict: bool
+    sites: dict[str, str]
+
+    @classmethod
+    def of(cls, target: Target, scope: Scope, strict: bool, planned: Iterable[Planned]) -> Conversion:
+        """Describe a conversion that is being applied."""
+        return cls(
+            to=target.recorded(),
+            replace=scope.replace if isinstance(scope.replace, str) else sorted(scope.replace),
+            only=list(scope.only) or None,
+            exclude=list(scope.exclude) or None,
+            strict=strict,
+            sites={item.site.key: item.site.becomes for item in planned if item.site.becomes is not None},
+        )
+
+
+def remember(root: nn.Module, conversion: Conversion) -> None:
+    """Append a conversion to the model's record."""
+    setattr(root, ATTRIBUTE, (*conversions(root), asdict(conversion)))
+
+
+def conversions(model: nn.Module) -> tuple[dict[str, Any], ...]:
+    """Return one JSON-able dict per ``convert_`` that changed the model, oldest first.
+
+    >>> import smoothify
+    >>> model = smoothify.convert(nn.Sequential(nn.ReLU()), to="silu")
+    >>> [(entry["to"], entry["sites"]) for entry in conversions(model)]
+    [('silu', {'0': 'silu'})]
+    """
+    recorded: tuple[dict[str, Any], ...] = getattr(model, ATTRIBUTE, ())
+    return recorded
