@@ -42,7 +42,7 @@ def read(arguments: Sequence[str] | None = None) -> tuple[Config, bool, bool]:
         if parsed.overwrite:
             raise ConfigError("--overwrite deletes the run that --resume would continue; choose one")
         parsed = built.parse_args(["--config", str(saved), *(arguments or []), "--output", str(parsed.resume)])
-    values = built.instantiate_classes(parsed)
+    values = built.instantiate(parsed)
     config = Config(**{field.name: values[field.name] for field in dataclasses.fields(Config)})
     return config, parsed.overwrite, parsed.resume is not None
 

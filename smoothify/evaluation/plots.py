@@ -15,7 +15,7 @@ from smoothify.evaluation.accuracy import predict
 
 
 def adversarial(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack, classes: Sequence[str]) -> bytes:
-    """Draw one column an image: the clean image, the perturbation, the attacked image, and the two predictions; return the PNG.
+    """Draw one column an image (clean, perturbation, attacked, the two predictions) and return the PNG.
 
     Args:
         model: maps images in [0, 1] to logits; in eval mode.

@@ -107,8 +107,6 @@ def _read(path: Path, source: str, limit: int = -1) -> bytes:
         with path.open("rb") as file:
             return file.read(limit)
     except FileNotFoundError:
-        raise HubError(
-            f"{source}: holds no {path.name}; models are loaded from {CONFIG} and {WEIGHTS} only"
-        ) from None
+        raise HubError(f"{source}: holds no {path.name}; models are loaded from {CONFIG} and {WEIGHTS} only") from None
     except OSError as error:
         raise HubError(f"{source}: {path.name} cannot be read ({error.strerror})") from error

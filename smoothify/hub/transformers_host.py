@@ -56,9 +56,7 @@ def load(raw: dict[str, Any], weights: bytes, source: str) -> nn.Module:
         try:
             with torch.device("meta"):
                 model_class(config)
-            model, info = model_class.from_pretrained(
-                None, config=config, state_dict=stored, output_loading_info=True
-            )
+            model, info = model_class.from_pretrained(None, config=config, state_dict=stored, output_loading_info=True)
         except HubError:
             raise
         except Exception as error:

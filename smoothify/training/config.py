@@ -73,7 +73,8 @@ class AttackConfig:
         norm: "linf" or "l2".
         epsilon: radius of the threat model in [0, 1] pixel units, such as 0.1 or "8/255".
         steps: gradient steps of the training attack.
-        step_size: of the training attack, in [0, 1] pixel units; not given: epsilon for one step, else 2.5·epsilon/steps.
+        step_size: of the training attack, in [0, 1] pixel units; not given: epsilon for one step, else
+            2.5·epsilon/steps.
         random_start: start from a uniform draw in the ball.
         check: attack on the held-out images after every epoch.
         final: attack on the test images at the end.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from smoothify.models import PRESETS, PixelClassifier
 from smoothify.training.config import Config
 from smoothify.training.plots import curves
 from smoothify.training.progress import Reporter
-from smoothify.training.run_folder import RunFolder, plain
+from smoothify.training.run_folder import RunFolder, recipe
 from smoothify.training.setup import Parts
 
 _COLUMNS = 8  # images in adversarial.png
@@ -109,13 +108,13 @@ class Exporter:
         figures: tuple[Result, ...],
         pictures: Mapping[str, bytes],
     ) -> None:
-        settings = plain(dataclasses.asdict(self.config))
+        settings = recipe(self.config)
         save_pretrained(
             model,
             path,
             model_args=self._model_args(),
             card=CardFacts(
-                model_name=path.name if self.config.push is None else self.config.push.rpartition("/")[2],
+                model_name=f"{self.config.model.name.rpartition('/')[2]}-{self.config.model.activation}",
                 activation=self.config.model.activation,
                 dataset=self.config.data.path,
                 about=about,

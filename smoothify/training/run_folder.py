@@ -16,6 +16,7 @@ from smoothify.evaluation import RobustAccuracy
 from smoothify.files import write_atomically
 from smoothify.training.config import Config
 
+# where a run is kept and sent says nothing about the run, and may name a person or a machine
 _NOT_PART_OF_THE_RUN = ("output", "push")
 
 
@@ -102,7 +103,8 @@ def open_run_folder(config: Config, *, overwrite: bool = False, resume: bool = F
         )
     elif occupied and not overwrite:
         raise OutputExistsError(
-            f"output={config.output!r} already holds a run; choose another --output, or --overwrite, or --resume {config.output}"
+            f"output={config.output!r} already holds a run; "
+            f"choose another --output, or --overwrite, or --resume {config.output}"
         )
     elif occupied:
         shutil.rmtree(folder.path)
@@ -116,13 +118,19 @@ def _check_same_run(config: Config, folder: RunFolder) -> None:
     if not folder.config.is_file():
         raise ConfigError(f"output={config.output!r} holds no run to resume; name the folder of a run")
     before = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-    now = plain(dataclasses.asdict(config))
-    differing = [key for key in now if key not in _NOT_PART_OF_THE_RUN and before.get(key) != now[key]]
+    now = recipe(config)
+    differing = [key for key in now if before.get(key) != now[key]]
     if differing:
         raise ConfigError(
             f"{folder.config} differs from this command in {', '.join(differing)}; "
             f"drop those options, or start another run in another folder"
         )
+
+
+def recipe(config: Config) -> dict[str, Any]:
+    """Return the config without what only its own machine is concerned with."""
+    settings: dict[str, Any] = plain(dataclasses.asdict(config))
+    return {name: value for name, value in settings.items() if name not in _NOT_PART_OF_THE_RUN}
 
 
 def plain(value: Any) -> Any:
