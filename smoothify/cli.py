@@ -9,10 +9,14 @@ from typing import NoReturn
 
 from jsonargparse import ArgumentParser
 
-from smoothify.errors import NonFiniteError, SmoothifyError, nearest, suggestion
+from smoothify.errors import NonFiniteError, SmoothifyError, UnknownNameError
 
 USER_ERROR, RUN_ERROR, INTERRUPTED = 2, 1, 130
-_UNKNOWN = re.compile(r"(?:Unrecognized arguments: --|Key '|key \"?|Option ')([\w.]+)")
+_UNKNOWN_ARGUMENT = re.compile(r"unrecognized arguments: (?:--)?([\w.-]+)", re.IGNORECASE)
+_UNKNOWN_KEY = re.compile(r"(?:Group '(?P<group>[\w.]+)'|\w+) does not accept (?:option|key) '(?P<name>[\w.]+)'")
+_NOT_ONE_OF = re.compile(
+    r"key \"(?P<key>[\w.]+)\": Expected a typing\.Literal\[(?P<known>[^]]*)\]\. Got value: (?P<value>.*)"
+)
 
 
 class Parser(ArgumentParser):  # type: ignore[misc]  # jsonargparse's class is typed as Any under follow_imports=skip
@@ -20,12 +24,19 @@ class Parser(ArgumentParser):  # type: ignore[misc]  # jsonargparse's class is t
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line and exit with code 2."""
-        first_line = " ".join(message.split())
-        unknown = _UNKNOWN.search(message)
+        fail(f"{self.prog}: {self._explain(' '.join(message.split()))}", USER_ERROR)
+
+    def _explain(self, message: str) -> str:
         options = [option.lstrip("-") for action in self._actions for option in action.option_strings]
-        if unknown and unknown[1] not in options:
-            first_line = f"unknown option {unknown[1]!r}{suggestion(nearest(unknown[1], options))}"
-        fail(f"{self.prog}: {first_line}", USER_ERROR)
+        if argument := _UNKNOWN_ARGUMENT.search(message):
+            return str(UnknownNameError("option", argument[1], options))
+        if key := _UNKNOWN_KEY.search(message):
+            name = f"{key['group']}.{key['name']}" if key["group"] else key["name"]
+            return str(UnknownNameError("option", name, options))
+        if value := _NOT_ONE_OF.search(message):
+            known = [name.strip(" '") for name in value["known"].split(",")]
+            return f"{UnknownNameError(value['key'], value['value'], known)} (one of {', '.join(known)})"
+        return message
 
 
 def run(command: Callable[[], None], program: str) -> None:

@@ -28,6 +28,7 @@ def parser() -> Parser:
     """Build the parser. What is not given is taken from the ``training.yaml`` that lies beside the model."""
     built = Parser(
         prog=PROGRAM,
+        allow_abbrev=False,
         description="Measure clean and robust accuracy of a saved model and write them as JSON. Data, norm and epsilon "
         "are those that the model was trained with, unless given.",
     )

@@ -21,6 +21,7 @@ def parser() -> Parser:
     """Build the parser: one option for every field of `smoothify.training.Config`."""
     built = Parser(
         prog=PROGRAM,
+        allow_abbrev=False,
         description="Make a model smooth, train it adversarially, measure it and leave it ready to publish. "
         "Without arguments: the embedded sample, minutes on a CPU.",
     )

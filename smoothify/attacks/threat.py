@@ -12,11 +12,12 @@ from smoothify.errors import ConfigError, UnknownNameError
 _FRACTION = re.compile(r"\s*([0-9.]+)\s*/\s*255\s*")
 
 
-def parse_epsilon(value: float | str) -> float:
+def parse_epsilon(value: float | str, name: str = "epsilon") -> float:
     """Return an epsilon or a step size in [0, 1] pixel units.
 
     Args:
         value: a number in [0, 1] units, or text: ``"0.1"`` or ``"8/255"``.
+        name: what it is called in an error.
 
     Raises:
         ConfigError: not a number, negative, or above 1 without "/255".
@@ -25,18 +26,18 @@ def parse_epsilon(value: float | str) -> float:
     (True, 0.1)
     >>> parse_epsilon(8)
     Traceback (most recent call last):
-    smoothify.errors.ConfigError: 8 is not in [0, 1] pixel units; did you mean '8/255'?
+    smoothify.errors.ConfigError: epsilon=8 is not in [0, 1] pixel units; did you mean '8/255'?
     """
     try:
         fraction = _FRACTION.fullmatch(value) if isinstance(value, str) else None
         number = float(fraction[1]) / 255 if fraction else float(value)
     except ValueError:
-        raise ConfigError(f"{value!r} is not a number in [0, 1] pixel units; write 0.1 or '8/255'") from None
+        raise ConfigError(f"{name}={value!r} is not a number in [0, 1] pixel units; write 0.1 or '8/255'") from None
     if not math.isfinite(number) or number < 0:
-        raise ConfigError(f"{value} is not in [0, 1] pixel units; write 0.1 or '8/255'")
+        raise ConfigError(f"{name}={value} is not in [0, 1] pixel units; write 0.1 or '8/255'")
     if number > 1:
-        hint = f"; did you mean '{value}/255'?" if not fraction and number <= 255 else "; write 0.1 or '8/255'"
-        raise ConfigError(f"{value} is not in [0, 1] pixel units{hint}")
+        hint = f"; did you mean '{number:g}/255'?" if not fraction and number <= 255 else "; write 0.1 or '8/255'"
+        raise ConfigError(f"{name}={number:g} is not in [0, 1] pixel units{hint}")
     return number
 
 
