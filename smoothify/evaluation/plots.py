@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -53,6 +55,6 @@ def adversarial(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack
     return png.getvalue()
 
 
-def _displayable(picture: Tensor) -> Tensor:
-    picture = picture.detach().clamp(0, 1).cpu()
-    return picture[0] if len(picture) == 1 else picture.permute(1, 2, 0)
+def _displayable(picture: Tensor) -> npt.NDArray[np.float32]:
+    pixels: npt.NDArray[np.float32] = picture.detach().clamp(0, 1).cpu().numpy()
+    return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
