@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import tempfile
 
+import pytest
+
 from tests.hub.server import Hub
 
 SCRATCH = tempfile.TemporaryDirectory(prefix="smoothify-tests-")
@@ -24,7 +26,13 @@ for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLI
     os.environ.pop(name, None)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """huggingface_hub 2.4 uploads large files with an argument that its HTTP client deprecates."""
+    config.addinivalue_line("filterwarnings", "ignore:Use 'content=:DeprecationWarning:httpx2")
+
+
 def pytest_unconfigure() -> None:
+    """Stop the server and remove the cache."""
     HUB.shutdown()
     HUB.server_close()
     SCRATCH.cleanup()

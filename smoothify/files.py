@@ -13,9 +13,11 @@ from smoothify.errors import OutputExistsError
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> Path:
-    """Write ``content`` (text as UTF-8) to ``path``, replacing what is there only once all of it is on the disk.
+    """Write ``content`` (text as UTF-8) to ``path``, replacing what is there only once all of it is on the
+    disk.
 
-    Raises ``OSError``, with the path in it, when the disk is full or the folder is missing; the old file then stands.
+    Raises ``OSError``, with the path in it, when the disk is full or the folder is missing; the old file then
+    stands.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -40,10 +42,11 @@ def write_atomically(path: str | Path, content: bytes | str) -> Path:
 
 @contextmanager
 def whole_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield an empty folder to fill; it becomes ``folder`` when the block ends well and vanishes when it does not.
+    """Yield an empty folder to fill; it becomes ``folder`` when the block ends well and vanishes when it does
+    not.
 
-    Raises ``OutputExistsError`` when ``folder`` exists and is not empty, unless ``overwrite``: then the whole of it is
-    replaced, at the end and at once. Raises ``OSError``, with the path in it, when the disk is full.
+    Raises ``OutputExistsError`` when ``folder`` exists and is not empty, unless ``overwrite``: then the whole
+    of it is replaced, at the end and at once. Raises ``OSError``, with the path in it, when the disk is full.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as parent:
@@ -52,7 +55,7 @@ def whole_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Pat
     ...     (Path(parent) / "model" / "note.txt").read_text()
     'one'
     """
-    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow a link that is to be replaced
+    folder = Path(folder).resolve()
     if not overwrite:
         refuse_existing(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +79,9 @@ def refuse_existing(folder: str | Path) -> None:
     """
     folder = Path(folder)
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise OutputExistsError(f"{folder} exists and is not empty; choose another folder, or pass overwrite=True")
+        raise OutputExistsError(
+            f"{folder} exists and is not empty; choose another folder, or pass overwrite=True"
+        )
 
 
 def _swap_in(aside: Path, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A limit on what a description may build, enforced while it is being built: most of it on the meta device."""
+"""A limit on what a description may build, enforced while it is being built."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ MAX_MODULES = 50_000
 def bounded_construction(source: str) -> Iterator[None]:
     """Raise ``HubError`` in a constructor that registers more than any published model has.
 
-    Counts elements of parameters and buffers, and modules, of this thread only. The caller's random state is kept.
+    Counts elements of parameters and buffers, and modules, of this thread only. The caller's random state is
+    kept.
 
     >>> with bounded_construction("config.json"), torch.device("meta"):
     ...     _ = nn.Linear(1_000_000, 1_000_000)
     Traceback (most recent call last):
     ...
-    smoothify.errors.HubError: config.json: describes a model of more than 10,000,000,000 parameters; that is refused
+    smoothify.errors.HubError: config.json: describes a model of more than 10,000,000,000 parameters; that is
+    refused
     """
     thread = threading.get_ident()
 
@@ -48,9 +50,18 @@ def bounded_construction(source: str) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         for register, count in (
-            (torch_module.register_module_module_registration_hook, counter("modules", MAX_MODULES, lambda _: 1)),
-            (torch_module.register_module_parameter_registration_hook, counter("parameters", MAX_PARAMETERS, _numel)),
-            (torch_module.register_module_buffer_registration_hook, counter("buffer elements", MAX_BUFFERS, _numel)),
+            (
+                torch_module.register_module_module_registration_hook,
+                counter("modules", MAX_MODULES, lambda _: 1),
+            ),
+            (
+                torch_module.register_module_parameter_registration_hook,
+                counter("parameters", MAX_PARAMETERS, _numel),
+            ),
+            (
+                torch_module.register_module_buffer_registration_hook,
+                counter("buffer elements", MAX_BUFFERS, _numel),
+            ),
         ):
             stack.callback(register(count).remove)
         yield

@@ -1,4 +1,4 @@
-"""Checking values that strangers wrote: every check notes its complaint, and all complaints are raised together."""
+"""Checking what strangers wrote: each check notes its complaint, and all are raised together."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ class Checks:
             raise HubError(f"{self.source}: {listed}")
 
     def integer(self, where: str, value: object, low: int, high: int) -> int | None:
-        """Return ``value`` if it is a whole number (a bool is not) in the range, else note it and return None."""
+        """Return ``value`` if it is a whole number (a bool is not) in the range, else note it and return
+        None.
+        """
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return value
         self.complain(where, f"is {brief(value)}, not a whole number from {low} to {high}")
@@ -68,22 +70,32 @@ class Checks:
         return None
 
     def text(self, where: str, value: object, pattern: str = r"(?s).*", limit: int = MAX_TEXT) -> str | None:
-        """Return ``value`` if it is a string of at most ``limit`` characters that matches ``pattern`` fully."""
+        """Return ``value`` if it is a string of at most ``limit`` characters that fits ``pattern``."""
         if isinstance(value, str) and len(value) <= limit and re.fullmatch(pattern, value):
             return value
         self.complain(where, f"is {brief(value)}, which cannot stand there")
         return None
 
-    def sequence(self, where: str, value: object, lengths: range, item: Callable[[str, Any], T]) -> tuple[T, ...]:
+    def sequence(
+        self, where: str, value: object, lengths: range, item: Callable[[str, Any], T]
+    ) -> tuple[T, ...]:
         """Return ``value``'s items, each through ``item``, if it is a list of an allowed length."""
         if not isinstance(value, list | tuple) or len(value) not in lengths:
-            self.complain(where, f"is {brief(value)}, not a list of {lengths.start} to {lengths.stop - 1} items")
+            self.complain(
+                where, f"is {brief(value)}, not a list of {lengths.start} to {lengths.stop - 1} items"
+            )
             return ()
         return tuple(item(f"{where}[{index}]", entry) for index, entry in enumerate(value))
 
     def mapping(self, where: str, value: object, keys: Iterable[str] | None = None) -> dict[str, Any]:
-        """Return ``value`` if it is an object with at most ``MAX_ITEMS`` keys, all of them in ``keys`` if given."""
-        if not isinstance(value, dict) or len(value) > MAX_ITEMS or not all(isinstance(key, str) for key in value):
+        """Return ``value`` if it is an object with at most ``MAX_ITEMS`` keys, all of them in ``keys`` if
+        given.
+        """
+        if (
+            not isinstance(value, dict)
+            or len(value) > MAX_ITEMS
+            or not all(isinstance(key, str) for key in value)
+        ):
             self.complain(where, f"is {brief(value)}, not an object of at most {MAX_ITEMS} named values")
             return {}
         unknown = sorted(set(value) - set(keys)) if keys is not None else []
@@ -92,7 +104,9 @@ class Checks:
         return value
 
     def plain(self, where: str, value: object) -> Any:
-        """Return ``value`` if it is bounded plain JSON (numbers below 1e9, short texts, shallow), lists as tuples."""
+        """Return ``value`` if it is bounded plain JSON (numbers below 1e9, short texts, shallow), lists as
+        tuples.
+        """
         budget = [MAX_ITEMS]
         return self._plain(where, value, MAX_NESTING, budget)
 
@@ -109,7 +123,9 @@ class Checks:
         elif isinstance(value, str):
             return self.text(where, value, limit=256)
         elif isinstance(value, list | tuple):
-            return tuple(self._plain(f"{where}[{i}]", item, depth - 1, budget) for i, item in enumerate(value))
+            return tuple(
+                self._plain(f"{where}[{i}]", item, depth - 1, budget) for i, item in enumerate(value)
+            )
         elif isinstance(value, dict):
             return {
                 self.text(f"{where}'s key", key, r"\w[\w.\-]*", 100): self._plain(
@@ -129,7 +145,9 @@ def parse_object(data: bytes, source: str) -> dict[str, Any]:
     {'num_classes': 10}
     """
     if len(data) > MAX_CONFIG_BYTES:
-        raise HubError(f"{source}: is {len(data):,} bytes, more than the {MAX_CONFIG_BYTES:,} that a config may have")
+        raise HubError(
+            f"{source}: is {len(data):,} bytes, more than the {MAX_CONFIG_BYTES:,} that a config may have"
+        )
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)

@@ -9,27 +9,25 @@ from typing import Any
 
 from smoothify.errors import HubError
 from smoothify.hub.checks import Checks, parse_object
+from smoothify.hub.timm_fields import read_model_args, read_pretrained_cfg
 
 FORMAT = 1
-# Standing where timm looks for an architecture, this makes a load without smoothify fail instead of giving ReLU.
-NEEDS_SMOOTHIFY = "load-with-smoothify:"
+# Standing where timm looks for an architecture, this makes a load without smoothify fail instead of giving
+# ReLU.
+NEEDS_SMOOTHIFY = "load_with_smoothify_"
 MAX_SITES = 20_000
 _BLOCK_KEYS = {"format", "architecture", "model_args", "conversions", "native", "weights_sha256", "versions"}
 _CONVERSION_KEYS = {"to", "replace", "only", "exclude", "strict", "sites"}
-# Arguments of timm.create_model and its builder that name files, addresses, devices or other loaders.
-_NO_MODEL_ARGS = {
-    *("cache_dir", "checkpoint_path", "device", "dtype", "exportable", "feature_cfg", "feature_cls", "features_only"),
-    *("file", "kwargs_filter", "model_cfg", "model_cls", "model_name", "no_jit", "out_indices", "scriptable", "url"),
-    *("variant", "pruned"),
-}
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a checked config.json says. ``architecture`` and ``model_args`` build the model before any conversion.
+    """What a checked config.json says. ``architecture`` and ``model_args`` build the model before any
+    conversion.
 
-    ``native`` names the libraries that were proven to load the repository by themselves; ``conversions`` are replayed
-    by smoothify; ``weights_sha256`` is the hex digest of model.safetensors, or None in a foreign repository.
+    ``native`` names the libraries that were proven to load the repository by themselves; ``conversions`` are
+    replayed by smoothify; ``weights_sha256`` is the hex digest of model.safetensors, or None in a foreign
+    repository.
     """
 
     architecture: str
@@ -46,8 +44,8 @@ def read_config(data: bytes, source: str = "config.json") -> ModelConfig:
     """Check every value of a timm config.json, with or without our block, and return it; nothing is executed.
 
     Raises ``HubError`` with everything that is wrong: unknown format version, values of a wrong type or size,
-    arguments that name files, activations that are not in the catalogue. Whether the architecture exists and how
-    large it is are checked when it is built.
+    arguments that name files, activations that are not in the catalogue. Whether the architecture exists and
+    how large it is are checked when it is built.
 
     >>> read_config(b'{"architecture": "resnet18", "num_classes": 10}').num_classes
     10
@@ -85,7 +83,8 @@ def _read_ours(raw: dict[str, Any], block: dict[str, Any], checks: Checks) -> Mo
     version = block.get("format")
     if version != FORMAT or isinstance(version, bool):
         checks.complain(
-            "smoothify.format", f"is {version!r}; this version of smoothify reads format {FORMAT}: upgrade smoothify"
+            "smoothify.format",
+            f"is {version!r}; this version of smoothify reads format {FORMAT}: upgrade smoothify",
         )
         checks.raise_if_any()
     checks.mapping("smoothify", block, _BLOCK_KEYS)
@@ -104,64 +103,14 @@ def _read_ours(raw: dict[str, Any], block: dict[str, Any], checks: Checks) -> Mo
             lambda where, value: _read_conversion(where, value, checks),
         ),
         native=checks.sequence(
-            "smoothify.native", block.get("native", []), range(5), lambda w, v: checks.text(w, v, r"\w+", 50) or ""
+            "smoothify.native",
+            block.get("native", []),
+            range(5),
+            lambda w, v: checks.text(w, v, r"\w+", 50) or "",
         ),
         weights_sha256=checks.text("smoothify.weights_sha256", block.get("weights_sha256"), r"[0-9a-f]{64}"),
         ours=True,
     )
-
-
-def read_model_args(value: object, checks: Checks, where: str) -> dict[str, Any]:
-    """Return the arguments for ``timm.create_model`` if they are bounded plain JSON under harmless names."""
-    arguments = checks.mapping(where, value)
-    for name in arguments:
-        if name in _NO_MODEL_ARGS or name.startswith("pretrained") or not name.isidentifier() or len(name) > 64:
-            checks.complain(where, f"may not hold {name[:64]!r}")
-    return {name: checks.plain(f"{where}.{name[:64]}", item) for name, item in arguments.items()}
-
-
-def read_pretrained_cfg(value: object, checks: Checks) -> dict[str, Any]:
-    """Return the fields of timm's ``pretrained_cfg`` that describe input and labels; those naming files are dropped."""
-
-    def size(where: str, item: object) -> Any:
-        return checks.sequence(where, item, range(3, 4), lambda w, v: checks.integer(w, v, 1, 4096))
-
-    def channel_values(where: str, item: object) -> Any:
-        return checks.sequence(where, item, range(1, 1025), lambda w, v: checks.number(w, v, -1e6, 1e6))
-
-    def names(where: str, item: object) -> Any:
-        if isinstance(item, list):
-            return checks.sequence(where, item, range(65), lambda w, v: checks.text(w, v, limit=500))
-        return checks.text(where, item)
-
-    def labels(where: str, item: object) -> Any:
-        if isinstance(item, list):
-            return checks.sequence(where, item, range(100_001), lambda w, v: checks.text(w, v, limit=500))
-        if isinstance(item, dict) and len(item) <= 100_000:
-            return {key[:500]: checks.text(where, text, limit=2000) for key, text in item.items()}
-        return checks.complain(where, "is neither a list nor an object of labels")
-
-    readers = {
-        **dict.fromkeys(("input_size", "test_input_size", "min_input_size"), size),
-        **dict.fromkeys(("mean", "std"), channel_values),
-        **dict.fromkeys(("crop_pct", "test_crop_pct"), lambda w, v: checks.number(w, v, 0.01, 10.0)),
-        **dict.fromkeys(("interpolation", "crop_mode", "tag"), lambda w, v: checks.text(w, v, r"[\w.\-]*", 100)),
-        **dict.fromkeys(("license", "description", "origin_url", "paper_name"), checks.text),
-        **dict.fromkeys(("first_conv", "classifier", "paper_ids", "notes"), names),
-        **dict.fromkeys(("label_names", "label_descriptions"), labels),
-        **dict.fromkeys(
-            ("pool_size", "test_pool_size"),
-            lambda w, v: checks.sequence(w, v, range(1, 4), lambda w, v: checks.integer(w, v, 1, 4096)),
-        ),
-        "fixed_input_size": checks.flag,
-        "num_classes": lambda w, v: checks.integer(w, v, -1, 1_000_000),
-    }
-    found = checks.mapping("pretrained_cfg", value)
-    return {
-        name: read(f"pretrained_cfg.{name}", found[name])
-        for name, read in readers.items()
-        if found.get(name) is not None
-    }
 
 
 def _read_conversion(where: str, value: object, checks: Checks) -> dict[str, Any]:
@@ -204,9 +153,11 @@ def _check_spec(where: str, spec: object, checks: Checks) -> None:
         checks.complain(where, f"is no activation of the catalogue ({error})")
 
 
-def render_config(config: ModelConfig, native_args: Mapping[str, Any] | None, versions: Mapping[str, str]) -> str:
-    """Return the text of config.json. With ``native_args``, timm builds the converted model from them by itself;
-    with None, the architecture's name is one that timm refuses.
+def render_config(
+    config: ModelConfig, native_args: Mapping[str, Any] | None, versions: Mapping[str, str]
+) -> str:
+    """Return the text of config.json. With ``native_args``, timm builds the converted model from them by
+    itself; with None, the architecture's name is one that timm refuses.
     """
     needs_us = native_args is None
     pretrained_cfg = {"architecture": config.architecture, **config.pretrained_cfg}

@@ -1,4 +1,4 @@
-"""Loading: a checked config.json, a whole model.safetensors, and a model that agrees with both, or one error."""
+"""Loading: a checked config, whole weights, and a model that agrees with both, or one error."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ def from_pretrained(
 ) -> nn.Module:
     """Load a model that smoothify saved, or any timm or transformers classifier, from a folder or the Hub.
 
-    The model comes back in eval mode, on the CPU, as the host's own class, with the logits that it was saved with.
-    ``to`` converts it in the same step, as ``smoothify.convert`` does. ``revision`` is a branch, tag or commit;
-    ``token`` a Hub token for private repositories (by default the one that you logged in with); ``local_files_only``
-    uses nothing but the cache in ``cache_dir``. Environment variables of huggingface_hub hold, ``HF_ENDPOINT`` and
-    ``HF_HUB_OFFLINE`` among them.
+    The model comes back in eval mode, on the CPU, as the host's own class, with the logits that it was saved
+    with. ``to`` converts it in the same step, as ``smoothify.convert`` does. ``revision`` is a branch, tag or
+    commit; ``token`` a Hub token for private repositories (by default the one that you logged in with);
+    ``local_files_only`` uses nothing but the cache in ``cache_dir``. Environment variables of huggingface_hub
+    hold, ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` among them.
 
-    Only safetensors are read, nothing from the repository is executed, and every value of its config is checked first.
-    Raises ``HubError`` for anything missing, damaged, unknown or oversized; nothing is half-loaded.
+    Only safetensors are read, nothing from the repository is executed, and every value of its config is
+    checked first. Raises ``HubError`` for anything missing, damaged, unknown or oversized; nothing is
+    half-loaded.
 
     >>> from_pretrained("me/../secrets")
     Traceback (most recent call last):
@@ -53,7 +54,9 @@ def from_pretrained(
             local_files_only=local_files_only,
         )
     elif revision is not None:
-        raise HubError(f"{folder}: a folder has no revision {revision!r}; pass a repository id, or no revision")
+        raise HubError(
+            f"{folder}: a folder has no revision {revision!r}; pass a repository id, or no revision"
+        )
     model = load_folder(folder, source=str(repo_or_folder))
     if to is not None:
         surgery.convert_(model, to=to)
@@ -107,6 +110,8 @@ def _read(path: Path, source: str, limit: int = -1) -> bytes:
         with path.open("rb") as file:
             return file.read(limit)
     except FileNotFoundError:
-        raise HubError(f"{source}: holds no {path.name}; models are loaded from {CONFIG} and {WEIGHTS} only") from None
+        raise HubError(
+            f"{source}: holds no {path.name}; models are loaded from {CONFIG} and {WEIGHTS} only"
+        ) from None
     except OSError as error:
         raise HubError(f"{source}: {path.name} cannot be read ({error.strerror})") from error

@@ -1,6 +1,8 @@
-"""Proving that a rebuilt model is the model: equal logits, bit for bit, with its weights and with disturbed ones.
+"""Proving that a rebuilt model is the model: equal logits, bit for bit, with its weights and with disturbed
+ones.
 
-The second comparison matters: a residual branch whose last weight is still zero hides every activation before it.
+The second comparison matters: a residual branch whose last weight is still zero hides every activation before
+it.
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ def twin(model: nn.Module) -> nn.Module:
 def difference(original: nn.Module, rebuilt: nn.Module, size: tuple[int, int, int]) -> str:
     """Say how ``rebuilt`` differs from ``original`` (a ``twin``), or return '' when their logits are equal.
 
-    Both are run on ``BATCH`` random images of ``size`` (channels, height, width), without gradients and without
-    touching the global random state. ``rebuilt`` is moved to the device and memory layout of ``original``.
+    Both are run on ``BATCH`` random images of ``size`` (channels, height, width), without gradients and
+    without touching the global random state. ``rebuilt`` is moved to the device and memory layout of
+    ``original``.
 
     >>> difference(nn.Flatten(), nn.Flatten(), (1, 2, 2))
     ''
@@ -51,14 +54,16 @@ def difference(original: nn.Module, rebuilt: nn.Module, size: tuple[int, int, in
     changed = _disturbed(original, generator)
     with torch.no_grad():
         for weights, how in (({}, "its own weights"), (changed, "disturbed weights")):
-            # eval() each time: some hosts (LeViT) cache what they computed from weights until the mode is set.
+            # eval() each time: some hosts (LeViT) cache what they computed from weights until the mode is
+            # set.
             ours = _logits(original.eval(), weights, images)
             theirs = _logits(rebuilt.eval(), weights, images)
             if ours.shape != theirs.shape:
                 return f"the logits have the shape {tuple(theirs.shape)}, not {tuple(ours.shape)}"
             if not torch.allclose(ours, theirs, rtol=0.0, atol=0.0, equal_nan=True):
                 apart = (ours.double() - theirs.double()).abs().max().item()
-                return f"the logits differ by up to {apart:.3g} with {how}{_different_modules(original, rebuilt)}"
+                where = _different_modules(original, rebuilt)
+                return f"the logits differ by up to {apart:.3g} with {how}{where}"
     return ""
 
 
@@ -66,7 +71,9 @@ def _logits(model: nn.Module, weights: Mapping[str, Tensor], images: Tensor) -> 
     output = functional_call(model, dict(weights), (images,), strict=False) if weights else model(images)
     logits = getattr(output, "logits", output)
     if not isinstance(logits, Tensor):
-        raise HubError(f"the model returns {type(output).__name__}, not logits; publish the classifier itself")
+        raise HubError(
+            f"the model returns {type(output).__name__}, not logits; publish the classifier itself"
+        )
     return logits
 
 
@@ -83,7 +90,9 @@ def _disturbed(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor
 
 
 def _lay_out_like(model: nn.Module, expected: Mapping[str, Tensor]) -> None:
-    """Kernels differ in the last bit between memory layouts, so a channels_last original is compared with its like."""
+    """Kernels differ in the last bit between memory layouts, so a channels_last original is compared with its
+    like.
+    """
     first = next(iter(expected.values()), None)
     if first is not None:
         model.to(first.device)

@@ -1,4 +1,4 @@
-"""Talking to the Hub: fetch the two files of a model, push a folder as one commit; errors in one line, no tokens."""
+"""Talking to the Hub: fetch a model, push a folder as one commit; one-line errors without tokens."""
 
 from __future__ import annotations
 
@@ -51,12 +51,14 @@ def fetch(
 
 
 def check_blob(path: Path, repo_id: str) -> None:
-    """Compare a large file in the cache with the SHA-256 that the Hub stated, after which the cache names it."""
+    """Compare a large file in the cache with the SHA-256 that the Hub stated: the cache names it so."""
     from smoothify.hub.weights import digest
 
     stated = path.resolve().name
     if re.fullmatch(r"[0-9a-f]{64}", stated) and digest(path.read_bytes()) != stated:
-        raise HubError(f"{repo_id}/{path.name}: does not have the SHA-256 that the Hub states; delete it and try again")
+        raise HubError(
+            f"{repo_id}/{path.name}: does not have the SHA-256 that the Hub states; delete it and try again"
+        )
 
 
 def push_folder(
@@ -68,11 +70,13 @@ def push_folder(
     revision: str | None = None,
     commit_message: str = "Publish a model with smooth activations",
 ) -> str:
-    """Push a folder that ``save_pretrained`` (or a training run, as ``best/``) left, as one commit; return its URL.
+    """Push a folder that ``save_pretrained`` (or a training run, as ``best/``) left, as one commit; return
+    its URL.
 
-    The repository is created if it is missing (``private`` counts only then), and so is the branch ``revision``. A
-    push that was interrupted leaves the repository as it was and can be repeated. Raises ``HubError`` when the folder
-    holds no loadable model, for a missing token or right, and for a network that fails.
+    The repository is created if it is missing (``private`` counts only then), and so is the branch
+    ``revision``. A push that was interrupted leaves the repository as it was and can be repeated. Raises
+    ``HubError`` when the folder holds no loadable model, for a missing token or right, and for a network that
+    fails.
 
     >>> push_folder("no-such-folder", "me/model")
     Traceback (most recent call last):
@@ -101,7 +105,9 @@ def push_folder(
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
-    """Read the folder's files; links, folders and hidden files are not published, and what leaks a token is refused."""
+    """Read the folder's files; links, folders and hidden files are not published, and what leaks a token is
+    refused.
+    """
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise HubError(f"{folder}: is not a folder that save_pretrained made (no {name})")
@@ -146,7 +152,7 @@ def readable_errors(repo_id: str, token: str | None, revision: str | None) -> It
     except hub_errors.GatedRepoError:
         reason = f"access must be asked for on its page first; then {_LOGIN}"
     except hub_errors.RepositoryNotFoundError:
-        reason = f"there is no such repository, or it is private and your token cannot see it: check the name; {_LOGIN}"
+        reason = f"there is no such repository, or it is private and your token cannot see it; {_LOGIN}"
     except hub_errors.RevisionNotFoundError:
         reason = f"it has no revision {revision!r}"
     except hub_errors.LocalEntryNotFoundError:
@@ -170,5 +176,6 @@ def readable_errors(repo_id: str, token: str | None, revision: str | None) -> It
 
 
 def one_line(error: BaseException, token: str | None) -> str:
-    """Return an error's message as one bounded line without tokens."""
-    return without_tokens(" ".join(str(error).split())[:300], token)
+    """Return the message of an error and of what caused it as one bounded line without tokens."""
+    messages = [str(error), str(error.__cause__)] if error.__cause__ else [str(error)]
+    return without_tokens(" ".join(" / ".join(messages).split())[:400], token)

@@ -34,17 +34,19 @@ def save_pretrained(
     files: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Save a timm model, converted or not, as a folder that ``push_folder`` publishes and ``from_pretrained`` loads.
+    """Save a timm model, converted or not, as a folder that ``push_folder`` publishes and ``from_pretrained``
+    loads.
 
-    The folder holds config.json, model.safetensors, README.md and the given ``files`` (name to content: a picture
-    that the card shows). Before it appears the model is rebuilt from it and both are compared: equal logits, bit for
-    bit, on random images, or ``HubError``. Where timm alone rebuilds the same model, config.json lets it; otherwise
-    loading without smoothify fails. ``model`` is left as it was.
+    The folder holds config.json, model.safetensors, README.md and the given ``files`` (name to content: a
+    picture that the card shows). Before it appears the model is rebuilt from it and both are compared: equal
+    logits, bit for bit, on random images, or ``HubError``. Where timm alone rebuilds the same model,
+    config.json lets it; otherwise loading without smoothify fails. ``model`` is left as it was.
 
-    ``model_args`` are arguments of ``timm.create_model`` that the model does not remember. ``card`` is what the model
-    card tells: the facts, or the whole text of its body. ``overwrite`` replaces a folder saved earlier; other files
-    in it are kept. Raises ``OutputExistsError`` without it, ``UnsupportedModelError`` for a model that timm did not
-    build, and ``OSError`` with the path when the disk is full: then nothing has changed.
+    ``model_args`` are arguments of ``timm.create_model`` that the model does not remember. ``card`` is what
+    the model card tells: the facts, or the whole text of its body. ``overwrite`` replaces a folder saved
+    earlier; other files in it are kept. Raises ``OutputExistsError`` without it, ``UnsupportedModelError``
+    for a model that timm did not build, and ``OSError`` with the path when the disk is full: then nothing has
+    changed.
 
     >>> import tempfile, timm
     >>> model = timm.create_model("resnet18", num_classes=10)
@@ -55,36 +57,43 @@ def save_pretrained(
     """
     folder = Path(folder)
     host = _host_of(model)
-    kept = _kept_files(folder) if overwrite else refuse_existing(folder)
-    extra = {**(kept or {}), **_named_files(files or {})}
-    original = twin(host)
+    if not overwrite:
+        refuse_existing(folder)
+    extra = {**_kept_files(folder), **_named_files(files or {})}
+    original, size, weights = twin(host), timm_host.example_size(host), weights_of(host)
     config = dataclasses.replace(
-        timm_host.describe(host, model_args), conversions=tuple(dict(entry) for entry in surgery.conversions(host))
+        timm_host.describe(host, model_args), conversions=_conversions(host), weights_sha256=digest(weights)
     )
-    size = timm_host.example_size(host)
-    weights = weights_of(host)
-    config = dataclasses.replace(config, weights_sha256=digest(weights))
     with whole_folder(folder, overwrite=overwrite) as aside:
         write_atomically(aside / WEIGHTS, weights)
         config = _write_proven_config(config, original, size, aside)
-        rebuilt = load_folder(aside)
-        found = difference(original, rebuilt, size)
-        if found:
-            raise HubError(
-                f"{config.architecture} cannot be rebuilt from its description: {found}. If the model was created "
-                f"with arguments that timm does not remember, pass them as model_args=; changes made by hand cannot "
-                f"be published"
-            )
+        _prove(config, original, size, aside)
         for name, content in extra.items():
             write_atomically(aside / name, content)
         write_atomically(aside / CARD, render_card(card, config))
     return folder
 
 
+def _prove(config: ModelConfig, original: nn.Module, size: tuple[int, int, int], aside: Path) -> None:
+    """Load the folder as a stranger would, compare, and raise ``HubError`` with the difference."""
+    try:
+        found = difference(original, load_folder(aside, source="rebuilt"), size)
+    except HubError as error:
+        found = str(error)
+    if found:
+        raise HubError(
+            f"{config.architecture} cannot be rebuilt from its description: {found}. Arguments of "
+            f"timm.create_model that the model does not remember can be passed as model_args=; changes made "
+            f"by hand cannot be published"
+        )
+
+
 def _write_proven_config(
     config: ModelConfig, original: nn.Module, size: tuple[int, int, int], aside: Path
 ) -> ModelConfig:
-    """Write config.json for timm if timm alone then loads the same model from the folder, else for smoothify only."""
+    """Write config.json for timm if timm alone then loads the same model from the folder, else for smoothify
+    only.
+    """
     versions = _versions()
     for arguments in _native_arguments(config):
         native = dataclasses.replace(config, native=("timm",))
@@ -118,13 +127,23 @@ def _timm_alone_loads(aside: Path, original: nn.Module, size: tuple[int, int, in
         return False
 
 
+def _conversions(host: nn.Module) -> tuple[dict[str, Any], ...]:
+    recorded = surgery.conversions(host)
+    if any(entry["to"] is None for entry in recorded):
+        raise HubError(
+            "the model was converted with a factory, which no file can hold; convert with a spec such as "
+            '"celu(alpha=1.4)", or add the activation with smoothify.activations.register_activation'
+        )
+    return recorded
+
+
 def _host_of(model: nn.Module) -> nn.Module:
     host = getattr(model, "_orig_mod", model)  # torch.compile's wrapper
     if isinstance(host, nn.parallel.DistributedDataParallel | nn.DataParallel):
         raise UnsupportedModelError(f"the model is wrapped in {type(host).__name__}; pass model.module")
     if isinstance(host, torch.jit.ScriptModule) or not timm_host.is_timm_model(host):
         raise UnsupportedModelError(
-            f"{type(host).__name__} was not built by timm.create_model; only timm models can be published so far"
+            f"{type(host).__name__} was not built by timm.create_model; only timm models can be published"
         )
     return host
 
@@ -142,7 +161,9 @@ def _kept_files(folder: Path) -> dict[str, bytes]:
         return {}
     entries = [path for path in folder.iterdir() if path.name not in (CONFIG, WEIGHTS, CARD)]
     if not (folder / CONFIG).is_file() or any(path.is_symlink() or not path.is_file() for path in entries):
-        raise HubError(f"{folder}: holds something else than a saved model, so it is not replaced; choose another")
+        raise HubError(
+            f"{folder}: holds something else than a saved model, so it is not replaced; choose another"
+        )
     return {path.name: path.read_bytes() for path in entries}
 
 

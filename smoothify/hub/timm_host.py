@@ -14,11 +14,24 @@ from torch import nn
 from smoothify.errors import HubError, nearest, suggestion
 from smoothify.hub.bounds import bounded_construction
 from smoothify.hub.checks import Checks, brief
-from smoothify.hub.config import ModelConfig, read_model_args, read_pretrained_cfg
+from smoothify.hub.config import ModelConfig
+from smoothify.hub.timm_fields import read_model_args, read_pretrained_cfg
 
 # Names that timm's act_layer and norm_layer arguments take; a class given by the user is stored as its name.
 _ACTIVATION_NAMES = (
-    *("relu", "silu", "gelu", "gelu_tanh", "quick_gelu", "mish", "elu", "celu", "selu", "relu6", "leaky_relu"),
+    *(
+        "relu",
+        "silu",
+        "gelu",
+        "gelu_tanh",
+        "quick_gelu",
+        "mish",
+        "elu",
+        "celu",
+        "selu",
+        "relu6",
+        "leaky_relu",
+    ),
     *("hard_swish", "hard_sigmoid", "hard_mish", "prelu", "sigmoid", "tanh", "identity"),
 )
 _NORM_NAMES = ("batchnorm2d", "batchnorm", "groupnorm", "layernorm", "layernorm2d", "rmsnorm", "rmsnorm2d")
@@ -35,10 +48,11 @@ def is_timm_model(model: nn.Module) -> bool:
 
 
 def describe(model: nn.Module, overrides: Mapping[str, Any] | None = None) -> ModelConfig:
-    """Return the description from which ``build`` makes ``model`` again, as far as it can be read off the model.
+    """Return the description from which ``build`` makes ``model`` again, as far as it can be read off the
+    model.
 
-    ``overrides`` are arguments of ``timm.create_model`` that the model does not remember. Raises ``HubError`` when an
-    argument cannot stand in a JSON file.
+    ``overrides`` are arguments of ``timm.create_model`` that the model does not remember. Raises ``HubError``
+    when an argument cannot stand in a JSON file.
     """
     arguments = dict(getattr(model, "_model_args", {}))  # kept by timm.create_model since 1.0.30
     arguments |= overrides or {}
@@ -53,12 +67,14 @@ def describe(model: nn.Module, overrides: Mapping[str, Any] | None = None) -> Mo
     }
     checks.raise_if_any()
     checks = Checks("the model's description")
-    given = {key: _lists(value) for key, value in model.pretrained_cfg.items()}  # type: ignore[union-attr, operator]
+    stored: Mapping[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+    given = {key: _lists(value) for key, value in stored.items()}
+    given["input_size"] = list(example_size(model))
     config = ModelConfig(
         architecture=str(given["architecture"]),
         num_classes=num_classes,
         model_args=read_model_args(kept, checks, "model_args"),
-        pretrained_cfg=read_pretrained_cfg(given | {"input_size": list(example_size(model))}, checks),
+        pretrained_cfg=read_pretrained_cfg(given, checks),
     )
     checks.raise_if_any()
     pooling = _pooling(model)
@@ -68,10 +84,12 @@ def describe(model: nn.Module, overrides: Mapping[str, Any] | None = None) -> Mo
 
 
 def build(config: ModelConfig, *, meta: bool = False, source: str = "config.json") -> nn.Module:
-    """Build the timm model that ``config`` describes, with random weights and the caller's random state untouched.
+    """Build the timm model that ``config`` describes, with random weights and the caller's random state
+    untouched.
 
-    ``meta`` builds it on the meta device: no memory, only names and shapes. Raises ``HubError`` for an architecture
-    that timm does not know, arguments that it refuses, and sizes beyond the bounds of this module.
+    ``meta`` builds it on the meta device: no memory, only names and shapes. Raises ``HubError`` for an
+    architecture that timm does not know, arguments that it refuses, and sizes beyond the bounds of this
+    module.
     """
     import timm
 
@@ -96,7 +114,8 @@ def build(config: ModelConfig, *, meta: bool = False, source: str = "config.json
 
 
 def load_through_timm(config: ModelConfig, weights: Path, source: str) -> nn.Module:
-    """Build a foreign timm model and let timm translate its weights, whose names are those of another library.
+    """Build a foreign timm model and let timm translate its weights, whose names are those of another
+    library.
 
     ``weights`` must have been read as safetensors, and ``config`` built on the meta device, before.
     """
@@ -108,7 +127,9 @@ def load_through_timm(config: ModelConfig, weights: Path, source: str) -> nn.Mod
         try:
             model: nn.Module = timm.create_model(pretrained=True, **creation)
         except Exception as error:
-            raise HubError(f"{source}: its weights do not fit {config.architecture} ({str(error)[:500]})") from error
+            raise HubError(
+                f"{source}: its weights do not fit {config.architecture} ({str(error)[:500]})"
+            ) from error
     model.pretrained_cfg.pop("file", None)  # type: ignore[union-attr, operator]
     return model
 
@@ -135,7 +156,8 @@ def example_size(model: nn.Module) -> tuple[int, int, int]:
 
 
 def native_name(spec: str) -> str:
-    """Return what timm's ``act_layer`` might call a spec of our catalogue; the exporter then compares outputs.
+    """Return what timm's ``act_layer`` might call a spec of our catalogue; the exporter then compares
+    outputs.
 
     >>> native_name("gelu(approximate='tanh')"), native_name("celu(alpha=1.4)"), native_name("silu")
     ('gelu_tanh', '', 'silu')
@@ -187,7 +209,8 @@ def _as_json(name: str, value: object, checks: Checks) -> Any:
                 except (KeyError, AssertionError):  # an older timm lacks the name
                     continue
         checks.complain(
-            f"{name}={value!r}", f"cannot stand in config.json; pass model_args={{{name!r}: the name timm knows it by}}"
+            f"{name}={value!r}",
+            f"cannot stand in config.json; pass model_args={{{name!r}: the name timm knows it by}}",
         )
         return None
     return _lists(value)

@@ -1,9 +1,8 @@
-"""transformers as a host: image classifiers from its own mapping of class names, safetensors only, no remote code."""
+"""transformers as a host: image classifiers of its own mapping, safetensors only, no remote code."""
 
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,14 @@ from smoothify.hub.weights import read_weights, refuse_disagreements
 
 # Values of these keys make transformers fetch or run something else: backbones, kernels, quantizers, code.
 _REFUSED = {
-    *("auto_map", "backbone", "backbone_config", "use_timm_backbone", "use_pretrained_backbone", "custom_pipelines"),
+    *(
+        "auto_map",
+        "backbone",
+        "backbone_config",
+        "use_timm_backbone",
+        "use_pretrained_backbone",
+        "custom_pipelines",
+    ),
     *("quantization_config", "trust_remote_code"),
 }
 _ALWAYS_KEPT = {"id2label", "problem_type"}
@@ -35,13 +41,15 @@ def describes(raw: dict[str, Any]) -> bool:
 def load(raw: dict[str, Any], weights: bytes, source: str) -> nn.Module:
     """Build the classifier that a transformers config.json describes and fill it; in eval mode, on the CPU.
 
-    ``raw`` is the parsed config, ``weights`` the content of model.safetensors. Raises ``HubError`` when the class is
-    not one of transformers' image classifiers, for any key that would fetch or run something, for sizes beyond the
-    bounds, and for weights that do not fit exactly.
+    ``raw`` is the parsed config, ``weights`` the content of model.safetensors. Raises ``HubError`` when the
+    class is not one of transformers' image classifiers, for any key that would fetch or run something, for
+    sizes beyond the bounds, and for weights that do not fit exactly.
     """
     try:
         import transformers
-        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as CLASSES
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as CLASSES,
+        )
     except ImportError as error:
         raise HubError(
             f"{source}: is a transformers model; install it with `pip install smoothify-torch[transformers]`"
@@ -56,7 +64,9 @@ def load(raw: dict[str, Any], weights: bytes, source: str) -> nn.Module:
         try:
             with torch.device("meta"):
                 model_class(config)
-            model, info = model_class.from_pretrained(None, config=config, state_dict=stored, output_loading_info=True)
+            model, info = model_class.from_pretrained(
+                None, config=config, state_dict=stored, output_loading_info=True
+            )
         except HubError:
             raise
         except Exception as error:
@@ -73,8 +83,8 @@ def _class_name(raw: dict[str, Any], classes: Any, where: str) -> tuple[str, str
     allowed = (allowed,) if isinstance(allowed, str) else tuple(allowed)
     if not isinstance(named, list) or len(named) != 1 or named[0] not in allowed:
         raise HubError(
-            f"{where}: model_type {brief(model_type)} with architectures {brief(named)} is no image classifier of "
-            f"this version of transformers"
+            f"{where}: model_type {brief(model_type)} with architectures {brief(named)} is no image "
+            f"classifier of this version of transformers"
         )
     return str(model_type), str(named[0])
 
@@ -99,6 +109,8 @@ def _kept_values(raw: dict[str, Any], config_class: Any, where: str) -> dict[str
 
 def _labels(value: object, checks: Checks) -> dict[int, str]:
     if not isinstance(value, dict) or len(value) > MAX_LABELS or not all(key.isdecimal() for key in value):
-        checks.complain("id2label", f"is {brief(value)}, not an object from at most {MAX_LABELS} indices to labels")
+        checks.complain(
+            "id2label", f"is {brief(value)}, not an object from at most {MAX_LABELS} indices to labels"
+        )
         return {}
     return {int(index): checks.text("id2label", label, limit=500) or "" for index, label in value.items()}

@@ -24,7 +24,9 @@ def weights_of(model: nn.Module) -> bytes:
     state = model.state_dict()
     other = sorted(name for name, value in state.items() if not isinstance(value, torch.Tensor))
     if other:
-        raise HubError(f"{', '.join(other[:SHOWN])}: extra state that is no tensor cannot be stored in safetensors")
+        raise HubError(
+            f"{', '.join(other[:SHOWN])}: extra state that is no tensor cannot be stored in safetensors"
+        )
     # Copies: safetensors refuses two names on one storage, and writes only what is contiguous.
     plain = {
         name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
@@ -45,7 +47,8 @@ def digest(data: bytes) -> str:
 def read_weights(data: bytes, source: str, sha256: str | None = None) -> dict[str, torch.Tensor]:
     """Return the tensors of a safetensors file on the CPU, in the precision that they were stored in.
 
-    Raises ``HubError`` when the file is truncated, is something else, or has another hash than ``sha256`` (hex).
+    Raises ``HubError`` when the file is truncated, is something else, or has another hash than ``sha256``
+    (hex).
 
     >>> read_weights(b"no tensors", "model.safetensors")
     Traceback (most recent call last):
@@ -53,7 +56,9 @@ def read_weights(data: bytes, source: str, sha256: str | None = None) -> dict[st
     smoothify.errors.HubError: model.safetensors: is not a whole safetensors file (...); download it again
     """
     if sha256 is not None and digest(data) != sha256:
-        raise HubError(f"{source}: has the SHA-256 {digest(data)}, not {sha256}: it is damaged or was replaced")
+        raise HubError(
+            f"{source}: has the SHA-256 {digest(data)}, not {sha256}: it is damaged or was replaced"
+        )
     try:
         return safetensors.torch.load(data)
     except (safetensors.SafetensorError, ValueError, RuntimeError, KeyError) as error:
@@ -75,7 +80,9 @@ def disagreements(
         ours, theirs = stored[name], expected[name]
         if ours.shape != theirs.shape:
             found.append(f"{name} is stored as {tuple(ours.shape)} and the model has {tuple(theirs.shape)}")
-        elif ours.is_floating_point() != theirs.is_floating_point() or ours.is_complex() != theirs.is_complex():
+        elif (
+            ours.is_floating_point() != theirs.is_floating_point() or ours.is_complex() != theirs.is_complex()
+        ):
             found.append(f"{name} is stored as {ours.dtype} and the model has {theirs.dtype}")
     return found
 
@@ -91,10 +98,12 @@ def refuse_disagreements(source: str, found: list[str], remedy: str = "") -> Non
 
 
 def load_exactly(model: nn.Module, stored: Mapping[str, torch.Tensor], source: str) -> None:
-    """Fill ``model`` with ``stored``, in the stored precision; nothing is touched unless names and shapes all agree.
+    """Fill ``model`` with ``stored``, in the stored precision; nothing is touched unless names and shapes all
+    agree.
 
     >>> layer = nn.Linear(2, 1)
-    >>> load_exactly(layer, {"weight": torch.ones(1, 2).half(), "bias": torch.zeros(1).half()}, "model.safetensors")
+    >>> stored = {"weight": torch.ones(1, 2).half(), "bias": torch.zeros(1).half()}
+    >>> load_exactly(layer, stored, "model.safetensors")
     >>> layer.weight.dtype
     torch.float16
     """

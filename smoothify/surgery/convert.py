@@ -111,7 +111,9 @@ def refuse_unconverted(root: nn.Module, planned: list[Planned], scope: Scope) ->
     ]
     if not left:
         return
-    sites = [with_fields(site, note=site.note or f"becomes {site.becomes}, which is not smooth") for site in left]
+    sites = [
+        with_fields(site, note=site.note or f"becomes {site.becomes}, which is not smooth") for site in left
+    ]
     listed = "\n".join(f"  {site}" for site in sites)
     raise UnconvertedError(
         f"{len(left)} activation{'s' if len(left) > 1 else ''} of this {type(root).__name__} would not be "

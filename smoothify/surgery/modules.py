@@ -137,11 +137,15 @@ def become(module: nn.Module, new: nn.Module) -> None:
     kept = new.kept if isinstance(new, Composite) else frozenset()
     owned = _own_tensors(known)
     for table in _TENSOR_TABLES:
-        old_entries = {name: value for name, value in state[table].items() if name not in owned or name in kept}
+        old_entries = {
+            name: value for name, value in state[table].items() if name not in owned or name in kept
+        }
         state[table] = {**old_entries, **new.__dict__[table]}
     for name in parametrized_names(module):
         state.pop(name, None)
-    state["_non_persistent_buffers_set"] = module._non_persistent_buffers_set | new._non_persistent_buffers_set
+    state["_non_persistent_buffers_set"] = (
+        module._non_persistent_buffers_set | new._non_persistent_buffers_set
+    )
     cls = _beneath_parametrization(module, type(new))
     module.__dict__.clear()
     module.__dict__.update(state)

@@ -27,7 +27,11 @@ def find(root: nn.Module) -> list[Planned]:
     """Return every site that can be seen without running the model."""
     nodes = walk(root)
     inside = _inside_smooth(nodes)
-    return [planned for node in nodes if id(node.module) not in inside and (planned := _module_site(node)) is not None]
+    return [
+        planned
+        for node in nodes
+        if id(node.module) not in inside and (planned := _module_site(node)) is not None
+    ]
 
 
 def _module_site(node: Node) -> Planned | None:
@@ -35,13 +39,17 @@ def _module_site(node: Node) -> Planned | None:
     owner = qualified_name(type(module))
     found = recognised(module)
     if found is not None:
-        site = Site(node.path, "module", spelled(found), is_smooth(found), owner, aliases=node.aliases, how="module")
+        site = Site(
+            node.path, "module", spelled(found), is_smooth(found), owner, aliases=node.aliases, how="module"
+        )
         return Planned(site, module, found)
     if has_own_forward(module):
         known = rule_for_class(type(module))
         function = known[0].function if known else "unknown"
         note = f"{type(module).__qualname__} has a forward of its own; register_rule says what it is"
-        return Planned(Site(node.path, "module", function, None, owner, aliases=node.aliases, note=note), module)
+        return Planned(
+            Site(node.path, "module", function, None, owner, aliases=node.aliases, note=note), module
+        )
     return None
 
 

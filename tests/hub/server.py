@@ -1,5 +1,6 @@
-"""A Hugging Face Hub on loopback: enough of its HTTP interface for huggingface_hub, timm and transformers to work
-against it unpatched (repositories, commits, large files, private repositories, tokens, branches, card validation).
+"""A Hugging Face Hub on loopback, so that huggingface_hub, timm and transformers work as they are.
+
+It knows repositories, commits, large files, private repositories, tokens, branches and the card checker.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Hub(ThreadingHTTPServer):
         return {path: blob.data for path, blob in repo.commits[head].items()}
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     def __init__(self, status: int, code: str = "", message: str = "") -> None:
         self.status, self.code, self.message = status, code, message
 
@@ -123,12 +124,12 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Hub
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         pass
 
     def handle_any(self) -> None:
         path = unquote(urlsplit(self.path).path)
-        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.body = self.read_body()
         label = f"{self.command} {path}"
         with self.server.lock:
             self.server.requests.append(label)
@@ -146,14 +147,28 @@ class Handler(BaseHTTPRequestHandler):
                     if match and method == self.command:
                         function(self, **match.groupdict())
                         return
-                raise Refused(404, "EntryNotFound", f"no such route: {label}")
-            except Refused as refused:
+                raise RefusedError(404, "EntryNotFound", f"no such route: {label}")
+            except RefusedError as refused:
                 self.reply(refused.status, {"error": refused.message}, {"X-Error-Code": refused.code})
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any
+    def read_body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        chunks = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 - the names that http.server calls
 
     def reply(
-        self, status: int, content: object = None, headers: dict[str, str] | None = None, size: int | None = None
+        self,
+        status: int,
+        content: object = None,
+        headers: dict[str, str] | None = None,
+        size: int | None = None,
     ) -> None:
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
@@ -168,23 +183,23 @@ class Handler(BaseHTTPRequestHandler):
     def user(self) -> str | None:
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         if scheme and token not in self.server.tokens:
-            raise Refused(401, "", "Invalid credentials in Authorization header")
+            raise RefusedError(401, "", "Invalid credentials in Authorization header")
         return self.server.tokens.get(token)
 
     def repo(self, name: str, *, write: bool = False) -> Repo:
         user, found = self.user(), self.server.repos.get(name)
         owner = name.partition("/")[0]
         if found is None or (found.private and user != owner):
-            raise Refused(401 if user is None else 404, "RepoNotFound", "Repository not found")
+            raise RefusedError(401 if user is None else 404, "RepoNotFound", "Repository not found")
         if write and user != owner:
-            raise Refused(401 if user is None else 403, "", f"no right to write to {name}")
+            raise RefusedError(401 if user is None else 403, "", f"no right to write to {name}")
         return found
 
     def files(self, name: str, revision: str) -> tuple[str, dict[str, Blob]]:
         found = self.repo(name)
         oid = found.resolve(revision)
         if oid is None:
-            raise Refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            raise RefusedError(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         return oid, found.commits[oid]
 
 
@@ -192,7 +207,7 @@ class Handler(BaseHTTPRequestHandler):
 def whoami(request: Handler) -> None:
     user = request.user()
     if user is None:
-        raise Refused(401, "", "not logged in")
+        raise RefusedError(401, "", "not logged in")
     request.reply(200, {"type": "user", "name": user, "orgs": [], "auth": {"type": "access_token"}})
 
 
@@ -200,10 +215,10 @@ def whoami(request: Handler) -> None:
 def create_repo(request: Handler) -> None:
     asked, user = json.loads(request.body), request.user()
     if user is None:
-        raise Refused(401, "", "not logged in")
+        raise RefusedError(401, "", "not logged in")
     owner = asked.get("organization") or user
     if owner != user:
-        raise Refused(403, "", f"{user} may not create repositories under {owner}")
+        raise RefusedError(403, "", f"{user} may not create repositories under {owner}")
     name = f"{owner}/{asked['name']}"
     answer = {"url": f"{request.server.url}/{name}", "name": name, "id": name}
     if name in request.server.repos:
@@ -219,7 +234,7 @@ def create_repo(request: Handler) -> None:
 def create_branch(request: Handler, repo: str, branch: str) -> None:
     found = request.repo(repo, write=True)
     if branch in found.branches:
-        raise Refused(409, "", f"Reference already exists: refs/heads/{branch}")
+        raise RefusedError(409, "", f"Reference already exists: refs/heads/{branch}")
     found.branches[branch] = list(found.branches["main"])
     request.reply(200, {})
 
@@ -235,7 +250,7 @@ def preupload(request: Handler, repo: str, revision: str) -> None:
     found = request.repo(repo, write=True)
     head = found.resolve(revision)
     if head is None:
-        raise Refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        raise RefusedError(404, "RevisionNotFound", f"Invalid rev id: {revision}")
     answer = []
     for file in json.loads(request.body)["files"]:
         large = file["size"] >= LFS_FROM_BYTES or file["path"].endswith(LARGE_SUFFIXES)
@@ -269,7 +284,7 @@ def large_batch(request: Handler, repo: str) -> None:
 @route("PUT", "/large/(?P<oid>[0-9a-f]{64})")
 def large_upload(request: Handler, oid: str) -> None:
     if hashlib.sha256(request.body).hexdigest() != oid:
-        raise Refused(422, "", "the content does not have this hash")
+        raise RefusedError(422, "", "the content does not have this hash")
     request.server.large[oid] = request.body
     request.reply(200, {})
 
@@ -284,7 +299,7 @@ def commit(request: Handler, repo: str, revision: str) -> None:
     found = request.repo(repo, write=True)
     head = found.resolve(revision)
     if head is None:
-        raise Refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        raise RefusedError(404, "RevisionNotFound", f"Invalid rev id: {revision}")
     files, message = dict(found.commits[head]), ""
     for line in request.body.splitlines():
         item = json.loads(line)
@@ -295,7 +310,7 @@ def commit(request: Handler, repo: str, revision: str) -> None:
             files[value["path"]] = Blob(base64.b64decode(value["content"]), large=False)
         elif item["key"] == "lfsFile":
             if value["oid"] not in request.server.large:
-                raise Refused(422, "", f"large file {value['path']} was never uploaded")
+                raise RefusedError(422, "", f"large file {value['path']} was never uploaded")
             files[value["path"]] = Blob(request.server.large[value["oid"]], large=True)
         elif item["key"] == "deletedFile":
             files.pop(value["path"], None)
@@ -339,7 +354,7 @@ def tree(request: Handler, repo: str, revision: str) -> None:
 def download(request: Handler, repo: str, revision: str, file: str) -> None:
     oid, files = request.files(repo, revision)
     if file not in files:
-        raise Refused(404, "EntryNotFound", f"{file} not found")
+        raise RefusedError(404, "EntryNotFound", f"{file} not found")
     blob = files[file]
     headers = {"X-Repo-Commit": oid, "ETag": f'"{blob.oid}"', "Accept-Ranges": "bytes"}
     if blob.large:
@@ -358,7 +373,7 @@ for verb in ("HEAD", "GET"):
 
 
 def card_errors(text: str) -> list[str]:
-    """What the Hub's card checker would refuse: the metadata block's types and the shape of ``model-index``."""
+    """What the Hub's card checker would refuse: types in the metadata and the shape of ``model-index``."""
     block = re.match(r"---\r?\n(.*?)\r?\n---", text, re.DOTALL)
     data = yaml.safe_load(block[1]) if block else {}
     if not isinstance(data, dict):
@@ -388,4 +403,14 @@ def card_errors(text: str) -> list[str]:
     return errors
 
 
-LICENSES = {"apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc0-1.0", "openrail", "other", "unknown"}
+LICENSES = {
+    "apache-2.0",
+    "mit",
+    "bsd-3-clause",
+    "cc-by-4.0",
+    "cc-by-nc-4.0",
+    "cc0-1.0",
+    "openrail",
+    "other",
+    "unknown",
+}
