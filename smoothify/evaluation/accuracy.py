@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from smoothify.attacks import Attack, inference_mode_of, show
 from smoothify.data import Images
-from smoothify.errors import DataError
+from smoothify.errors import DataError, NonFiniteError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -135,6 +135,7 @@ def robust_accuracy(
 
     Raises:
         DataError: no images, or a label that the model has no class for.
+        NonFiniteError: logits that are not finite.
     """
     if len(images) == 0:
         raise DataError("no images to measure accuracy on; choose a split that has some")
@@ -178,7 +179,8 @@ def predict(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> T
     """Return the predicted classes (batch,) of images in [0, 1]; check ``labels`` against the head if given.
 
     Raises:
-        DataError: a label that the model has no class for, or logits that are not finite.
+        DataError: a label that the model has no class for.
+        NonFiniteError: logits that are not finite.
     """
     with torch.no_grad():
         logits: Tensor = model(images)
@@ -188,7 +190,7 @@ def predict(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> T
             "use a model with a head for this data set"
         )
     if not torch.isfinite(logits).all():
-        raise DataError("the model's logits are not finite; its accuracy cannot be measured")
+        raise NonFiniteError("the model's logits are not finite, so its accuracy cannot be measured")
     return logits.argmax(1)
 
 

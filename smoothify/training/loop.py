@@ -22,7 +22,7 @@ from smoothify.training.config import Config
 from smoothify.training.export import Exporter
 from smoothify.training.progress import Reporter, Silent
 from smoothify.training.run_folder import RunFolder, open_run_folder
-from smoothify.training.schedule import optimizer, scheduler
+from smoothify.training.schedule import factor, optimizer
 from smoothify.training.setup import assemble
 
 _REPORT_EVERY = 10  # steps; reading the loss more often would make a GPU wait
@@ -96,7 +96,7 @@ def train(
         parts.classifier, optimizer(parts.classifier, config.lr, config.optimizer), loader
     )
     unwrapped: nn.Module = accelerator.unwrap_model(model)
-    schedule = scheduler(sgd.optimizer, config.optimizer, epochs=config.epochs, steps_per_epoch=len(loader))
+    share_of_lr = factor(config.optimizer, epochs=config.epochs, steps_per_epoch=len(loader))
     adversary = config.attack.build()
     goal = objective(config.objective, label_smoothing=config.label_smoothing)
     check = attack(config.attack.check, config.attack.threat)
@@ -109,8 +109,6 @@ def train(
         unwrapped.load_state_dict(checkpoint.model)
         sgd.optimizer.load_state_dict(checkpoint.optimizer)
         rows, best = checkpoint.metrics, checkpoint.best
-        schedule.last_epoch = len(rows) * len(loader) - 1
-        schedule.step()
         reporter.note(f"resumed after epoch {len(rows)} of {config.epochs}")
     else:
         exporter.save(folder.last, rows)  # what cannot be published is refused before it is trained
@@ -124,11 +122,13 @@ def train(
         totals = torch.zeros(3, device=accelerator.device)  # images, loss, right answers
         bad_step = torch.full((), -1, device=accelerator.device)
         for step, (images, labels) in enumerate(loader):
+            lr = config.lr * share_of_lr(epoch * len(loader) + step)
+            for group in sgd.param_groups:
+                group["lr"] = lr
             with accelerator.autocast():
                 loss = goal.loss(model, unwrapped, adversary, images, labels)
             accelerator.backward(loss.value)
             sgd.step()
-            schedule.step()
             sgd.zero_grad()
             finite = torch.isfinite(loss.value.detach())
             bad_step = torch.where((bad_step < 0) & ~finite, step, bad_step)
@@ -140,10 +140,13 @@ def train(
         training_seconds = time.perf_counter() - epoch_started
 
         totals = accelerator.reduce(totals, reduction="sum")
-        held_out = robust_accuracy(unwrapped, parts.held_out, check, seed=config.seed, accelerator=accelerator)
+        try:
+            held_out = robust_accuracy(unwrapped, parts.held_out, check, seed=config.seed, accelerator=accelerator)
+        except NonFiniteError as error:
+            raise _not_finite(str(error), (epoch + 1) * len(loader) - 1, epoch, folder) from error
         row = {
             "epoch": epoch + 1,
-            "learning_rate": schedule.get_last_lr()[0],
+            "learning_rate": lr,
             "train_loss": (totals[1] / totals[0]).item(),
             "train_accuracy": (totals[2] / totals[0]).item(),
             "held_out_clean_accuracy": held_out.clean.value,
@@ -217,8 +220,10 @@ def _stop_if_not_finite(bad_step: Tensor, epoch: int, steps: int, folder: RunFol
     step = int(bad_step)
     if step < 0:
         return
+    raise _not_finite("the loss is not finite", epoch * steps + step, epoch, folder)
+
+
+def _not_finite(what: str, step: int, epoch: int, folder: RunFolder) -> NonFiniteError:
     saved = state.newest_first(folder.checkpoints)
     good = f"the last good checkpoint is {saved[0]}" if saved else "no epoch was finished before it"
-    raise NonFiniteError(
-        f"the loss is not finite at step {epoch * steps + step} (epoch {epoch + 1}); {good}; try a smaller lr"
-    )
+    return NonFiniteError(f"{what}, at step {step} (epoch {epoch + 1}); {good}; try a smaller lr")

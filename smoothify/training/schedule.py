@@ -30,13 +30,6 @@ def optimizer(model: nn.Module, lr: float, config: OptimizerConfig) -> torch.opt
     )
 
 
-def scheduler(
-    optimizer: torch.optim.Optimizer, config: OptimizerConfig, *, epochs: int, steps_per_epoch: int
-) -> torch.optim.lr_scheduler.LambdaLR:
-    """Build the schedule, stepped once after every update."""
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor(config, epochs=epochs, steps_per_epoch=steps_per_epoch))
-
-
 def factor(config: OptimizerConfig, *, epochs: int, steps_per_epoch: int) -> Callable[[int], float]:
     """Return the share of the peak learning rate that is used at each step, counted from 0.
 
