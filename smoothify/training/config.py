@@ -56,7 +56,7 @@ class DataConfig:
     path: str = SAMPLE
     train_split: str = "train"
     test_split: str = "test"
-    augmentation: Augmentation = "none"
+    augmentation: Augmentation = "flip"
     held_out: int = 500
     workers: int = 0
 
@@ -158,7 +158,7 @@ class Config:
 
     output: str = "runs/train"
     seed: int = 0
-    epochs: int = 20
+    epochs: int = 25
     batch_size: int = 128
     lr: float = 0.4
     objective: str = "pgd_at"
