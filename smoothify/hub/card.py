@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from smoothify.errors import HubError
 from smoothify.hub.config import ModelConfig
+from smoothify.hub.tokens import refuse_tokens
 
 # Stands for the repository's id until push_folder knows it.
 YOUR_REPO = "your-name/your-model"
@@ -50,7 +51,9 @@ class Result:
         """What was measured, in words."""
         if self.epsilon is None:
             return "clean accuracy"
-        return f"robust accuracy under {self.attack} ({self.norm}, epsilon {self.epsilon:.6g})"
+        levels = self.epsilon * 255
+        epsilon = f"{levels:.0f}/255" if abs(levels - round(levels)) < 1e-6 else f"{self.epsilon:.6g}"
+        return f"robust accuracy under {self.attack} ({self.norm}, epsilon {epsilon})"
 
     @property
     def value(self) -> str:
@@ -85,19 +88,22 @@ class CardFacts:
 
 
 def render_card(card: CardFacts | str | None, config: ModelConfig) -> str:
-    """Return the text of README.md: metadata, and a body written from facts (or ``card`` itself if it is a
-    text).
+    """Return the text of README.md, metadata and body, from facts or from a text about the model.
 
     >>> text = render_card(None, ModelConfig("resnet18", native=("timm",)))
     >>> "timm.create_model" in text, "library_name: timm" in text
     (True, True)
     """
-    facts = card if isinstance(card, CardFacts) else CardFacts(config.architecture, _activations(config), "")
+    if isinstance(card, CardFacts):
+        facts = card
+    else:
+        facts = CardFacts(config.architecture, _activations(config), "", about=card or "")
     for name in facts.images:
         if not re.fullmatch(_FILE_NAME, name):
             raise HubError(f"{name!r} is no file beside the card; pass a plain file name")
-    body = card if isinstance(card, str) else _body(facts, config)
-    return f"---\n{_metadata(facts, config).to_yaml()}\n---\n\n{body.strip()}\n"
+    text = f"---\n{_metadata(facts, config).to_yaml()}\n---\n\n{_body(facts, config)}\n"
+    refuse_tokens(text, "the model card")
+    return text
 
 
 def with_repo_id(text: str, repo_id: str) -> str:
@@ -111,6 +117,7 @@ def with_repo_id(text: str, repo_id: str) -> str:
 
 def _metadata(facts: CardFacts, config: ModelConfig) -> ModelCardData:
     native = "timm" in config.native
+    robust = any(result.epsilon is not None for result in facts.results)
     results = [
         EvalResult(
             task_type="image-classification",
@@ -129,7 +136,7 @@ def _metadata(facts: CardFacts, config: ModelConfig) -> ModelCardData:
         license=facts.license,
         library_name="timm" if native else "smoothify",
         pipeline_tag="image-classification",
-        tags=["smoothify", "robust", "image-classification", *(["timm"] if native else [])],
+        tags=["smoothify", *(["robust"] if robust else []), "timm", "image-classification"],
         datasets=[facts.dataset_id] if facts.dataset_id else None,
         metrics=["accuracy"] if results else None,
         model_name=facts.model_name if results else None,

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from smoothify import surgery
-from smoothify.errors import HubError, SmoothifyError
+from smoothify.errors import HubError
 from smoothify.hub import timm_host, transformers_host
 from smoothify.hub.checks import MAX_CONFIG_BYTES, parse_object
 from smoothify.hub.config import ModelConfig, read_config
@@ -90,7 +90,7 @@ def _replay(model: nn.Module, config: ModelConfig, where: str) -> None:
         return
     try:
         surgery.replay_(model, config.conversions)
-    except SmoothifyError as error:
+    except Exception as error:  # a stranger's record can make the surgery raise anything
         raise HubError(f"{where}: its conversions cannot be replayed: {error}") from error
 
 

@@ -139,6 +139,11 @@ def _creation(config: ModelConfig) -> dict[str, Any]:
 
     known = {entry.name for entry in dataclasses.fields(PretrainedCfg)}
     cfg = {name: value for name, value in config.pretrained_cfg.items() if name in known}
+    # timm takes these two as what the weights have, and adapts heads and stems silently where they differ.
+    if config.num_classes is not None:
+        cfg["num_classes"] = config.num_classes
+    if isinstance(config.model_args.get("in_chans"), int) and "input_size" in cfg:
+        cfg["input_size"] = (config.model_args["in_chans"], *cfg["input_size"][1:])
     return {
         "model_name": config.architecture,
         "pretrained_cfg": {"architecture": config.architecture, **cfg},
