@@ -1,14 +1,16 @@
 """Make every activation of a vision model smooth, train it adversarially, measure it, publish it."""
 
+from smoothify.errors import SmoothifyError
 from smoothify.hub import from_pretrained, push_to_hub, save_pretrained
-from smoothify.surgery import Report, Rule, Site, convert, convert_, inspect, register_rule
+from smoothify.models import PixelClassifier
+from smoothify.surgery import Report, convert, convert_, inspect, register_rule
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "PixelClassifier",
     "Report",
-    "Rule",
-    "Site",
+    "SmoothifyError",
     "convert",
     "convert_",
     "from_pretrained",

@@ -30,9 +30,7 @@ def test_every_name_exists_and_says_itself_so(name: str) -> None:
     assert f"{thing.__module__}.{thing.__qualname__}" == name
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet18", "mobilenetv3_small_050", "efficientnet_b0", "vit_tiny_patch16_224"]
-)
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "efficientnet_b0", "vit_tiny_patch16_224"])
 def test_timm_models_keep_class_and_keys(name: str) -> None:
     model = timm.create_model(name)
     converted = smoothify.convert(model)

@@ -219,9 +219,7 @@ def test_only_exclude_and_replace() -> None:
 
 def test_what_cannot_be_made_smooth_is_one_error_and_changes_nothing() -> None:
     model = nn.Sequential(nn.ReLU(), nn.Hardtanh(-2.0, 2.0), nn.Softshrink())
-    with pytest.raises(
-        UnconvertedError, match=r"(?s)2 activations.*1: hardtanh.*2: softshrink.*strict=False"
-    ):
+    with pytest.raises(UnconvertedError, match=r"(?s)2 activations.*1: hardtanh.*2: softshrink.*strict=False"):
         smoothify.convert_(model)
     assert isinstance(model[0], nn.ReLU)
     assert not conversions(model)

@@ -1,0 +1,88 @@
+"""What a norm must supply for one PGD loop to serve all of them: a start, a direction and a projection."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+
+class Norm(ABC):
+    """A ball around an image. Perturbations have shape (batch, channels, height, width), in [0, 1] pixel units."""
+
+    @abstractmethod
+    def start(self, images: Tensor, epsilon: float, generator: torch.Generator | None) -> Tensor:
+        """Return a perturbation drawn uniformly from the ball of radius ``epsilon``."""
+
+    @abstractmethod
+    def direction(self, gradient: Tensor) -> Tensor:
+        """Return the step of unit norm that raises the loss most, to first order."""
+
+    @abstractmethod
+    def project(self, perturbation: Tensor, epsilon: float) -> Tensor:
+        """Return the nearest perturbation inside the ball of radius ``epsilon``."""
+
+    @abstractmethod
+    def size(self, perturbation: Tensor) -> Tensor:
+        """Return each image's perturbation size, shape (batch,)."""
+
+
+class Linf(Norm):
+    """The largest change of any pixel."""
+
+    def start(self, images: Tensor, epsilon: float, generator: torch.Generator | None) -> Tensor:
+        """Return independent uniform noise in [-epsilon, epsilon]."""
+        return torch.empty_like(images).uniform_(-epsilon, epsilon, generator=generator)
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """Return the gradient's sign."""
+        return gradient.sign()
+
+    def project(self, perturbation: Tensor, epsilon: float) -> Tensor:
+        """Clip every pixel."""
+        return perturbation.clamp(-epsilon, epsilon)
+
+    def size(self, perturbation: Tensor) -> Tensor:
+        """Return the largest absolute pixel change of each image."""
+        return perturbation.abs().flatten(1).amax(1)
+
+
+class L2(Norm):
+    """The Euclidean length of the change of all pixels of an image."""
+
+    def start(self, images: Tensor, epsilon: float, generator: torch.Generator | None) -> Tensor:
+        """Return noise uniform in the ball: a Gaussian direction, a radius with the ball's density."""
+        noise = torch.empty_like(images).normal_(generator=generator)
+        uniform = torch.empty(len(images), device=images.device, dtype=images.dtype).uniform_(generator=generator)
+        radius = uniform.pow(1 / images[0].numel()).mul(epsilon)
+        return self.direction(noise) * _per_image(radius, images)
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """Return the gradient at length 1; a zero gradient stays zero."""
+        length = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+        tiny = torch.finfo(gradient.dtype).tiny
+        return gradient / _per_image(length.clamp_min(tiny), gradient)
+
+    def project(self, perturbation: Tensor, epsilon: float) -> Tensor:
+        """Shorten what is longer than ``epsilon``."""
+        length = self.size(perturbation)
+        return (
+            perturbation * _per_image(epsilon / length.clamp_min(epsilon), perturbation)
+            if epsilon > 0
+            else 0 * perturbation
+        )
+
+    def size(self, perturbation: Tensor) -> Tensor:
+        """Return the Euclidean length of each image's change."""
+        length: Tensor = torch.linalg.vector_norm(perturbation.flatten(1), dim=1)
+        return length
+
+
+NORMS: Mapping[str, Norm] = MappingProxyType({"linf": Linf(), "l2": L2()})
+
+
+def _per_image(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.ndim - 1))

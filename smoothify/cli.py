@@ -1,0 +1,62 @@
+"""What the command lines share: one parser whose errors are one line, and exit codes."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from jsonargparse import ArgumentParser
+
+from smoothify.errors import NonFiniteError, SmoothifyError, UnknownNameError
+
+USER_ERROR, RUN_ERROR, INTERRUPTED = 2, 1, 130
+_UNKNOWN_ARGUMENT = re.compile(r"unrecognized arguments: (?:--)?([\w.-]+)", re.IGNORECASE)
+_UNKNOWN_KEY = re.compile(r"(?:Group '(?P<group>[\w.]+)'|\w+) does not accept (?:option|key) '(?P<name>[\w.]+)'")
+_NOT_ONE_OF = re.compile(
+    r"key \"(?P<key>[\w.]+)\": Expected a typing\.Literal\[(?P<known>[^]]*)\]\. Got value: (?P<value>.*)"
+)
+
+
+class Parser(ArgumentParser):  # type: ignore[misc]  # jsonargparse's class is typed as Any under follow_imports=skip
+    """A parser that answers what it cannot read with one line, the nearest option and exit code 2."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print one line and exit with code 2."""
+        fail(f"{self.prog}: {self._explain(' '.join(message.split()))}", USER_ERROR)
+
+    def _explain(self, message: str) -> str:
+        options = [option.lstrip("-") for action in self._actions for option in action.option_strings]
+        if argument := _UNKNOWN_ARGUMENT.search(message):
+            return str(UnknownNameError("option", argument[1], options))
+        if key := _UNKNOWN_KEY.search(message):
+            name = f"{key['group']}.{key['name']}" if key["group"] else key["name"]
+            return str(UnknownNameError("option", name, options))
+        if value := _NOT_ONE_OF.search(message):
+            known = [name.strip(" '") for name in value["known"].split(",")]
+            return f"{UnknownNameError(value['key'], value['value'], known)} (one of {', '.join(known)})"
+        return message
+
+
+def run(command: Callable[[], None], program: str) -> None:
+    """Run a command; what goes wrong as people expect it to becomes one line and an exit code, never a traceback.
+
+    2: something that was asked for cannot be. 1: the run itself failed. 130: Ctrl-C.
+    """
+    try:
+        command()
+    except NonFiniteError as error:
+        fail(f"{program}: {error}", RUN_ERROR)
+    except SmoothifyError as error:
+        fail(f"{program}: {error}", USER_ERROR)
+    except OSError as error:
+        fail(f"{program}: {error}; what was finished before is still in its folder", RUN_ERROR)
+    except KeyboardInterrupt:
+        fail(f"{program}: stopped; what was finished before is still in its folder", INTERRUPTED)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print one line to standard error and exit."""
+    print(message, file=sys.stderr, flush=True)
+    raise SystemExit(code)

@@ -1,0 +1,180 @@
+"""Rows of a data set as tensors in [0, 1] of one shape: the form in which everything downstream sees images."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from smoothify.data.sources import Source
+from smoothify.errors import DataError, UnknownNameError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Augmentation = Literal["none", "flip", "crop", "imagenet"]
+_MODES = {1: "L", 3: "RGB"}
+_CACHE_LIMIT = 512 * 2**20  # bytes of decoded pixels that are kept in memory
+
+
+class Images(Dataset[tuple[Tensor, int]]):
+    """Images of shape (channels, height, width), float32 in [0, 1], with their labels.
+
+    A data set whose decoded pixels fit in 512 MiB is decoded once and kept as bytes; a larger one is decoded
+    whenever an image is asked for. Nothing here normalises: that is `smoothify.PixelClassifier`'s work.
+
+    Args:
+        source: one split of a data set.
+        input_size: (channels, height, width) of the model's input; 1 channel is grey, 3 is RGB.
+        augmentation: ``"none"``; ``"flip"``, horizontally at random; ``"crop"``, a random crop after padding by an
+            eighth, then flip (the usual one for CIFAR); ``"imagenet"``, timm's random resized crop, then flip.
+        indices: which rows, all by default.
+
+    Raises:
+        DataError: an image cannot be decoded, is in colour where the model takes grey, or a label is outside the
+            data set's classes.
+
+    >>> from smoothify.data import load
+    >>> images = Images(load(split="test"), input_size=(1, 28, 28), indices=range(5))
+    >>> image, label = images[0]
+    >>> tuple(image.shape), image.dtype, bool(image.min() >= 0), bool(image.max() <= 1), label
+    ((1, 28, 28), torch.float32, True, True, 9)
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        input_size: tuple[int, int, int],
+        augmentation: Augmentation = "none",
+        indices: Sequence[int] | None = None,
+    ) -> None:
+        if augmentation not in get_args(Augmentation):
+            raise UnknownNameError("augmentation", augmentation, get_args(Augmentation))
+        if input_size[0] not in _MODES:
+            raise DataError(f"model input {input_size}: {input_size[0]} channels; images have 1 (grey) or 3 (RGB)")
+        self.source = source
+        self.input_size = input_size
+        self.augmentation = augmentation
+        self.indices = list(range(len(source)) if indices is None else indices)
+        self.labels = labels_of(source)[self.indices]
+        self._transform = _transform(input_size, training=augmentation == "imagenet")
+        fits = len(self.indices) * input_size[0] * input_size[1] * input_size[2] <= _CACHE_LIMIT
+        self._cache = self._decode_all() if fits and augmentation != "imagenet" else None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        pixels = self._decode(index) if self._cache is None else self._cache[index]
+        return _augment(pixels.float().div(255), self.augmentation), int(self.labels[index])
+
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the images (batch, channels, height, width) and labels (batch,) at these positions."""
+        images = torch.stack([self[index][0] for index in indices])
+        return images, self.labels[torch.as_tensor(indices, dtype=torch.long)]
+
+    def _decode_all(self) -> Tensor:
+        cache = torch.empty((len(self.indices), *self.input_size), dtype=torch.uint8)
+        for position in range(len(self.indices)):
+            cache[position] = self._decode(position)
+        return cache
+
+    def _decode(self, position: int) -> Tensor:
+        row = self.indices[position]
+        try:
+            image = self.source.rows[row][self.source.image_column]
+            return self._transform(_to_mode(image, self.input_size[0]))
+        except (OSError, ValueError, SyntaxError) as error:
+            where = f"data set {self.source.name!r}, split {self.source.split!r}, row {row}"
+            raise DataError(f"{where}: {error}; correct or drop the row") from error
+
+
+def labels_of(source: Source) -> Tensor:
+    """Return the labels of a split, shape (images,), in the order of its rows.
+
+    Raises:
+        DataError: a label outside the data set's classes.
+    """
+    labels = torch.tensor(source.rows[source.label_column][:], dtype=torch.long)
+    classes = len(source.classes)
+    wrong = torch.nonzero((labels < 0) | (labels >= classes)).flatten()
+    if len(wrong):
+        raise DataError(
+            f"data set {source.name!r}, split {source.split!r}, row {int(wrong[0])}: label {int(labels[wrong[0]])} "
+            f"is outside its {classes} classes; correct or drop the row"
+        )
+    return labels
+
+
+def _to_mode(image: Image, channels: int) -> Image:
+    mode = _MODES[channels]
+    if image.mode == mode:
+        return image
+    if channels == 1 and image.mode not in ("1", "L", "I;16"):
+        raise ValueError(f"an image of mode {image.mode!r}, but the model takes one grey channel")
+    return image.convert(mode)
+
+
+@functools.lru_cache(maxsize=8)
+def _transform(input_size: tuple[int, int, int], *, training: bool) -> Callable[[Image], Tensor]:
+    from timm.data import create_transform
+    from torchvision.transforms.functional import pil_to_tensor
+
+    resize = create_transform(input_size, is_training=training, hflip=0.0, color_jitter=None, separate=False)
+    geometric = [
+        step for step in resize.transforms if type(step).__name__ not in ("MaybeToTensor", "ToTensor", "Normalize")
+    ]
+
+    def apply(image: Image) -> Tensor:
+        if training or image.size != (input_size[2], input_size[1]):
+            for step in geometric:
+                image = step(image)
+        tensor: Tensor = pil_to_tensor(image)
+        return tensor
+
+    return apply
+
+
+def _augment(image: Tensor, augmentation: Augmentation) -> Tensor:
+    if augmentation == "none":
+        return image
+    if augmentation == "crop":
+        _, height, width = image.shape
+        pad = max(1, height // 8)
+        top, left = torch.randint(0, 2 * pad + 1, (2,)).tolist()
+        image = torch.nn.functional.pad(image, (pad, pad, pad, pad))[:, top : top + height, left : left + width]
+    return image.flip(-1) if torch.rand(()) < 0.5 else image
+
+
+def hold_out(labels: Tensor, count: int, *, seed: int) -> tuple[list[int], list[int]]:
+    """Split positions into (kept, held out), the held-out ones spread evenly over the classes.
+
+    Args:
+        labels: (images,), whole numbers.
+        count: how many to hold out.
+        seed: which ones; the same seed always gives the same split.
+
+    Raises:
+        DataError: ``count`` would leave nothing to train on.
+
+    >>> kept, held_out = hold_out(torch.tensor([0, 0, 0, 1, 1, 1]), 2, seed=0)
+    >>> len(kept), sorted(torch.tensor([0, 0, 0, 1, 1, 1])[held_out].tolist())
+    (4, [0, 1])
+    """
+    if not 0 <= count < len(labels):
+        raise DataError(f"cannot hold {count} of {len(labels)} training images out; choose fewer")
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    ranks: dict[int, int] = {}
+    keys = []
+    for position in shuffled.tolist():  # the n-th image of every class comes before any class's (n + 1)-th
+        label = int(labels[position])
+        ranks[label] = ranks.get(label, 0) + 1
+        keys.append((ranks[label], label, position))
+    held_out = sorted(position for _, _, position in sorted(keys)[:count])
+    chosen = set(held_out)
+    return [position for position in range(len(labels)) if position not in chosen], held_out

@@ -1,0 +1,151 @@
+"""Measure a saved model: ``accelerate launch -m smoothify.evaluate RUN/best``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from accelerate import Accelerator
+from rich.console import Console
+
+from smoothify.attacks import ThreatModel, attack
+from smoothify.cli import Parser, run
+from smoothify.data import Images, load
+from smoothify.errors import ConfigError, OutputExistsError
+from smoothify.evaluation import RobustAccuracy, robust_accuracy
+from smoothify.files import write_atomically
+from smoothify.hub import from_pretrained, read_file
+from smoothify.models import PixelClassifier, input_size
+from smoothify.training import Silent, Terminal
+
+PROGRAM = "smoothify.evaluate"
+
+
+def parser() -> Parser:
+    """Build the parser. What is not given is taken from the ``training.yaml`` that lies beside the model."""
+    built = Parser(
+        prog=PROGRAM,
+        allow_abbrev=False,
+        description="Measure clean and robust accuracy of a saved model and write them as JSON. Data, norm and epsilon "
+        "are those that the model was trained with, unless given.",
+    )
+    built.add_argument("model", type=str, help="a folder such as RUN/best, or a Hub repository 'owner/name'")
+    built.add_argument("--attack", action="append", metavar="NAME", help="pgd-K; may be repeated (default: pgd-50)")
+    built.add_argument("--data", type=str | None, help="data set: fashion_mnist_sample, a folder, or a Hub id")
+    built.add_argument("--split", type=str, default="test", help="split of the data set (default: test)")
+    built.add_argument("--images", type=int | None, help="only the first so many images of the split")
+    built.add_argument("--norm", type=str | None, help="linf or l2")
+    built.add_argument("--epsilon", type=str | None, help="radius in [0, 1] pixel units, such as 0.1 or 8/255")
+    built.add_argument("--step_size", type=str | None, help="of the attack, in [0, 1] pixel units (default: its own)")
+    built.add_argument("--batch_size", type=int, default=250, help="images attacked at a time (default: 250)")
+    built.add_argument("--seed", type=int, default=0, help="of the random starts (default: 0)")
+    built.add_argument("--output", type=str | None, help="JSON file (default: evaluation.json in the model's folder)")
+    built.add_argument("--overwrite", action="store_true", help="replace the JSON file if it exists")
+    return built
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line, load the model, attack it, print and write what came of it."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    asked = parser().parse_args(arguments)
+    output = _output(asked.model, asked.output, overwrite=asked.overwrite)
+    settings = _settings(asked)
+    threat = ThreatModel(settings["norm"], settings["epsilon"])
+    attacks = [attack(name, threat, step_size=asked.step_size) for name in asked.attack or ["pgd-50"]]
+    accelerator = Accelerator()
+    console = Console(quiet=not accelerator.is_main_process)
+
+    host = from_pretrained(asked.model)
+    classifier = _classifier(host, settings).to(accelerator.device).eval()
+    source = load(settings["data"], asked.split)
+    chosen = range(len(source))[: asked.images]
+    images = Images(source, input_size=settings["input_size"] or input_size(host), indices=chosen)
+    results: list[RobustAccuracy] = []
+    with Terminal(console) as terminal:
+        reporter = terminal if accelerator.is_main_process else Silent()
+        for adversary in attacks:
+            reporter.begin(str(adversary), len(images))
+            results.append(
+                robust_accuracy(
+                    classifier,
+                    images,
+                    adversary,
+                    batch_size=asked.batch_size,
+                    seed=asked.seed,
+                    accelerator=accelerator,
+                    advance=reporter.advance,
+                )
+            )
+            reporter.end()
+            reporter.note(str(results[-1]))
+    if accelerator.is_main_process:
+        described = {
+            "model": str(asked.model),
+            "data": settings["data"],
+            "split": asked.split,
+            "results": [result.to_dict() for result in results],
+            "versions": _versions(),
+        }
+        write_atomically(output, json.dumps(described, indent=1) + "\n")
+        console.print(f"written to {output}", markup=False, highlight=False)
+    accelerator.end_training()
+
+
+def _output(model: str, output: str | None, *, overwrite: bool) -> Path:
+    beside = Path(model) if Path(model).is_dir() else Path()
+    path = Path(output) if output is not None else beside / "evaluation.json"
+    if path.exists() and not overwrite:
+        raise OutputExistsError(f"{path} exists; pass --overwrite or another --output")
+    if not path.parent.is_dir():
+        raise OutputExistsError(f"--output {path}: there is no folder {path.parent}; make it first")
+    return path
+
+
+def _settings(asked: Any) -> dict[str, Any]:
+    """Join what was asked for with what the model was trained with; refuse to guess the rest."""
+    stored = read_file(asked.model, "training.yaml")
+    trained: Mapping[str, Any] = _mapping(yaml.safe_load(stored)) if stored is not None else {}
+    data, threat, model = (_mapping(trained.get(name)) for name in ("data", "attack", "model"))
+    settings = {
+        "data": asked.data if asked.data is not None else data.get("path"),
+        "norm": asked.norm if asked.norm is not None else threat.get("norm"),
+        "epsilon": asked.epsilon if asked.epsilon is not None else threat.get("epsilon"),
+    }
+    missing = [f"--{name}" for name, value in settings.items() if value is None]
+    if missing:
+        raise ConfigError(f"{asked.model} does not say what it was trained with; give {', '.join(missing)}")
+    size = model.get("input_size")
+    return {
+        **settings,
+        "input_size": tuple(size) if size else None,
+        "mean": model.get("mean"),
+        "std": model.get("std"),
+    }
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _classifier(host: Any, settings: Mapping[str, Any]) -> PixelClassifier:
+    if settings["mean"] is None:
+        return PixelClassifier.from_host(host)
+    return PixelClassifier(host, mean=settings["mean"], std=settings["std"])
+
+
+def _versions() -> dict[str, str]:
+    import timm
+    import torch
+
+    import smoothify
+
+    return {"smoothify": smoothify.__version__, "torch": str(torch.__version__), "timm": timm.__version__}
+
+
+if __name__ == "__main__":
+    run(main, PROGRAM)

@@ -1,0 +1,37 @@
+"""Standard training: the baseline without an adversary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from smoothify.attacks import Attack
+from smoothify.objectives.base import Loss, Objective
+
+
+@dataclass(frozen=True)
+class StandardTraining(Objective):
+    """Cross-entropy on the images as they are; the attack is not used.
+
+    Args:
+        label_smoothing: in [0, 1).
+
+    >>> import torch
+    >>> from smoothify.attacks import PGD
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    >>> images, labels = torch.rand(2, 1, 4, 4), torch.tensor([0, 2])
+    >>> loss = StandardTraining().loss(model, model, PGD(), images, labels)
+    >>> bool(loss.value == F.cross_entropy(model(images), labels))
+    True
+    """
+
+    name: ClassVar[str] = "standard"
+    label_smoothing: float = 0.0
+
+    def loss(self, model: nn.Module, attacked_model: nn.Module, attack: Attack, images: Tensor, labels: Tensor) -> Loss:
+        """Take the loss of the clean batch."""
+        logits = model(images)
+        return Loss(F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing), logits.detach())

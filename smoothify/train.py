@@ -1,0 +1,93 @@
+"""Train a robust model: ``accelerate launch -m smoothify.train``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from smoothify.cli import Parser, run
+from smoothify.errors import ConfigError
+from smoothify.training import Config, Outcome, Terminal, train
+
+PROGRAM = "smoothify.train"
+
+
+def parser() -> Parser:
+    """Build the parser: one option for every field of `smoothify.training.Config`."""
+    built = Parser(
+        prog=PROGRAM,
+        allow_abbrev=False,
+        description="Make a model smooth, train it adversarially, measure it and leave it ready to publish. "
+        "Without arguments: the embedded sample, minutes on a CPU.",
+    )
+    built.add_argument("--config", action="config", help="YAML file with any of the options below; later ones win")
+    built.add_argument("--overwrite", action="store_true", help="delete the run that the output folder holds")
+    built.add_argument("--resume", metavar="RUN", help="continue the run in this folder after its last finished epoch")
+    built.add_class_arguments(Config, as_group=False)
+    return built
+
+
+def read(arguments: Sequence[str] | None = None) -> tuple[Config, bool, bool]:
+    """Return the config, whether to overwrite and whether to resume."""
+    built = parser()
+    parsed = built.parse_args(arguments)
+    if parsed.resume is not None:
+        saved = Path(parsed.resume) / "config.yaml"
+        if not saved.is_file():
+            raise ConfigError(f"--resume {parsed.resume}: no run there ({saved} is missing); name the folder of a run")
+        if parsed.overwrite:
+            raise ConfigError("--overwrite deletes the run that --resume would continue; choose one")
+        parsed = built.parse_args(["--config", str(saved), *(arguments or []), "--output", str(parsed.resume)])
+    values = built.instantiate(parsed)
+    config = Config(**{field.name: values[field.name] for field in dataclasses.fields(Config)})
+    return config, parsed.overwrite, parsed.resume is not None
+
+
+def main() -> None:
+    """Read the command line, train, print what came of it."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    console = Console(quiet=os.environ.get("RANK", "0") != "0")
+    config, overwrite, resume = read()
+    with Terminal(console) as reporter:
+        outcome = train(config, overwrite=overwrite, resume=resume, reporter=reporter)
+    console.print(summary(config, outcome))
+
+
+def summary(config: Config, outcome: Outcome) -> Table:
+    """Lay out what a run came to."""
+    table = Table(title=f"{config.model.name}, {config.model.activation}", show_header=False, title_justify="left")
+    final = outcome.final
+    compared = {
+        True: "identical logits",
+        False: "DIFFERENT LOGITS",
+        None: "not compared: saved before the run was resumed",
+    }
+    minutes, seconds = divmod(round(outcome.total_seconds), 60)
+    for name, value in (
+        ("parameters", f"{outcome.parameters:,}"),
+        ("clean accuracy", str(final.clean)),
+        (f"robust accuracy, {final.attack}", str(final.robust)),
+        ("threat model", str(config.attack.threat)),
+        (
+            "measured on",
+            f"{final.clean.images:,} test images, best model (epoch {outcome.best_epoch}) loaded back from disk",
+        ),
+        ("loaded back", compared[outcome.reloaded_identical]),
+        ("time", f"{minutes} min {seconds} s, of which training {round(outcome.training_seconds)} s"),
+        ("model", str(outcome.folder.best)),
+        ("load it", f'smoothify.from_pretrained("{outcome.folder.best}")'),
+        ("pictures", f"{outcome.folder.curves}, {outcome.folder.adversarial}"),
+    ):
+        table.add_row(name, value)
+    return table
+
+
+if __name__ == "__main__":
+    run(main, PROGRAM)

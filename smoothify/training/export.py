@@ -1,0 +1,160 @@
+"""The models that a run leaves: saved in Hub format, loaded back, measured, described."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from smoothify.attacks import attack
+from smoothify.evaluation import RobustAccuracy, robust_accuracy
+from smoothify.evaluation.plots import adversarial
+from smoothify.files import write_atomically
+from smoothify.hub import CardFacts, Result, from_pretrained, push_folder, save_pretrained
+from smoothify.models import PRESETS, PixelClassifier
+from smoothify.training.config import Config
+from smoothify.training.plots import curves
+from smoothify.training.progress import Reporter
+from smoothify.training.run_folder import RunFolder, recipe
+from smoothify.training.setup import Parts
+
+_COLUMNS = 8  # images in adversarial.png
+
+
+class Exporter:
+    """Saves models as the run goes, and turns the best one into something publishable at the end.
+
+    Only the main process writes; all processes share the final measurement.
+    """
+
+    def __init__(self, config: Config, parts: Parts, folder: RunFolder, accelerator: Accelerator) -> None:
+        self.config, self.parts, self.folder, self.accelerator = config, parts, folder, accelerator
+        self._probe = parts.held_out.batch(range(min(_COLUMNS, len(parts.held_out))))[0].to(accelerator.device)
+        self._logits_of_best: Tensor | None = None
+
+    def save(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Save the model as it is now; ``rows`` are the epochs behind it."""
+        if not self.accelerator.is_main_process:
+            return
+        if path == self.folder.best:
+            self._logits_of_best = self._logits(self.parts.classifier)
+        self._save(path, self.parts.classifier.model, _progress_of(rows), (), {})
+
+    def measure_best(self, reporter: Reporter) -> tuple[RobustAccuracy, PixelClassifier, bool | None]:
+        """Load the best model back from its folder and attack it on the test images.
+
+        Returns:
+            The figures; the model that was loaded; whether its logits equal, bit for bit, those of the model that was
+            saved (None when it was saved before the run was resumed).
+        """
+        self.accelerator.wait_for_everyone()
+        host = from_pretrained(self.folder.best)
+        mean, std = (values.flatten().tolist() for values in (self.parts.classifier.mean, self.parts.classifier.std))
+        classifier = PixelClassifier(host, mean=mean, std=std).to(self.accelerator.device).eval()
+        identical = None
+        if self._logits_of_best is not None:
+            identical = torch.equal(self._logits(classifier), self._logits_of_best)
+        final = attack(self.config.attack.final, self.config.attack.threat)
+        reporter.begin(f"{final} on the test images", len(self.parts.test))
+        measured = robust_accuracy(
+            classifier,
+            self.parts.test,
+            final,
+            seed=self.config.seed,
+            accelerator=self.accelerator,
+            advance=lambda images: reporter.advance(images),
+        )
+        reporter.end()
+        return measured, classifier, identical
+
+    def publish(
+        self, classifier: PixelClassifier, measured: RobustAccuracy, rows: Sequence[Mapping[str, Any]], best: int
+    ) -> None:
+        """Write the pictures and the figures, complete the best model's card, and push it if the config says so."""
+        if not self.accelerator.is_main_process:
+            return
+        images, labels = (tensor.to(self.accelerator.device) for tensor in self.parts.test.batch(range(_COLUMNS)))
+        final = attack(self.config.attack.final, self.config.attack.threat)
+        picture = adversarial(classifier, images, labels, final, self.parts.test.source.classes)
+        write_atomically(self.folder.adversarial, picture)
+        write_atomically(self.folder.curves, curves(rows, f"{self.config.model.name}, {self.config.model.activation}"))
+        self.folder.write_evaluation(measured)
+        figures = (
+            Result("none", measured.clean.value, interval=measured.clean.interval, images=measured.clean.images),
+            Result(
+                measured.attack.lower(),
+                measured.robust.value,
+                epsilon=measured.epsilon,
+                norm=measured.norm,
+                interval=measured.robust.interval,
+                images=measured.robust.images,
+            ),
+        )
+        about = f"Trained adversarially for {rows[best]['epoch']} of {self.config.epochs} epochs."
+        self._save(self.folder.best, classifier.model, about, figures, {"adversarial.png": picture})
+        if self.config.push is not None:
+            push_folder(self.folder.best, self.config.push)
+
+    def _save(
+        self,
+        path: Path,
+        model: nn.Module,
+        about: str,
+        figures: tuple[Result, ...],
+        pictures: Mapping[str, bytes],
+    ) -> None:
+        settings = recipe(self.config)
+        save_pretrained(
+            model,
+            path,
+            model_args=self._model_args(),
+            card=CardFacts(
+                model_name=f"{self.config.model.name.rpartition('/')[2]}-{self.config.model.activation}",
+                activation=self.config.model.activation,
+                dataset=self.config.data.path,
+                about=about,
+                results=figures,
+                recipe=_flat(settings),
+                images=tuple(pictures),
+            ),
+            files={"training.yaml": yaml.safe_dump(settings, sort_keys=False).encode(), **pictures},
+            overwrite=True,
+        )
+
+    def _model_args(self) -> dict[str, Any]:
+        preset = PRESETS.get(self.config.model.name)
+        return {**(preset.arguments if preset else {}), **self.config.model.arguments}
+
+    @torch.no_grad()
+    def _logits(self, classifier: PixelClassifier) -> Tensor:
+        training = classifier.training
+        classifier.eval()
+        logits: Tensor = classifier(self._probe)
+        classifier.train(training)
+        return logits
+
+
+def _progress_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return "Not trained yet."
+    row = rows[-1]
+    return (
+        f"After epoch {row['epoch']}; {100 * row['held_out_clean_accuracy']:.1f}% clean and "
+        f"{100 * row['held_out_robust_accuracy']:.1f}% robust accuracy ({row['check']}) on held-out training images; "
+        "not measured on test images."
+    )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

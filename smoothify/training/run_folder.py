@@ -1,0 +1,142 @@
+"""The one folder that a run leaves, and the files in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from smoothify.errors import ConfigError, OutputExistsError
+from smoothify.evaluation import RobustAccuracy
+from smoothify.files import write_atomically
+from smoothify.training.config import Config
+
+# where a run is kept and sent says nothing about the run, and may name a person or a machine
+_NOT_PART_OF_THE_RUN = ("output", "push")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Where each file of a run is.
+
+    >>> RunFolder(Path("runs/train")).best.as_posix()
+    'runs/train/best'
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line, one line an epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def best(self) -> Path:
+        """The model with the best robust accuracy on held-out images, in Hub format."""
+        return self.path / "best"
+
+    @property
+    def last(self) -> Path:
+        """The model after the newest finished epoch, in Hub format."""
+        return self.path / "last"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What a run resumes from."""
+        return self.path / "checkpoints"
+
+    @property
+    def evaluation(self) -> Path:
+        """Accuracies of the best model on the test images, with one verdict an image."""
+        return self.path / "evaluation.json"
+
+    @property
+    def curves(self) -> Path:
+        """Loss and accuracies against epochs."""
+        return self.path / "curves.png"
+
+    @property
+    def adversarial(self) -> Path:
+        """Clean images, perturbations, attacked images and predictions."""
+        return self.path / "adversarial.png"
+
+    def write_config(self, config: Config) -> None:
+        """Write the resolved config, in the form that ``--config`` reads."""
+        write_atomically(self.config, yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False))
+
+    def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write all rows; a reader never sees half a line."""
+        write_atomically(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def write_evaluation(self, measured: RobustAccuracy) -> None:
+        """Write accuracies and verdicts."""
+        write_atomically(self.evaluation, json.dumps(measured.to_dict(), indent=1) + "\n")
+
+
+def open_run_folder(config: Config, *, overwrite: bool = False, resume: bool = False) -> RunFolder:
+    """Make the output folder ready, without losing anything that nobody asked to lose.
+
+    Raises:
+        OutputExistsError: it holds something, and neither overwrite nor resume is set; or it holds something
+            that is not a run, which is never deleted.
+        ConfigError: resume is set, and there is no run or another config in it.
+    """
+    folder = RunFolder(Path(config.output))
+    if folder.path.exists() and not folder.path.is_dir():
+        raise OutputExistsError(f"output={config.output!r} is a file; name a folder")
+    occupied = folder.path.is_dir() and any(folder.path.iterdir())
+    if resume:
+        _check_same_run(config, folder)
+    elif occupied and not folder.config.is_file():
+        raise OutputExistsError(
+            f"output={config.output!r} holds files that are not a run of ours; choose another folder"
+        )
+    elif occupied and not overwrite:
+        raise OutputExistsError(
+            f"output={config.output!r} already holds a run; "
+            f"choose another --output, or --overwrite, or --resume {config.output}"
+        )
+    elif occupied:
+        shutil.rmtree(folder.path)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        folder.write_config(config)
+    return folder
+
+
+def _check_same_run(config: Config, folder: RunFolder) -> None:
+    if not folder.config.is_file():
+        raise ConfigError(f"output={config.output!r} holds no run to resume; name the folder of a run")
+    before = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    now = recipe(config)
+    differing = [key for key in now if before.get(key) != now[key]]
+    if differing:
+        raise ConfigError(
+            f"{folder.config} differs from this command in {', '.join(differing)}; "
+            f"drop those options, or start another run in another folder"
+        )
+
+
+def recipe(config: Config) -> dict[str, Any]:
+    """Return the config without what only its own machine is concerned with."""
+    settings: dict[str, Any] = plain(dataclasses.asdict(config))
+    return {name: value for name, value in settings.items() if name not in _NOT_PART_OF_THE_RUN}
+
+
+def plain(value: Any) -> Any:
+    """Return a config value as what YAML and JSON hold: tuples as lists."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value

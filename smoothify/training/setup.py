@@ -1,0 +1,79 @@
+"""From a config to everything that a run works with. All that can be refused is refused here, before the first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from smoothify.activations import is_smooth
+from smoothify.data import Images, hold_out, labels_of, load
+from smoothify.errors import ConfigError
+from smoothify.models import PixelClassifier, build, input_size
+from smoothify.surgery import convert_
+from smoothify.training.config import Config, ModelConfig
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run works with.
+
+    Args:
+        host: the model, its activations converted.
+        classifier: the host behind its normalisation; maps images in [0, 1] to logits.
+        train: the images that are trained on.
+        held_out: training images kept aside for the check after every epoch, not augmented.
+        test: the images that the final figures are measured on.
+    """
+
+    host: nn.Module
+    classifier: PixelClassifier
+    train: Images
+    held_out: Images
+    test: Images
+
+
+def assemble(config: Config, *, processes: int = 1) -> Parts:
+    """Build the model and load the data of a run.
+
+    Raises:
+        SmoothifyError: anything that the config names does not exist or does not fit the rest.
+    """
+    torch.manual_seed(config.seed)
+    train_source = load(config.data.path, config.data.train_split)
+    test_source = load(config.data.path, config.data.test_split)
+    if test_source.classes != train_source.classes:
+        raise ConfigError(f"data.path={config.data.path!r}: its training and test splits name different classes")
+    host = build(
+        config.model.name,
+        num_classes=len(train_source.classes),
+        pretrained=config.model.pretrained,
+        arguments=config.model.arguments,
+    )
+    classifier = _classifier(host, config.model)
+    size = config.model.input_size or input_size(host)
+    if config.model.activation != "keep":
+        convert_(host, to=config.model.activation, strict=is_smooth(config.model.activation))
+    kept, held_out = hold_out(labels_of(train_source), config.data.held_out, seed=config.seed)
+    if config.batch_size > len(kept):
+        raise ConfigError(
+            f"batch_size={config.batch_size} exceeds the {len(kept)} training images; choose a smaller one"
+        )
+    if config.batch_size % processes:
+        raise ConfigError(f"batch_size={config.batch_size} cannot be shared evenly by {processes} processes")
+    return Parts(
+        host=host,
+        classifier=classifier,
+        train=Images(train_source, input_size=size, augmentation=config.data.augmentation, indices=kept),
+        held_out=Images(train_source, input_size=size, indices=held_out),
+        test=Images(test_source, input_size=size),
+    )
+
+
+def _classifier(host: nn.Module, config: ModelConfig) -> PixelClassifier:
+    if config.mean is None and config.std is None:
+        return PixelClassifier.from_host(host)
+    if config.mean is None or config.std is None:
+        raise ConfigError("model.mean and model.std go together; give both or neither")
+    return PixelClassifier(host, mean=config.mean, std=config.std)

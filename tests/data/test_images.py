@@ -1,0 +1,145 @@
+"""Loading: local folders, image modes and sizes, augmentation, held-out images, and what is refused."""
+
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from smoothify.data import Images, Source, hold_out, labels_of, load
+from smoothify.errors import DataError, UnknownNameError
+
+
+def image_folder(root: Path, mode: str = "RGB", size: tuple[int, int] = (8, 8), classes: str = "ab") -> Path:
+    for split in ("train", "test"):
+        for label, name in enumerate(classes):
+            (root / split / name).mkdir(parents=True)
+            for index in range(3):
+                Image.new(mode, size, color=40 * label if mode == "L" else (40 * label, 10, 20)).save(
+                    root / split / name / f"{index}.png"
+                )
+    return root
+
+
+def parquet(root: Path, images: list[bytes], labels: list[int]) -> Path:
+    root.mkdir(exist_ok=True)
+    rows = {"image": [{"bytes": image, "path": None} for image in images], "label": labels}
+    features = '{"info": {"features": {"image": {"_type": "Image"}, "label": {"dtype": "int64", "_type": "Value"}}}}'
+    table = pa.table(rows).replace_schema_metadata({"huggingface": features})
+    for split in ("train", "test"):
+        pq.write_table(table, root / f"{split}-0.parquet")
+    return root
+
+
+def png(mode: str = "RGB", size: tuple[int, int] = (8, 8)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, size).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def sample(**options) -> Images:
+    return Images(load(split="test"), input_size=(1, 28, 28), **{"indices": range(50), **options})
+
+
+def test_image_folder(tmp_path: Path) -> None:
+    source = load(str(image_folder(tmp_path)), "test")
+    assert source.classes == ("a", "b")
+    images = Images(source, input_size=(3, 8, 8))
+    image, label = images[5]
+    assert label == 1
+    assert torch.equal(image[:, 0, 0], torch.tensor([40.0, 10.0, 20.0]) / 255)
+
+
+def test_grey_becomes_rgb_and_size_is_fitted(tmp_path: Path) -> None:
+    images = Images(load(str(image_folder(tmp_path, mode="L", size=(20, 12))), "train"), input_size=(3, 8, 8))
+    assert images[0][0].shape == (3, 8, 8)
+
+
+def test_lazy_and_cached_images_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    cached = sample()
+    monkeypatch.setattr("smoothify.data.images._CACHE_LIMIT", 0)
+    lazy = sample()
+    assert lazy._cache is None
+    assert all(torch.equal(cached[index][0], lazy[index][0]) for index in range(len(cached)))
+
+
+def test_batch_agrees_with_items() -> None:
+    images = sample()
+    batch, labels = images.batch([3, 1])
+    assert torch.equal(batch[0], images[3][0])
+    assert labels.tolist() == [images[3][1], images[1][1]]
+
+
+def test_flip_mirrors_about_half() -> None:
+    plain, flipped = sample(), sample(augmentation="flip")
+    torch.manual_seed(0)
+    mirrored = sum(torch.equal(flipped[0][0], plain[0][0].flip(-1)) for _ in range(200))
+    kept = sum(torch.equal(flipped[0][0], plain[0][0]) for _ in range(200))
+    assert 70 < mirrored < 130
+    assert 70 < kept < 130
+
+
+@pytest.mark.parametrize("augmentation", ["crop", "imagenet"])
+def test_augmentation_keeps_shape_and_range(augmentation: str) -> None:
+    images = sample(augmentation=augmentation)
+    drawn = torch.stack([images[0][0] for _ in range(20)])
+    assert drawn.shape == (20, 1, 28, 28)
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    assert len({tuple(image.flatten().tolist()) for image in drawn}) > 5
+
+
+def test_held_out_images_are_balanced_and_apart() -> None:
+    labels = labels_of(load(split="test"))
+    kept, held_out = hold_out(labels, 105, seed=3)
+    assert sorted(kept + held_out) == list(range(2000))
+    assert set(labels[held_out].bincount().tolist()) == {10, 11}
+    assert hold_out(labels, 105, seed=3) == (kept, held_out)
+    assert hold_out(labels, 105, seed=4) != (kept, held_out)
+
+
+def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'fashion_mnist_sample'"):
+        load("fashion_mnist")
+    with pytest.raises(UnknownNameError, match=r"did you mean 'test'"):
+        load(split="tests")
+    with pytest.raises(UnknownNameError, match="did you mean 'flip'"):
+        sample(augmentation="flipp")
+    with pytest.raises(DataError, match="no such folder"):
+        load(str(tmp_path / "missing"))
+
+
+def test_wrong_data_is_named(tmp_path: Path) -> None:
+    broken = parquet(tmp_path / "broken", [png(), b"not an image"], [0, 1])
+    with pytest.raises(DataError, match="row 1"):
+        Images(load(str(broken)), input_size=(3, 8, 8))
+    colour = parquet(tmp_path / "colour", [png()], [0])
+    with pytest.raises(DataError, match="row 0: an image of mode 'RGB'"):
+        Images(load(str(colour)), input_size=(1, 8, 8))
+    negative = parquet(tmp_path / "negative", [png()], [-1])
+    with pytest.raises(DataError, match="labels must be whole numbers from 0"):
+        load(str(negative))
+    text = tmp_path / "text"
+    text.mkdir()
+    pq.write_table(pa.table({"image": [1.5], "label": [0]}), text / "train-0.parquet")
+    with pytest.raises(DataError, match="holds no images"):
+        load(str(text))
+    with pytest.raises(DataError, match="4 channels"):
+        Images(load(split="test"), input_size=(4, 28, 28))
+
+
+def test_missing_columns_and_empty_splits_are_named() -> None:
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"picture": [1], "label": [0]})
+    from smoothify.data import sources
+
+    with pytest.raises(DataError, match="no image column"):
+        sources._column(rows, ("image",), "image", "mine")
+    source = Source("mine", "train", rows, "picture", "label", ("only",))
+    assert labels_of(source).tolist() == [0]
+    with pytest.raises(DataError, match="cannot hold 1 of 1"):
+        hold_out(torch.tensor([0]), 1, seed=0)

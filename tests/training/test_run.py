@@ -1,0 +1,213 @@
+"""What a run leaves, and that it survives whatever stops it."""
+
+import dataclasses
+import json
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import smoothify
+from smoothify.errors import ConfigError, NonFiniteError, OutputExistsError, SmoothifyError
+from smoothify.training import Config, ModelConfig, RunFolder, Silent, train
+from smoothify.training import state
+
+
+class Listener(Silent):
+    """Hears every note; calls `act` once `after` epochs are finished."""
+
+    def __init__(self, act=lambda: None, after: int = 10**9) -> None:
+        self.notes: list[str] = []
+        self.act, self.after = act, after
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        if text.startswith(f"epoch {self.after + 1}/"):
+            self.act()
+
+
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return smoothify.from_pretrained(folder).state_dict()
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def with_changes(config: Config, **changes) -> Config:
+    return dataclasses.replace(config, **changes)
+
+
+def test_a_run_leaves_everything(tiny: Config) -> None:
+    listener = Listener()
+    outcome = train(tiny, reporter=listener)
+    folder = outcome.folder
+    assert sorted(path.name for path in folder.path.iterdir()) == [
+        "adversarial.png",
+        "best",
+        "checkpoints",
+        "config.yaml",
+        "curves.png",
+        "evaluation.json",
+        "last",
+        "metrics.jsonl",
+    ]
+    rows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert all(0 <= row[name] <= 1 for row in rows for name in row if name.endswith("accuracy"))
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+    best = max(rows, key=lambda row: (row["held_out_robust_accuracy"], row["held_out_clean_accuracy"], row["epoch"]))
+    assert outcome.best_epoch == best["epoch"]
+    assert outcome.reloaded_identical is True
+    for picture in (folder.curves, folder.adversarial):
+        with Image.open(picture) as image:
+            assert image.size[0] > 500
+            assert len(image.convert("L").getcolors(256) or []) > 20, "a picture with nothing on it"
+    measured = json.loads(folder.evaluation.read_text())
+    assert measured["attack"] == "PGD-3"
+    assert measured["images"] == 48 == len(measured["robust_correct"])
+    assert measured["robust_accuracy"] == sum(measured["robust_correct"]) / 48 == outcome.final.robust.value
+    card = (folder.best / "README.md").read_text()
+    assert f"{100 * outcome.final.robust.value:.1f}%" in card
+    assert "adversarial.png" in card
+    assert str(folder.path.parent) not in card, "a card must not name folders of this machine"
+    assert len([note for note in listener.notes if note.startswith("epoch")]) == 3
+    assert len(list(folder.checkpoints.iterdir())) == 2
+
+
+def test_saved_config_gives_the_same_run(tiny: Config, tmp_path: Path) -> None:
+    from smoothify.train import read
+
+    first = train(tiny)
+    config, overwrite, resume = read(["--config", str(first.folder.config), "--output", str(tmp_path / "again")])
+    assert (overwrite, resume) == (False, False)
+    assert dataclasses.replace(config, output=tiny.output) == tiny
+    second = train(config)
+    assert same(weights(first.folder.last), weights(second.folder.last))
+    assert first.final.robust_correct == second.final.robust_correct
+
+
+def test_resumed_run_equals_an_uninterrupted_one(tiny: Config, tmp_path: Path) -> None:
+    whole = train(tiny)
+    stopped = with_changes(tiny, output=str(tmp_path / "stopped"))
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, reporter=Listener(stop, after=1))
+    resumed = train(stopped, resume=True)
+    assert same(weights(whole.folder.last), weights(resumed.folder.last))
+    assert whole.final == resumed.final
+    assert _timeless(whole.folder.metrics) == _timeless(resumed.folder.metrics)
+
+
+def _timeless(metrics: Path) -> list[dict[str, object]]:
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    return [{name: row[name] for name in row if name not in ("seconds", "images_per_second")} for row in rows]
+
+
+def test_damaged_checkpoint_is_passed_over(tiny: Config) -> None:
+    whole = train(tiny)
+    newest, before = state.newest_first(whole.folder.checkpoints)
+    newest.write_bytes(newest.read_bytes()[:-1] + b"x")
+    listener = Listener()
+    resumed = train(tiny, resume=True, reporter=listener)
+    assert f"checkpoint {newest} is damaged" in listener.notes[0]
+    assert "resumed after epoch 2 of 3" in listener.notes[1]
+    assert same(weights(whole.folder.last), weights(resumed.folder.last))
+    before.write_bytes(b"")
+    for path in state.newest_first(whole.folder.checkpoints):
+        path.write_bytes(b"")
+    with pytest.raises(SmoothifyError, match="no undamaged checkpoint"):
+        train(tiny, resume=True)
+
+
+def test_nothing_is_overwritten_unasked(tiny: Config) -> None:
+    train(with_changes(tiny, epochs=1))
+    before = {path: path.stat().st_mtime_ns for path in Path(tiny.output).rglob("*")}
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        train(tiny)
+    with pytest.raises(ConfigError, match="differs from this command in epochs"):
+        train(tiny, resume=True)
+    assert before == {path: path.stat().st_mtime_ns for path in Path(tiny.output).rglob("*")}
+    assert train(with_changes(tiny, epochs=2), overwrite=True).best_epoch <= 2
+
+
+def test_a_folder_that_is_no_run_is_never_deleted(tiny: Config) -> None:
+    Path(tiny.output).mkdir()
+    precious = Path(tiny.output) / "thesis.tex"
+    precious.write_text("years of work")
+    with pytest.raises(OutputExistsError, match="not a run of ours"):
+        train(tiny, overwrite=True)
+    assert precious.read_text() == "years of work"
+    with pytest.raises(ConfigError, match="holds no run to resume"):
+        train(tiny, resume=True)
+
+
+def test_non_finite_loss_names_step_and_checkpoint(tiny: Config) -> None:
+    with pytest.raises(NonFiniteError, match=r"not finite, at step \d+ \(epoch 1\); no epoch was finished"):
+        train(with_changes(tiny, lr=1e30))
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny, overwrite=True, reporter=Listener(stop, after=1))
+    folder = RunFolder(Path(tiny.output))
+    checkpoint = state.load(folder.checkpoints, print)
+    checkpoint.model["model.fc.weight"].fill_(3e38)
+    poisoned = state.save(checkpoint, folder.checkpoints)
+    with pytest.raises(NonFiniteError, match=rf"at step 5 \(epoch 2\); the last good checkpoint is {poisoned}; try a smaller"):
+        train(tiny, resume=True)
+    assert smoothify.from_pretrained(RunFolder(Path(tiny.output)).last)
+
+
+def test_full_disk_leaves_what_was_finished(tiny: Config) -> None:
+    """A limit on the size of files makes every larger write fail as a full disk does: the kernel says no."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises(OSError, match="run"):
+            train(tiny, reporter=Listener(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard)), after=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    folder = RunFolder(Path(tiny.output))
+    assert weights(folder.best)
+    assert weights(folder.last)
+    assert len(state.newest_first(folder.checkpoints)) == 1
+    assert not list(folder.path.rglob("*.part"))
+    assert train(tiny, resume=True).best_epoch in (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"batch_size": 81}, "batch_size=81 exceeds the 80 training images"),
+        ({"model": ModelConfig(mean=(0.5,))}, "mean and model.std go together"),
+        ({"model": ModelConfig(name="torchvision/resnet18")}, "how its input is normalised"),
+        ({"model": ModelConfig(arguments={"bogus": 1})}, "unexpected keyword argument 'bogus'"),
+        ({"model": ModelConfig(pretrained=True)}, "has no published weights"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_first_step(tiny: Config, changes, words) -> None:
+    with pytest.raises(SmoothifyError, match=words):
+        train(with_changes(tiny, **changes))
+    assert not Path(tiny.output).exists()
+
+
+def test_standard_training_and_relu_baseline(tiny: Config) -> None:
+    outcome = train(with_changes(tiny, objective="standard", model=ModelConfig(activation="keep")))
+    assert outcome.final.clean.value > 0.8
+    assert not any(site.smooth for site in smoothify.inspect(smoothify.from_pretrained(outcome.folder.best)).sites)
+
+
+def test_adversarial_training_makes_the_model_robust(tiny: Config) -> None:
+    """The whole point, at the smallest size: against the same attack the adversarially trained model stands."""
+    threat = dataclasses.replace(tiny.attack, epsilon=0.1, final="pgd-10")
+    adversarial = train(with_changes(tiny, epochs=8, attack=threat))
+    standard = train(
+        with_changes(tiny, epochs=8, attack=threat, objective="standard", output=tiny.output + "-standard")
+    )
+    assert adversarial.final.robust.value > standard.final.robust.value + 0.2
