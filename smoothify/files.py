@@ -79,9 +79,7 @@ def refuse_existing(folder: str | Path) -> None:
     """
     folder = Path(folder)
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise OutputExistsError(
-            f"{folder} exists and is not empty; choose another folder, or pass overwrite=True"
-        )
+        raise OutputExistsError(f"{folder} exists and is not empty; choose another folder, or pass overwrite=True")
 
 
 def _swap_in(aside: Path, folder: Path) -> None:

@@ -38,13 +38,9 @@ class Result:
     def __post_init__(self) -> None:
         for value in (self.accuracy, *(self.interval or ())):
             if not 0 <= value <= 1:
-                raise HubError(
-                    f"result of {self.attack}: {value} is no accuracy; pass a fraction from 0 to 1"
-                )
+                raise HubError(f"result of {self.attack}: {value} is no accuracy; pass a fraction from 0 to 1")
         if (self.epsilon is None) != (self.attack == "none"):
-            raise HubError(
-                f"result of {self.attack}: a robust accuracy needs its epsilon, a clean one has none"
-            )
+            raise HubError(f"result of {self.attack}: a robust accuracy needs its epsilon, a clean one has none")
 
     @property
     def name(self) -> str:
@@ -58,9 +54,7 @@ class Result:
     @property
     def value(self) -> str:
         """The accuracy in percent and its interval."""
-        bounds = (
-            f" [{self.interval[0]:.1%}, {self.interval[1]:.1%}]".replace("%", "") if self.interval else ""
-        )
+        bounds = f" [{self.interval[0]:.1%}, {self.interval[1]:.1%}]".replace("%", "") if self.interval else ""
         return f"{self.accuracy:.1%}{bounds}"
 
     def __str__(self) -> str:
@@ -159,15 +153,25 @@ def _metric_args(result: Result) -> dict[str, Any]:
 def _body(facts: CardFacts, config: ModelConfig) -> str:
     parts = [f"# {_plain(facts.model_name)}", _introduction(facts, config), _loading(config)]
     if facts.results:
-        rows = [(r.name, r.value, r.images or "", r.verdict or "") for r in facts.results]
-        parts.append(
-            "## Results\n\n" + _table(("measured", "value [95% interval]", "images", "sanity"), rows)
-        )
+        parts.append("## Results\n\n" + _results(facts.results))
     for name in facts.images:
         parts.append(f"![{name.rsplit('.', 1)[0].replace('_', ' ')}]({name})")
     if facts.recipe:
-        parts.append("## Recipe\n\n" + _table(("field", "value"), [(k, v) for k, v in facts.recipe.items()]))
+        parts.append("## Recipe\n\n" + _table(("field", "value"), list(facts.recipe.items())))
     return "\n\n".join(part for part in parts if part)
+
+
+def _results(results: Sequence[Result]) -> str:
+    """A table of what was measured; columns that no result fills are left out."""
+    columns: dict[str, list[object]] = {
+        "measured": [result.name for result in results],
+        "value [95% interval]": [result.value for result in results],
+        "images": [result.images for result in results],
+        "sanity": [result.verdict for result in results],
+    }
+    filled = {head: cells for head, cells in columns.items() if any(cell is not None for cell in cells)}
+    rows = [tuple("" if cell is None else cell for cell in row) for row in zip(*filled.values(), strict=True)]
+    return _table(tuple(filled), rows)
 
 
 def _introduction(facts: CardFacts, config: ModelConfig) -> str:

@@ -54,9 +54,7 @@ def from_pretrained(
             local_files_only=local_files_only,
         )
     elif revision is not None:
-        raise HubError(
-            f"{folder}: a folder has no revision {revision!r}; pass a repository id, or no revision"
-        )
+        raise HubError(f"{folder}: a folder has no revision {revision!r}; pass a repository id, or no revision")
     model = load_folder(folder, source=str(repo_or_folder))
     if to is not None:
         surgery.convert_(model, to=to)
@@ -110,8 +108,6 @@ def _read(path: Path, source: str, limit: int = -1) -> bytes:
         with path.open("rb") as file:
             return file.read(limit)
     except FileNotFoundError:
-        raise HubError(
-            f"{source}: holds no {path.name}; models are loaded from {CONFIG} and {WEIGHTS} only"
-        ) from None
+        raise HubError(f"{source}: holds no {path.name}; models are loaded from {CONFIG} and {WEIGHTS} only") from None
     except OSError as error:
         raise HubError(f"{source}: {path.name} cannot be read ({error.strerror})") from error

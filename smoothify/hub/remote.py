@@ -57,9 +57,7 @@ def check_blob(path: Path, repo_id: str) -> None:
     """Compare a large file in the cache with the SHA-256 that the Hub stated: the cache names it so."""
     stated = path.resolve().name
     if re.fullmatch(r"[0-9a-f]{64}", stated) and digest(path.read_bytes()) != stated:
-        raise HubError(
-            f"{repo_id}/{path.name}: does not have the SHA-256 that the Hub states; delete it and try again"
-        )
+        raise HubError(f"{repo_id}/{path.name}: does not have the SHA-256 that the Hub states; delete it and try again")
 
 
 def push_folder(

@@ -161,9 +161,7 @@ def _kept_files(folder: Path) -> dict[str, bytes]:
         return {}
     entries = [path for path in folder.iterdir() if path.name not in (CONFIG, WEIGHTS, CARD)]
     if not (folder / CONFIG).is_file() or any(path.is_symlink() or not path.is_file() for path in entries):
-        raise HubError(
-            f"{folder}: holds something else than a saved model, so it is not replaced; choose another"
-        )
+        raise HubError(f"{folder}: holds something else than a saved model, so it is not replaced; choose another")
     return {path.name: path.read_bytes() for path in entries}
 
 

@@ -127,9 +127,7 @@ def load_through_timm(config: ModelConfig, weights: Path, source: str) -> nn.Mod
         try:
             model: nn.Module = timm.create_model(pretrained=True, **creation)
         except Exception as error:
-            raise HubError(
-                f"{source}: its weights do not fit {config.architecture} ({str(error)[:500]})"
-            ) from error
+            raise HubError(f"{source}: its weights do not fit {config.architecture} ({str(error)[:500]})") from error
     model.pretrained_cfg.pop("file", None)  # type: ignore[union-attr, operator]
     return model
 

@@ -64,9 +64,7 @@ def load(raw: dict[str, Any], weights: bytes, source: str) -> nn.Module:
             config = config_class(**values)
             with torch.device("meta"):
                 model_class(config)
-            model, info = model_class.from_pretrained(
-                None, config=config, state_dict=stored, output_loading_info=True
-            )
+            model, info = model_class.from_pretrained(None, config=config, state_dict=stored, output_loading_info=True)
         except HubError:
             raise
         except Exception as error:  # a stranger's config can make a constructor raise anything
@@ -110,8 +108,6 @@ def _kept_values(raw: dict[str, Any], config_class: Any, where: str) -> dict[str
 
 def _labels(value: object, checks: Checks) -> dict[int, str]:
     if not isinstance(value, dict) or len(value) > MAX_LABELS or not all(key.isdecimal() for key in value):
-        checks.complain(
-            "id2label", f"is {brief(value)}, not an object from at most {MAX_LABELS} indices to labels"
-        )
+        checks.complain("id2label", f"is {brief(value)}, not an object from at most {MAX_LABELS} indices to labels")
         return {}
     return {int(index): checks.text("id2label", label, limit=500) or "" for index, label in value.items()}

@@ -33,9 +33,7 @@ FACTS = CardFacts(
 
 @pytest.mark.parametrize("native", [("timm",), ()])
 @pytest.mark.parametrize("card", [FACTS, "A text.", None], ids=["facts", "text", "none"])
-def test_every_card_passes_the_hubs_checker(
-    card: CardFacts | str | None, native: tuple[str, ...], hub: Hub
-) -> None:
+def test_every_card_passes_the_hubs_checker(card: CardFacts | str | None, native: tuple[str, ...], hub: Hub) -> None:
     ModelCard(render_card(card, ModelConfig("resnet18", native=native))).validate()
     assert hub.requests == ["POST /api/validate-yaml"]
 
@@ -71,6 +69,13 @@ def test_a_published_card_tells_everything(hub: Hub) -> None:
         "Made to be looked at.",
     ):
         assert expected in text
+
+
+def test_columns_that_no_result_fills_are_left_out() -> None:
+    facts = CardFacts("m", "silu", "d", results=(Result("none", 0.5), Result("pgd-2", 0.25, epsilon=8 / 255)))
+    text = render_card(facts, ModelConfig("resnet18"))
+    assert "| measured | value [95% interval] |\n| --- | --- |\n| clean accuracy | 50.0% |\n" in text
+    assert "sanity" not in text and "images" not in text
 
 
 def test_only_proven_ways_of_loading_are_told() -> None:

@@ -129,12 +129,7 @@ def test_names_that_are_no_repositories(name: str, hub: Hub) -> None:
 
 
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False)
-    | st.text(max_size=20)
-    | st.just("silu"),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20) | st.just("silu"),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
@@ -153,12 +148,8 @@ DOCUMENTS = st.fixed_dictionaries(
     optional=dict.fromkeys(TOP, JSON)
     | {
         "architecture": st.just("resnet18") | JSON,
-        "pretrained_cfg": st.dictionaries(
-            st.sampled_from(["input_size", "mean", "label_names", "tag"]), JSON
-        ),
-        "smoothify": st.fixed_dictionaries(
-            {"format": st.just(1) | JSON}, optional=dict.fromkeys(BLOCK, JSON)
-        ),
+        "pretrained_cfg": st.dictionaries(st.sampled_from(["input_size", "mean", "label_names", "tag"]), JSON),
+        "smoothify": st.fixed_dictionaries({"format": st.just(1) | JSON}, optional=dict.fromkeys(BLOCK, JSON)),
     },
 )
 
@@ -189,9 +180,7 @@ def test_any_change_of_one_value_loads_or_is_refused(
     config = json.loads(good["config.json"])
     where = config
     for step in path[:-1]:
-        keys = (
-            list(where) if isinstance(where, dict) else range(len(where)) if isinstance(where, list) else []
-        )
+        keys = list(where) if isinstance(where, dict) else range(len(where)) if isinstance(where, list) else []
         if keys and isinstance(where[keys[step % len(keys)]], dict | list):
             where = where[keys[step % len(keys)]]
     if isinstance(where, dict) and where:
