@@ -15,7 +15,7 @@ from smoothify.errors import HubError
 
 MAX_PARAMETERS = 10_000_000_000
 MAX_BUFFERS = 200_000_000
-MAX_MODULES = 50_000
+MAX_MODULES = 20_000
 
 
 @contextmanager

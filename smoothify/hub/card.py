@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from smoothify.errors import HubError
 from smoothify.hub.config import ModelConfig
+from smoothify.hub.tokens import refuse_tokens
 
 # Stands for the repository's id until push_folder knows it.
 YOUR_REPO = "your-name/your-model"
@@ -37,27 +38,23 @@ class Result:
     def __post_init__(self) -> None:
         for value in (self.accuracy, *(self.interval or ())):
             if not 0 <= value <= 1:
-                raise HubError(
-                    f"result of {self.attack}: {value} is no accuracy; pass a fraction from 0 to 1"
-                )
+                raise HubError(f"result of {self.attack}: {value} is no accuracy; pass a fraction from 0 to 1")
         if (self.epsilon is None) != (self.attack == "none"):
-            raise HubError(
-                f"result of {self.attack}: a robust accuracy needs its epsilon, a clean one has none"
-            )
+            raise HubError(f"result of {self.attack}: a robust accuracy needs its epsilon, a clean one has none")
 
     @property
     def name(self) -> str:
         """What was measured, in words."""
         if self.epsilon is None:
             return "clean accuracy"
-        return f"robust accuracy under {self.attack} ({self.norm}, epsilon {self.epsilon:.6g})"
+        levels = self.epsilon * 255
+        epsilon = f"{levels:.0f}/255" if abs(levels - round(levels)) < 1e-6 else f"{self.epsilon:.6g}"
+        return f"robust accuracy under {self.attack} ({self.norm}, epsilon {epsilon})"
 
     @property
     def value(self) -> str:
         """The accuracy in percent and its interval."""
-        bounds = (
-            f" [{self.interval[0]:.1%}, {self.interval[1]:.1%}]".replace("%", "") if self.interval else ""
-        )
+        bounds = f" [{self.interval[0]:.1%}, {self.interval[1]:.1%}]".replace("%", "") if self.interval else ""
         return f"{self.accuracy:.1%}{bounds}"
 
     def __str__(self) -> str:
@@ -85,19 +82,22 @@ class CardFacts:
 
 
 def render_card(card: CardFacts | str | None, config: ModelConfig) -> str:
-    """Return the text of README.md: metadata, and a body written from facts (or ``card`` itself if it is a
-    text).
+    """Return the text of README.md, metadata and body, from facts or from a text about the model.
 
     >>> text = render_card(None, ModelConfig("resnet18", native=("timm",)))
     >>> "timm.create_model" in text, "library_name: timm" in text
     (True, True)
     """
-    facts = card if isinstance(card, CardFacts) else CardFacts(config.architecture, _activations(config), "")
+    if isinstance(card, CardFacts):
+        facts = card
+    else:
+        facts = CardFacts(config.architecture, _activations(config), "", about=card or "")
     for name in facts.images:
         if not re.fullmatch(_FILE_NAME, name):
             raise HubError(f"{name!r} is no file beside the card; pass a plain file name")
-    body = card if isinstance(card, str) else _body(facts, config)
-    return f"---\n{_metadata(facts, config).to_yaml()}\n---\n\n{body.strip()}\n"
+    text = f"---\n{_metadata(facts, config).to_yaml()}\n---\n\n{_body(facts, config)}\n"
+    refuse_tokens(text, "the model card")
+    return text
 
 
 def with_repo_id(text: str, repo_id: str) -> str:
@@ -111,6 +111,7 @@ def with_repo_id(text: str, repo_id: str) -> str:
 
 def _metadata(facts: CardFacts, config: ModelConfig) -> ModelCardData:
     native = "timm" in config.native
+    robust = any(result.epsilon is not None for result in facts.results)
     results = [
         EvalResult(
             task_type="image-classification",
@@ -129,7 +130,7 @@ def _metadata(facts: CardFacts, config: ModelConfig) -> ModelCardData:
         license=facts.license,
         library_name="timm" if native else "smoothify",
         pipeline_tag="image-classification",
-        tags=["smoothify", "robust", "image-classification", *(["timm"] if native else [])],
+        tags=["smoothify", *(["robust"] if robust else []), "timm", "image-classification"],
         datasets=[facts.dataset_id] if facts.dataset_id else None,
         metrics=["accuracy"] if results else None,
         model_name=facts.model_name if results else None,
@@ -152,15 +153,25 @@ def _metric_args(result: Result) -> dict[str, Any]:
 def _body(facts: CardFacts, config: ModelConfig) -> str:
     parts = [f"# {_plain(facts.model_name)}", _introduction(facts, config), _loading(config)]
     if facts.results:
-        rows = [(r.name, r.value, r.images or "", r.verdict or "") for r in facts.results]
-        parts.append(
-            "## Results\n\n" + _table(("measured", "value [95% interval]", "images", "sanity"), rows)
-        )
+        parts.append("## Results\n\n" + _results(facts.results))
     for name in facts.images:
         parts.append(f"![{name.rsplit('.', 1)[0].replace('_', ' ')}]({name})")
     if facts.recipe:
-        parts.append("## Recipe\n\n" + _table(("field", "value"), [(k, v) for k, v in facts.recipe.items()]))
+        parts.append("## Recipe\n\n" + _table(("field", "value"), list(facts.recipe.items())))
     return "\n\n".join(part for part in parts if part)
+
+
+def _results(results: Sequence[Result]) -> str:
+    """A table of what was measured; columns that no result fills are left out."""
+    columns: dict[str, list[object]] = {
+        "measured": [result.name for result in results],
+        "value [95% interval]": [result.value for result in results],
+        "images": [result.images for result in results],
+        "sanity": [result.verdict for result in results],
+    }
+    filled = {head: cells for head, cells in columns.items() if any(cell is not None for cell in cells)}
+    rows = [tuple("" if cell is None else cell for cell in row) for row in zip(*filled.values(), strict=True)]
+    return _table(tuple(filled), rows)
 
 
 def _introduction(facts: CardFacts, config: ModelConfig) -> str:

@@ -76,14 +76,10 @@ class Checks:
         self.complain(where, f"is {brief(value)}, which cannot stand there")
         return None
 
-    def sequence(
-        self, where: str, value: object, lengths: range, item: Callable[[str, Any], T]
-    ) -> tuple[T, ...]:
+    def sequence(self, where: str, value: object, lengths: range, item: Callable[[str, Any], T]) -> tuple[T, ...]:
         """Return ``value``'s items, each through ``item``, if it is a list of an allowed length."""
         if not isinstance(value, list | tuple) or len(value) not in lengths:
-            self.complain(
-                where, f"is {brief(value)}, not a list of {lengths.start} to {lengths.stop - 1} items"
-            )
+            self.complain(where, f"is {brief(value)}, not a list of {lengths.start} to {lengths.stop - 1} items")
             return ()
         return tuple(item(f"{where}[{index}]", entry) for index, entry in enumerate(value))
 
@@ -91,11 +87,7 @@ class Checks:
         """Return ``value`` if it is an object with at most ``MAX_ITEMS`` keys, all of them in ``keys`` if
         given.
         """
-        if (
-            not isinstance(value, dict)
-            or len(value) > MAX_ITEMS
-            or not all(isinstance(key, str) for key in value)
-        ):
+        if not isinstance(value, dict) or len(value) > MAX_ITEMS or not all(isinstance(key, str) for key in value):
             self.complain(where, f"is {brief(value)}, not an object of at most {MAX_ITEMS} named values")
             return {}
         unknown = sorted(set(value) - set(keys)) if keys is not None else []
@@ -123,9 +115,7 @@ class Checks:
         elif isinstance(value, str):
             return self.text(where, value, limit=256)
         elif isinstance(value, list | tuple):
-            return tuple(
-                self._plain(f"{where}[{i}]", item, depth - 1, budget) for i, item in enumerate(value)
-            )
+            return tuple(self._plain(f"{where}[{i}]", item, depth - 1, budget) for i, item in enumerate(value))
         elif isinstance(value, dict):
             return {
                 self.text(f"{where}'s key", key, r"\w[\w.\-]*", 100): self._plain(
@@ -145,9 +135,7 @@ def parse_object(data: bytes, source: str) -> dict[str, Any]:
     {'num_classes': 10}
     """
     if len(data) > MAX_CONFIG_BYTES:
-        raise HubError(
-            f"{source}: is {len(data):,} bytes, more than the {MAX_CONFIG_BYTES:,} that a config may have"
-        )
+        raise HubError(f"{source}: is {len(data):,} bytes, more than the {MAX_CONFIG_BYTES:,} that a config may have")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)

@@ -153,9 +153,7 @@ def _check_spec(where: str, spec: object, checks: Checks) -> None:
         checks.complain(where, f"is no activation of the catalogue ({error})")
 
 
-def render_config(
-    config: ModelConfig, native_args: Mapping[str, Any] | None, versions: Mapping[str, str]
-) -> str:
+def render_config(config: ModelConfig, native_args: Mapping[str, Any] | None, versions: Mapping[str, str]) -> str:
     """Return the text of config.json. With ``native_args``, timm builds the converted model from them by
     itself; with None, the architecture's name is one that timm refuses.
     """

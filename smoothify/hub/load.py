@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from smoothify import surgery
-from smoothify.errors import HubError, SmoothifyError
+from smoothify.errors import HubError
 from smoothify.hub import timm_host, transformers_host
 from smoothify.hub.checks import MAX_CONFIG_BYTES, parse_object
 from smoothify.hub.config import ModelConfig, read_config
@@ -54,9 +54,7 @@ def from_pretrained(
             local_files_only=local_files_only,
         )
     elif revision is not None:
-        raise HubError(
-            f"{folder}: a folder has no revision {revision!r}; pass a repository id, or no revision"
-        )
+        raise HubError(f"{folder}: a folder has no revision {revision!r}; pass a repository id, or no revision")
     model = load_folder(folder, source=str(repo_or_folder))
     if to is not None:
         surgery.convert_(model, to=to)
@@ -90,7 +88,7 @@ def _replay(model: nn.Module, config: ModelConfig, where: str) -> None:
         return
     try:
         surgery.replay_(model, config.conversions)
-    except SmoothifyError as error:
+    except Exception as error:  # a stranger's record can make the surgery raise anything
         raise HubError(f"{where}: its conversions cannot be replayed: {error}") from error
 
 
@@ -110,8 +108,6 @@ def _read(path: Path, source: str, limit: int = -1) -> bytes:
         with path.open("rb") as file:
             return file.read(limit)
     except FileNotFoundError:
-        raise HubError(
-            f"{source}: holds no {path.name}; models are loaded from {CONFIG} and {WEIGHTS} only"
-        ) from None
+        raise HubError(f"{source}: holds no {path.name}; models are loaded from {CONFIG} and {WEIGHTS} only") from None
     except OSError as error:
         raise HubError(f"{source}: {path.name} cannot be read ({error.strerror})") from error

@@ -71,9 +71,7 @@ def _logits(model: nn.Module, weights: Mapping[str, Tensor], images: Tensor) -> 
     output = functional_call(model, dict(weights), (images,), strict=False) if weights else model(images)
     logits = getattr(output, "logits", output)
     if not isinstance(logits, Tensor):
-        raise HubError(
-            f"the model returns {type(output).__name__}, not logits; publish the classifier itself"
-        )
+        raise HubError(f"the model returns {type(output).__name__}, not logits; publish the classifier itself")
     return logits
 
 

@@ -12,9 +12,12 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub import errors as hub_errors
 
 from smoothify.errors import HubError
+from smoothify.hub.card import with_repo_id
+from smoothify.hub.config import read_config
+from smoothify.hub.tokens import refuse_tokens, without_tokens
+from smoothify.hub.weights import digest, read_weights
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w\-]*(\.[\w\-]+)*/[A-Za-z0-9_][\w\-]*(\.[\w\-]+)*")
-_TOKEN = re.compile(r"\bhf_[A-Za-z0-9_\-]{8,}")
 _LOGIN = "log in with `hf auth login`, set HF_TOKEN, or pass token="
 
 
@@ -52,13 +55,9 @@ def fetch(
 
 def check_blob(path: Path, repo_id: str) -> None:
     """Compare a large file in the cache with the SHA-256 that the Hub stated: the cache names it so."""
-    from smoothify.hub.weights import digest
-
     stated = path.resolve().name
     if re.fullmatch(r"[0-9a-f]{64}", stated) and digest(path.read_bytes()) != stated:
-        raise HubError(
-            f"{repo_id}/{path.name}: does not have the SHA-256 that the Hub states; delete it and try again"
-        )
+        raise HubError(f"{repo_id}/{path.name}: does not have the SHA-256 that the Hub states; delete it and try again")
 
 
 def push_folder(
@@ -83,43 +82,37 @@ def push_folder(
     ...
     smoothify.errors.HubError: no-such-folder: is not a folder that save_pretrained made (no config.json)
     """
-    from smoothify.hub.card import with_repo_id
-
     folder = Path(folder)
     check_repo_id(repo_id)
-    contents = _contents(folder)
-    if "README.md" in contents:
-        contents["README.md"] = with_repo_id(contents["README.md"].decode(), repo_id).encode()
+    additions = [CommitOperationAdd(path.name, content) for path, content in _contents(folder, repo_id)]
     api = HfApi(token=token, library_name="smoothify")
     with readable_errors(repo_id, token, revision):
         api.create_repo(repo_id, private=private or None, exist_ok=True)
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
-        info = api.create_commit(
-            repo_id,
-            [CommitOperationAdd(name, data) for name, data in contents.items()],
-            commit_message=commit_message,
-            revision=revision,
-        )
+        info = api.create_commit(repo_id, additions, commit_message=commit_message, revision=revision)
     return str(info.commit_url)
 
 
-def _contents(folder: Path) -> dict[str, bytes]:
-    """Read the folder's files; links, folders and hidden files are not published, and what leaks a token is
-    refused.
-    """
+def _contents(folder: Path, repo_id: str) -> Iterator[tuple[Path, bytes | Path]]:
+    """Yield what is published of a whole folder: plain files, not links, folders or hidden files."""
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise HubError(f"{folder}: is not a folder that save_pretrained made (no {name})")
-    contents = {
-        path.name: path.read_bytes()
-        for path in sorted(folder.iterdir())
-        if path.is_file() and not path.is_symlink() and not path.name.startswith(".")
-    }
-    for name, data in contents.items():
-        if name != "model.safetensors" and _TOKEN.search(data.decode("utf-8", "ignore")):
-            raise HubError(f"{folder / name}: holds what looks like a Hub token; it is not published")
-    return contents
+    config = read_config((folder / "config.json").read_bytes(), f"{folder}/config.json")
+    weights = folder / "model.safetensors"
+    read_weights(weights.read_bytes(), str(weights), config.weights_sha256)
+    for path in sorted(folder.iterdir()):
+        if not path.is_file() or path.is_symlink() or path.name.startswith("."):
+            continue
+        if path.suffix == ".safetensors":
+            yield path, path
+            continue
+        content = path.read_bytes()
+        if path.name == "README.md":
+            content = with_repo_id(content.decode(), repo_id).encode()
+        refuse_tokens(content.decode("utf-8", "ignore"), str(path))
+        yield path, content
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -129,17 +122,6 @@ def check_repo_id(repo_id: str) -> None:
     """
     if not REPO_ID.fullmatch(repo_id) or len(repo_id) > 96:
         raise HubError(f"{repo_id!r} is neither a folder nor a repository id such as 'owner/name'")
-
-
-def without_tokens(text: str, token: str | None = None) -> str:
-    """Return ``text`` with anything that looks like a Hub token, and ``token`` itself, blotted out.
-
-    >>> without_tokens("Bearer hf_abcdefgh12345678")
-    'Bearer hf_***'
-    """
-    if token:
-        text = text.replace(token, "hf_***")
-    return _TOKEN.sub("hf_***", text)
 
 
 @contextmanager

@@ -43,13 +43,13 @@ def save_pretrained(
     config.json lets it; otherwise loading without smoothify fails. ``model`` is left as it was.
 
     ``model_args`` are arguments of ``timm.create_model`` that the model does not remember. ``card`` is what
-    the model card tells: the facts, or the whole text of its body. ``overwrite`` replaces a folder saved
+    the model card tells: the facts, or a text about the model. ``overwrite`` replaces a folder saved
     earlier; other files in it are kept. Raises ``OutputExistsError`` without it, ``UnsupportedModelError``
     for a model that timm did not build, and ``OSError`` with the path when the disk is full: then nothing has
     changed.
 
     >>> import tempfile, timm
-    >>> model = timm.create_model("resnet18", num_classes=10)
+    >>> model = timm.create_model("test_resnet", num_classes=10)
     >>> with tempfile.TemporaryDirectory() as parent:
     ...     folder = save_pretrained(model, Path(parent) / "out")
     ...     sorted(path.name for path in folder.iterdir())
@@ -161,9 +161,7 @@ def _kept_files(folder: Path) -> dict[str, bytes]:
         return {}
     entries = [path for path in folder.iterdir() if path.name not in (CONFIG, WEIGHTS, CARD)]
     if not (folder / CONFIG).is_file() or any(path.is_symlink() or not path.is_file() for path in entries):
-        raise HubError(
-            f"{folder}: holds something else than a saved model, so it is not replaced; choose another"
-        )
+        raise HubError(f"{folder}: holds something else than a saved model, so it is not replaced; choose another")
     return {path.name: path.read_bytes() for path in entries}
 
 

@@ -42,9 +42,7 @@ def read_pretrained_cfg(value: object, checks: Checks) -> dict[str, Any]:
 
     def labels(where: str, item: object) -> Any:
         if isinstance(item, list):
-            return checks.sequence(
-                where, item, range(MAX_LABELS + 1), lambda w, v: checks.text(w, v, limit=500)
-            )
+            return checks.sequence(where, item, range(MAX_LABELS + 1), lambda w, v: checks.text(w, v, limit=500))
         if isinstance(item, dict) and len(item) <= MAX_LABELS:
             return {key[:500]: checks.text(where, text, limit=2000) for key, text in item.items()}
         checks.complain(where, "is neither a list nor an object of labels")
@@ -54,9 +52,7 @@ def read_pretrained_cfg(value: object, checks: Checks) -> dict[str, Any]:
         **dict.fromkeys(("input_size", "test_input_size", "min_input_size"), size),
         **dict.fromkeys(("mean", "std"), channel_values),
         **dict.fromkeys(("crop_pct", "test_crop_pct"), lambda w, v: checks.number(w, v, 0.01, 10.0)),
-        **dict.fromkeys(
-            ("interpolation", "crop_mode", "tag"), lambda w, v: checks.text(w, v, r"[\w.\-]*", 100)
-        ),
+        **dict.fromkeys(("interpolation", "crop_mode", "tag"), lambda w, v: checks.text(w, v, r"[\w.\-]*", 100)),
         **dict.fromkeys(("license", "description", "origin_url", "paper_name"), checks.text),
         **dict.fromkeys(("first_conv", "classifier", "paper_ids", "notes"), names),
         **dict.fromkeys(("label_names", "label_descriptions"), labels),

@@ -127,9 +127,7 @@ def load_through_timm(config: ModelConfig, weights: Path, source: str) -> nn.Mod
         try:
             model: nn.Module = timm.create_model(pretrained=True, **creation)
         except Exception as error:
-            raise HubError(
-                f"{source}: its weights do not fit {config.architecture} ({str(error)[:500]})"
-            ) from error
+            raise HubError(f"{source}: its weights do not fit {config.architecture} ({str(error)[:500]})") from error
     model.pretrained_cfg.pop("file", None)  # type: ignore[union-attr, operator]
     return model
 
@@ -139,6 +137,11 @@ def _creation(config: ModelConfig) -> dict[str, Any]:
 
     known = {entry.name for entry in dataclasses.fields(PretrainedCfg)}
     cfg = {name: value for name, value in config.pretrained_cfg.items() if name in known}
+    # timm takes these two as what the weights have, and adapts heads and stems silently where they differ.
+    if config.num_classes is not None:
+        cfg["num_classes"] = config.num_classes
+    if isinstance(config.model_args.get("in_chans"), int) and "input_size" in cfg:
+        cfg["input_size"] = (config.model_args["in_chans"], *cfg["input_size"][1:])
     return {
         "model_name": config.architecture,
         "pretrained_cfg": {"architecture": config.architecture, **cfg},

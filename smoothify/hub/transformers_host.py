@@ -56,21 +56,20 @@ def load(raw: dict[str, Any], weights: bytes, source: str) -> nn.Module:
         ) from error
     where = f"{source}/config.json"
     model_type, name = _class_name(raw, CLASSES, where)
-    config_class = transformers.CONFIG_MAPPING[model_type]
-    config = config_class(**_kept_values(raw, config_class, where))
-    model_class = getattr(transformers, name)
+    config_class, model_class = transformers.CONFIG_MAPPING[model_type], getattr(transformers, name)
+    values = _kept_values(raw, config_class, where)
     stored = read_weights(weights, f"{source}/model.safetensors")
     with bounded_construction(where):
         try:
+            config = config_class(**values)
             with torch.device("meta"):
                 model_class(config)
-            model, info = model_class.from_pretrained(
-                None, config=config, state_dict=stored, output_loading_info=True
-            )
+            model, info = model_class.from_pretrained(None, config=config, state_dict=stored, output_loading_info=True)
         except HubError:
             raise
-        except Exception as error:
-            raise HubError(f"{where}: transformers cannot build {name} ({str(error)[:300]})") from error
+        except Exception as error:  # a stranger's config can make a constructor raise anything
+            reason = " ".join(str(error).split())[:300]
+            raise HubError(f"{where}: transformers cannot build {name} ({reason})") from error
     found = [f"{key} is {kind.split('_')[0]}" for kind in info for key in sorted(map(str, info[kind]))]
     refuse_disagreements(f"{source}/model.safetensors", found)
     classifier: nn.Module = model
@@ -109,8 +108,6 @@ def _kept_values(raw: dict[str, Any], config_class: Any, where: str) -> dict[str
 
 def _labels(value: object, checks: Checks) -> dict[int, str]:
     if not isinstance(value, dict) or len(value) > MAX_LABELS or not all(key.isdecimal() for key in value):
-        checks.complain(
-            "id2label", f"is {brief(value)}, not an object from at most {MAX_LABELS} indices to labels"
-        )
+        checks.complain("id2label", f"is {brief(value)}, not an object from at most {MAX_LABELS} indices to labels")
         return {}
     return {int(index): checks.text("id2label", label, limit=500) or "" for index, label in value.items()}

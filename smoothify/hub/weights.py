@@ -24,9 +24,7 @@ def weights_of(model: nn.Module) -> bytes:
     state = model.state_dict()
     other = sorted(name for name, value in state.items() if not isinstance(value, torch.Tensor))
     if other:
-        raise HubError(
-            f"{', '.join(other[:SHOWN])}: extra state that is no tensor cannot be stored in safetensors"
-        )
+        raise HubError(f"{', '.join(other[:SHOWN])}: extra state that is no tensor cannot be stored in safetensors")
     # Copies: safetensors refuses two names on one storage, and writes only what is contiguous.
     plain = {
         name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
@@ -56,9 +54,7 @@ def read_weights(data: bytes, source: str, sha256: str | None = None) -> dict[st
     smoothify.errors.HubError: model.safetensors: is not a whole safetensors file (...); download it again
     """
     if sha256 is not None and digest(data) != sha256:
-        raise HubError(
-            f"{source}: has the SHA-256 {digest(data)}, not {sha256}: it is damaged or was replaced"
-        )
+        raise HubError(f"{source}: has the SHA-256 {digest(data)}, not {sha256}: it is damaged or was replaced")
     try:
         return safetensors.torch.load(data)
     except (safetensors.SafetensorError, ValueError, RuntimeError, KeyError) as error:
@@ -80,9 +76,7 @@ def disagreements(
         ours, theirs = stored[name], expected[name]
         if ours.shape != theirs.shape:
             found.append(f"{name} is stored as {tuple(ours.shape)} and the model has {tuple(theirs.shape)}")
-        elif (
-            ours.is_floating_point() != theirs.is_floating_point() or ours.is_complex() != theirs.is_complex()
-        ):
+        elif ours.is_floating_point() != theirs.is_floating_point() or ours.is_complex() != theirs.is_complex():
             found.append(f"{name} is stored as {ours.dtype} and the model has {theirs.dtype}")
     return found
 

@@ -14,7 +14,7 @@ import timm
 import torch
 
 from smoothify.errors import HubError
-from smoothify.hub import from_pretrained, push_folder, push_to_hub, save_pretrained
+from smoothify.hub import from_pretrained, push_folder, push_to_hub, read_file, save_pretrained
 from tests.hub.conftest import STRANGER, TOKEN, images, same_logits, small_model
 from tests.hub.server import Hub
 
@@ -76,12 +76,8 @@ def test_a_second_push_replaces_the_first(hub: Hub, cache: Path) -> None:
     assert len(hub.repos["me/x"].branches["main"]) == 3
 
 
-@pytest.mark.parametrize(
-    "step", ["PUT /large/", "POST .*/commit/", "POST .*/objects/batch", "POST .*/preupload/"]
-)
-def test_an_interrupted_push_leaves_the_old_model_and_can_be_repeated(
-    step: str, hub: Hub, cache: Path
-) -> None:
+@pytest.mark.parametrize("step", ["PUT /large/", "POST .*/commit/", "POST .*/objects/batch", "POST .*/preupload/"])
+def test_an_interrupted_push_leaves_the_old_model_and_can_be_repeated(step: str, hub: Hub, cache: Path) -> None:
     push_to_hub(small_model(), "me/x")
     before = hub.files("me/x")
     hub.fail_once(step)
@@ -92,9 +88,7 @@ def test_an_interrupted_push_leaves_the_old_model_and_can_be_repeated(
     assert same_logits(small_model("silu"), from_pretrained("me/x", cache_dir=cache))
 
 
-def test_a_private_repository_needs_its_owners_token(
-    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_private_repository_needs_its_owners_token(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     push_to_hub(small_model("silu"), "me/secret", private=True)
     assert hub.repos["me/secret"].private
     assert same_logits(small_model("silu"), from_pretrained("me/secret", cache_dir=cache))
@@ -103,15 +97,11 @@ def test_a_private_repository_needs_its_owners_token(
         from_pretrained("me/secret", cache_dir=cache / "other")
     with pytest.raises(HubError, match="or it is private"):
         from_pretrained("me/secret", cache_dir=cache / "other", token=STRANGER)
-    assert same_logits(
-        small_model("silu"), from_pretrained("me/secret", cache_dir=cache / "other", token=TOKEN)
-    )
+    assert same_logits(small_model("silu"), from_pretrained("me/secret", cache_dir=cache / "other", token=TOKEN))
 
 
 @pytest.mark.parametrize("token", [None, "hf_thistokenisnotvalid", STRANGER])
-def test_pushing_without_the_right_token(
-    token: str | None, hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pushing_without_the_right_token(token: str | None, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(HubError, match=r"me/x: .*token") as caught:
         push_to_hub(small_model(), "me/x", token=token)
@@ -142,31 +132,37 @@ def test_local_files_only_uses_the_cache_alone(hub: Hub, cache: Path) -> None:
     assert hub.requests == []
 
 
-def test_offline_mode_and_a_mirror_in_a_fresh_process(hub: Hub, cache: Path) -> None:
-    """huggingface_hub reads HF_ENDPOINT and HF_HUB_OFFLINE once, so each is tried in a process of its own."""
+def test_offline_mode_in_a_fresh_process(hub: Hub, cache: Path) -> None:
+    """huggingface_hub reads its environment once. HF_ENDPOINT, a mirror, is what every other test here uses."""
     push_to_hub(small_model("silu"), "me/x")
-    mirror = Hub().start()
-    mirror.tokens |= hub.tokens
-    mirror.put("me/x", hub.files("me/x"))
-    script = "from smoothify.hub import from_pretrained as f; print(type(f('me/x', cache_dir='{}')).__name__)"
-    command = [sys.executable, "-c", script.format(cache)]
-    try:
-        online = subprocess.run(
-            command,
-            env={**os.environ, "HF_ENDPOINT": mirror.url},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert online.stdout.strip() == "ResNet", online.stderr
-        assert any("resolve/main/config.json" in request for request in mirror.requests)
-    finally:
-        mirror.shutdown()
-        mirror.server_close()
-    offline = subprocess.run(
-        command, env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, timeout=120
+    from_pretrained("me/x", cache_dir=cache)
+    hub.requests.clear()
+    script = (
+        f"from smoothify.hub import from_pretrained as f; print(type(f('me/x', cache_dir={str(cache)!r})).__name__)"
     )
-    assert offline.stdout.strip() == "ResNet", offline.stderr
+    command, environment = [sys.executable, "-c", script], {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "ResNet", done.stderr
+    assert hub.requests == []
+
+
+def test_small_files_beside_the_model_are_read(hub: Hub, tmp_path: Path) -> None:
+    push_to_hub(small_model(), "me/x", files={"training.yaml": b"epochs: 6", "big.txt": b"x" * 2**20 + b"x"})
+    assert read_file("me/x", "training.yaml") == b"epochs: 6"
+    assert read_file("me/x", "other.yaml") is None
+    with pytest.raises(HubError, match="1,048,577 bytes"):
+        read_file("me/x", "big.txt")
+    for name in ("../training.yaml", "/etc/passwd", "..", ""):
+        with pytest.raises(HubError, match="not a plain file name"):
+            read_file("me/x", name)
+    with pytest.raises(HubError, match="no revision"):
+        read_file("me/x", "training.yaml", revision="nowhere")
+    with pytest.raises(HubError, match="no such repository"):
+        read_file("me/nothing", "training.yaml")
+    hub.put("me/hidden", {"training.yaml": b"secret"}, private=True)
+    with pytest.raises(HubError, match="or it is private"):
+        read_file("me/hidden", "training.yaml", token=STRANGER)
+    assert read_file("me/hidden", "training.yaml", token=TOKEN) == b"secret"
 
 
 def test_a_commit_made_between_the_two_downloads_is_not_mixed_in(hub: Hub, cache: Path) -> None:

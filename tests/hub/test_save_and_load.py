@@ -130,9 +130,7 @@ def test_the_callers_model_and_random_state_are_untouched(tmp_path: Path) -> Non
 def test_changes_made_by_hand_are_refused_by_name(tmp_path: Path) -> None:
     model = small_model("silu")
     model.layer2[0].act1 = nn.Softplus()
-    with pytest.raises(
-        HubError, match=r"logits differ .*layer2.0.act1 is Softplus, rebuilt as SiLU.*model_args="
-    ):
+    with pytest.raises(HubError, match=r"logits differ .*layer2.0.act1 is Softplus, rebuilt as SiLU.*model_args="):
         save_pretrained(model, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

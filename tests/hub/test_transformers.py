@@ -1,0 +1,81 @@
+"""Repositories of transformers: loaded by its own class, converted on request, refused where harmful."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from smoothify.errors import HubError
+from smoothify.hub import from_pretrained
+from tests.hub.server import Hub
+
+transformers = pytest.importorskip("transformers")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=3
+    )
+    transformers.ResNetForImageClassification(config).save_pretrained(tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_a_classifier_is_loaded_as_itself_and_converted(folder: Path, hub: Hub, cache: Path) -> None:
+    hub.put("they/resnet", {path.name: path.read_bytes() for path in folder.iterdir()})
+    images = torch.rand(2, 3, 32, 32)
+    expected = transformers.AutoModelForImageClassification.from_pretrained(folder).eval()
+    loaded = from_pretrained("they/resnet", cache_dir=cache)
+    assert type(loaded) is type(expected) and not loaded.training and loaded.config.num_labels == 3
+    with torch.no_grad():
+        assert torch.equal(loaded(images).logits, expected(images).logits)
+    converted = from_pretrained("they/resnet", to="silu", cache_dir=cache)
+    assert not any(isinstance(module, nn.ReLU) for module in converted.modules())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architectures": ["ResNetModel"]}, "no image classifier"),
+        ({"architectures": ["ResNetForImageClassification"] * 2}, "no image classifier"),
+        ({"model_type": "no_such_model"}, "no image classifier"),
+        ({"auto_map": {"AutoConfig": "evil.Config"}}, "auto_map would make transformers fetch or run"),
+        ({"quantization_config": {"load_in_4bit": True}}, "quantization_config would make"),
+        (
+            {"use_timm_backbone": True, "backbone": "they/evil"},
+            "backbone would make .*; use_timm_backbone would",
+        ),
+        ({"hidden_sizes": [8, 32]}, "mismatched"),
+        ({"depths": [1, 2]}, "missing"),
+        ({"hidden_act": "os.system"}, "cannot build"),
+        ({"id2label": {"0": "a", "1": "b"}}, "mismatched"),
+        ({"id2label": {"zero": "a"}}, "id2label"),
+        ({"hidden_sizes": "8"}, "cannot build"),
+    ],
+    ids=str,
+)
+def test_hostile_changes_are_refused(change: dict[str, object], message: str, folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text()) | change
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(HubError, match=message):
+        from_pretrained(folder)
+
+
+def test_what_the_class_does_not_know_is_dropped_unread(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"_attn_implementation": "they/kernel", "attn_implementation": "they/kernel", "anything": [1]}
+    (folder / "config.json").write_text(json.dumps(config))
+    loaded = from_pretrained(folder)
+    assert not hasattr(loaded.config, "anything") and loaded.config._attn_implementation != "they/kernel"
+
+
+def test_damaged_weights_are_refused(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    with pytest.raises(HubError, match="not a whole safetensors file"):
+        from_pretrained(folder)
