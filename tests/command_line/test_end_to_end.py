@@ -70,7 +70,8 @@ def test_two_processes_do_the_same_job(run: tuple[Path, str], stripes: Path, tmp
     single = launch(
         "smoothify.evaluate", str(folder / "best"), "--batch_size", "7", "--output", str(tmp_path / "1.json")
     )
-    double = launch("smoothify.evaluate", str(folder / "best"), "--batch_size", "7", "--output", str(tmp_path / "2.json"),
+    double = launch("smoothify.evaluate", str(folder / "best"), "--batch_size", "7",
+                    "--output", str(tmp_path / "2.json"),
                     processes=2)  # fmt: skip
     assert single.returncode == double.returncode == 0, double.stderr
     assert (tmp_path / "1.json").read_text() == (tmp_path / "2.json").read_text()

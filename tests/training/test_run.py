@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 import smoothify
 from smoothify.errors import ConfigError, NonFiniteError, OutputExistsError, SmoothifyError
-from smoothify.training import Config, ModelConfig, RunFolder, Silent, train
-from smoothify.training import state
+from smoothify.training import Config, ModelConfig, RunFolder, Silent, state, train
 
 
 class Listener(Silent):
