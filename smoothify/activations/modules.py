@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from smoothify.activations import functional
 from smoothify.activations.formulas.hermite import relu_coefficients
 
+_LEAST_ALPHA = 1e-6  # a root of exactly 0 would leave SmoothReLU undefined
+
 
 def _positive(owner: nn.Module, **values: float) -> None:
     for name, value in values.items():
@@ -126,7 +128,7 @@ class SmoothReLU(_Pointwise):
     @property
     def alpha(self) -> Tensor:
         """α as a scalar tensor that carries the gradient to ``root``."""
-        return self.root.square()
+        return self.root.square().clamp(min=_LEAST_ALPHA)
 
 
 class Swish(_Pointwise):
