@@ -44,9 +44,8 @@ def smelu_value(x: Tensor, beta: float) -> tuple[Tensor]:
 
 
 def smelu_backward(y: Tensor, grad: Tensor, beta: float) -> tuple[Tensor]:
-    """g min(1, √(y/β))."""
-    # A square root of exact zeros takes a slow road on a CPU.
-    return (y.clamp(min=1e-30).mul_(1 / beta).sqrt_().clamp_(max=1).mul_(grad),)
+    """g min(1, y / √(yβ))."""
+    return (y.clamp(min=1e-30).mul_(beta).rsqrt_().mul_(y).clamp_(max=1).mul_(grad),)
 
 
 def mish_value(x: Tensor) -> tuple[Tensor]:
