@@ -9,6 +9,7 @@ from smoothify.activations.catalogue import (
     describe,
     get,
     is_smooth,
+    learned_parameters,
     names,
     parse,
     register_activation,
@@ -32,6 +33,7 @@ from smoothify.activations.modules import (
     TanhSoft2,
     TanhSoft3,
 )
+from smoothify.activations.paths import kernel_path, kernel_report
 
 __all__ = [
     "Activation",
@@ -54,6 +56,9 @@ __all__ = [
     "describe",
     "get",
     "is_smooth",
+    "kernel_path",
+    "kernel_report",
+    "learned_parameters",
     "names",
     "parse",
     "register_activation",

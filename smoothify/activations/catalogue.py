@@ -177,3 +177,18 @@ def describe(module: nn.Module) -> str | None:
         if parameters is not None and all(map(math.isfinite, parameters.values())):
             return join_spec(name, parameters, get(name).defaults)
     return None
+
+
+def learned_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that the activations of a model learn, by name: those to keep out of weight decay.
+
+    >>> model = nn.Sequential(nn.Linear(2, 2), create("smoothrelu"), create("silu"))
+    >>> list(learned_parameters(model))
+    ['1.root']
+    """
+    return {
+        f"{path}.{name}" if path else name: parameter
+        for path, module in model.named_modules()
+        if describe(module) is not None
+        for name, parameter in module.named_parameters(recurse=False)
+    }
