@@ -34,6 +34,7 @@ from smoothify.activations.modules import (
     TanhSoft3,
 )
 from smoothify.activations.paths import kernel_path, kernel_report
+from smoothify.activations.surrogate import SurrogateGradients, surrogate_gradients
 
 __all__ = [
     "Activation",
@@ -47,6 +48,7 @@ __all__ = [
     "SmeLU",
     "SmoothReLU",
     "Squareplus",
+    "SurrogateGradients",
     "Swish",
     "TanhExp",
     "TanhSoft1",
@@ -63,4 +65,5 @@ __all__ = [
     "parse",
     "register_activation",
     "smoothness",
+    "surrogate_gradients",
 ]

@@ -118,7 +118,7 @@ def exact(name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def ulp(reference: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The distance between neighbours of ``dtype`` at ``reference`` (float64), at least at its least normal."""
+    """The distance between neighbours of ``dtype`` at ``reference``, or at its least normal."""
     info = torch.finfo(dtype)
     _, exponent = torch.frexp(reference.abs().clamp(min=info.smallest_normal))
     return torch.ldexp(torch.full_like(reference, info.eps), exponent - 1)
