@@ -34,6 +34,7 @@ from smoothify.activations.modules import (
     TanhSoft3,
 )
 from smoothify.activations.paths import kernel_path, kernel_report
+from smoothify.activations.recompute import recompute, remember
 from smoothify.activations.surrogate import SurrogateGradients, surrogate_gradients
 
 __all__ = [
@@ -63,7 +64,9 @@ __all__ = [
     "learned_parameters",
     "names",
     "parse",
+    "recompute",
     "register_activation",
+    "remember",
     "smoothness",
     "surrogate_gradients",
 ]

@@ -51,7 +51,7 @@ class Program:
 
 
 @contextmanager
-def kernel_path(preference: Preference) -> Iterator[None]:
+def kernel_path(path: Preference) -> Iterator[None]:
     """Choose how our kernels run in this block: ``auto``, ``plain`` (never compile) or ``compiled``.
 
     ``auto`` compiles for tensors of a million elements or more where a compiler is at hand; ``compiled`` does
@@ -61,15 +61,22 @@ def kernel_path(preference: Preference) -> Iterator[None]:
     >>> with kernel_path("plain"):
     ...     pass
     """
-    if preference not in get_args(Preference):
-        raise ValueError(
-            f"kernel_path: unknown preference {preference!r}; give one of {get_args(Preference)}"
-        )
-    token = _preference.set(preference)
+    if path not in get_args(Preference):
+        raise ValueError(f"kernel_path: unknown path {path!r}; give one of {get_args(Preference)}")
+    token = _preference.set(path)
     try:
         yield
     finally:
         _preference.reset(token)
+
+
+def preference() -> Preference:
+    """What ``kernel_path`` says at this moment.
+
+    >>> preference()
+    'auto'
+    """
+    return _preference.get()
 
 
 def kernel_report() -> dict[str, str]:
@@ -118,10 +125,10 @@ def run(program: Program, tensors: Sequence[Tensor], parameters: Sequence[Number
 
 def _choose(program: Program, tensors: Sequence[Tensor], parameters: Sequence[Number]) -> Path:
     x = tensors[0]
-    size, preference = x.numel(), _preference.get()
-    if (size < BLOCK and preference != "compiled") or not _is_simple(x, tensors, parameters):
+    size, wish = x.numel(), _preference.get()
+    if (size < BLOCK and wish != "compiled") or not _is_simple(x, tensors, parameters):
         return "whole"
-    wanted = preference == "compiled" or (preference == "auto" and size >= LARGE)
+    wanted = wish == "compiled" or (wish == "auto" and size >= LARGE)
     if wanted and program.name not in _refused and size > 1 and _compiler_for(x.device.type):
         return "compiled"
     return "blocks" if x.device.type == "cpu" and size >= BLOCK else "whole"

@@ -181,5 +181,5 @@ def _pulled_back(ctx: Any, grad: Tensor) -> Tensor:
         return pulled
     with torch.enable_grad():
         leaf = x.detach().requires_grad_()
-        (by_x,) = torch.autograd.grad(ctx.smooth(leaf), leaf, grad)
+        by_x: Tensor = torch.autograd.grad(ctx.smooth(leaf), leaf, grad)[0]
         return by_x
