@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from torch import Tensor, nn
 
 from smoothify.activations.spec import join_spec, split_spec
 from smoothify.errors import SmoothifyError, SpecError, UnknownNameError, nearest, suggestion
 
-Reader = Callable[[nn.Module], Mapping[str, float] | None]
+Reader = Callable[[Any], Mapping[str, float] | None]
 
 
 @dataclass(frozen=True)
@@ -168,8 +169,8 @@ def describe(module: nn.Module) -> str | None:
     Types are compared exactly: a subclass may compute anything. For a learned parameter the value it
     started from is given; the value it has now is in the state dict.
 
-    >>> describe(nn.CELU(1.4)), describe(nn.Softplus(beta=10)), describe(nn.Linear(1, 1))
-    ('celu(alpha=1.4)', 'parametric_softplus(alpha=10)', None)
+    >>> describe(nn.CELU(1.4)), describe(nn.Softplus(beta=5)), describe(nn.Linear(1, 1))
+    ('celu(alpha=1.4)', 'parametric_softplus(alpha=5)', None)
     """
     for name, reader in _READERS.get(type(module), ()):
         parameters = reader(module)

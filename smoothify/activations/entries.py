@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,17 +22,17 @@ def _attributes(*names: str) -> Reader:
     return lambda module: {name: float(getattr(module, name)) for name in names}
 
 
-def _initial(module: nn.Module) -> Mapping[str, float]:
+def _initial(module: Any) -> Mapping[str, float]:
     values: Mapping[str, float] = module.initial
     return values
 
 
-def _softplus(module: nn.Module) -> Mapping[str, float] | None:
+def _softplus(module: nn.Softplus) -> Mapping[str, float] | None:
     # torch's threshold replaces the function by its asymptote; at 20 they agree to float32's precision.
     return {} if (module.beta, module.threshold) == (1, 20) else None
 
 
-def _softplus_alpha(module: nn.Module) -> Mapping[str, float] | None:
+def _softplus_alpha(module: nn.Softplus) -> Mapping[str, float] | None:
     return {"alpha": float(module.beta)} if module.threshold == 20 and module.beta > 0 else None
 
 
@@ -67,7 +68,7 @@ ENTRIES: tuple[Activation, ...] = (
         sharpness="alpha",
     ),
     Activation(
-        "silu", "x σ(x)", "Elfwing et al. 2018, Hendrycks and Gimpel 2016, Ramachandran et al. 2017 (refs. 16, 24, 51)",
+        "silu", "x σ(x)", "Elfwing et al. 2018, Hendrycks and Gimpel 2016 (refs. 16, 24); paper §4.1",
         nn.SiLU, F.silu, math.inf, inplace=True, readers={nn.SiLU: _constant()},
     ),
     Activation(

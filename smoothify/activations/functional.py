@@ -15,32 +15,51 @@ import torch
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from smoothify.activations import formulas
-from smoothify.activations.formulas import Number
-from smoothify.activations.kernels import Kernel
+from smoothify.activations.formulas import Number, blocks, gated, rectifiers
+from smoothify.activations.formulas import hermite as polynomials
+from smoothify.activations.kernels import InPlace, Kernel
 
 PARAMETRIC_SOFTPLUS = Kernel(
-    "parametric_softplus", formulas.parametric_softplus_value, formulas.parametric_softplus_slope, "output"
+    "parametric_softplus",
+    rectifiers.parametric_softplus_value,
+    rectifiers.parametric_softplus_slope,
+    keeps="output",
+    in_place=InPlace(blocks.parametric_softplus_value, blocks.parametric_softplus_backward),
 )
-SQUAREPLUS = Kernel("squareplus", formulas.squareplus_value, formulas.squareplus_slope, "output")
-SMELU = Kernel("smelu", formulas.smelu_value, formulas.smelu_slope, "output")
+SQUAREPLUS = Kernel(
+    "squareplus",
+    rectifiers.squareplus_value,
+    rectifiers.squareplus_slope,
+    keeps="output",
+    in_place=InPlace(blocks.squareplus_value, blocks.squareplus_backward),
+)
+SMELU = Kernel(
+    "smelu",
+    rectifiers.smelu_value,
+    rectifiers.smelu_slope,
+    keeps="output",
+    in_place=InPlace(blocks.smelu_value, blocks.smelu_backward),
+)
 SMOOTHRELU = Kernel(
     "smoothrelu",
-    formulas.smoothrelu_value,
-    formulas.smoothrelu_slope,
-    partials=formulas.smoothrelu_partials,
+    rectifiers.smoothrelu_value,
+    rectifiers.smoothrelu_slope,
+    partials=rectifiers.smoothrelu_partials,
+    in_place=InPlace(blocks.smoothrelu_value, blocks.smoothrelu_backward, blocks.smoothrelu_full_backward),
 )
-SWISH = Kernel("swish", formulas.swish_value, formulas.swish_slope)
-MISH = Kernel("mish", formulas.mish_value, formulas.mish_slope)
-SERF = Kernel("serf", formulas.serf_value, formulas.serf_slope)
-LOGISH = Kernel("logish", formulas.logish_value, formulas.logish_slope)
-TANHSOFT_1 = Kernel("tanhsoft_1", formulas.tanhsoft_1_value, formulas.tanhsoft_1_slope)
-TANHSOFT_2 = Kernel("tanhsoft_2", formulas.tanhsoft_2_value, formulas.tanhsoft_2_slope)
-TANHSOFT_3 = Kernel("tanhsoft_3", formulas.tanhsoft_3_value, formulas.tanhsoft_3_slope)
+SWISH = Kernel("swish", gated.swish_value, gated.swish_slope)
+MISH = Kernel(
+    "mish", gated.mish_value, gated.mish_slope, in_place=InPlace(blocks.mish_value, blocks.mish_backward)
+)
+SERF = Kernel("serf", gated.serf_value, gated.serf_slope)
+LOGISH = Kernel("logish", gated.logish_value, gated.logish_slope)
+TANHSOFT_1 = Kernel("tanhsoft_1", gated.tanhsoft_1_value, gated.tanhsoft_1_slope)
+TANHSOFT_2 = Kernel("tanhsoft_2", gated.tanhsoft_2_value, gated.tanhsoft_2_slope)
+TANHSOFT_3 = Kernel("tanhsoft_3", gated.tanhsoft_3_value, gated.tanhsoft_3_slope)
 HERMITE = Kernel(
-    "hermite", formulas.hermite_value, formulas.hermite_slope, partials=formulas.hermite_partials
+    "hermite", polynomials.hermite_value, polynomials.hermite_slope, partials=polynomials.hermite_partials
 )
-PSSILU = Kernel("pssilu", formulas.pssilu_value, formulas.pssilu_slope, partials=formulas.pssilu_partials)
+PSSILU = Kernel("pssilu", gated.pssilu_value, gated.pssilu_slope, partials=gated.pssilu_partials)
 
 _Function = Callable[..., Tensor]
 
@@ -208,5 +227,5 @@ def hermite(x: Tensor, coefficients: Tensor | None = None, *, terms: float = 4) 
     tensor([-0.1011,  0.1995,  0.8989])
     """
     if coefficients is None:
-        return HERMITE(x, *formulas.hermite_relu_coefficients(int(terms)))
+        return HERMITE(x, *polynomials.relu_coefficients(int(terms)))
     return HERMITE(x, *coefficients.unbind(-1))

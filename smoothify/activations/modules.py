@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from smoothify.activations import formulas, functional
+from smoothify.activations import functional
+from smoothify.activations.formulas.hermite import relu_coefficients
+
+_LEAST_ALPHA = 1e-6  # a root of exactly 0 would leave SmoothReLU undefined
 
 
 def _positive(owner: nn.Module, **values: float) -> None:
@@ -19,7 +24,29 @@ def _positive(owner: nn.Module, **values: float) -> None:
             )
 
 
-class ParametricSoftplus(nn.Module):
+def _shown(value: Tensor | float) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.detach().item():g}" if value.numel() == 1 and not value.is_meta else "learned"
+    return f"{value:g}"
+
+
+class _Pointwise(nn.Module):
+    """A function applied to every element, with its parameters held as attributes of the same names."""
+
+    function: ClassVar[Callable[..., Tensor]]
+    settings: ClassVar[tuple[str, ...]] = ()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape in, the same shape and dtype out."""
+        output: Tensor = type(self).function(x, *[getattr(self, name) for name in self.settings])
+        return output
+
+    def extra_repr(self) -> str:
+        """The parameters as they are now."""
+        return ", ".join(f"{name}={_shown(getattr(self, name))}" for name in self.settings)
+
+
+class ParametricSoftplus(_Pointwise):
     """log(1 + e^(αx)) / α, smooth of every order (paper eq. 2).
 
     Any shape in, the same shape and dtype out; the output is kept for backward. ``alpha`` > 0 may be set
@@ -29,19 +56,16 @@ class ParametricSoftplus(nn.Module):
     tensor([0.0693, 1.0000])
     """
 
+    function = staticmethod(functional.parametric_softplus)
+    settings = ("alpha",)
+
     def __init__(self, alpha: float = 10.0) -> None:
         super().__init__()
         _positive(self, alpha=alpha)
         self.alpha = alpha
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.parametric_softplus(x, self.alpha)
 
-    def extra_repr(self) -> str:
-        return f"alpha={self.alpha:g}"
-
-
-class Squareplus(nn.Module):
+class Squareplus(_Pointwise):
     """(x + √(x² + b)) / 2, smooth of every order (Barron 2021).
 
     Any shape in, the same shape and dtype out; the output is kept for backward. ``b`` > 0; ReLU is the limit
@@ -51,19 +75,16 @@ class Squareplus(nn.Module):
     tensor([1., 2.])
     """
 
+    function = staticmethod(functional.squareplus)
+    settings = ("b",)
+
     def __init__(self, b: float = 4.0) -> None:
         super().__init__()
         _positive(self, b=b)
         self.b = b
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.squareplus(x, self.b)
 
-    def extra_repr(self) -> str:
-        return f"b={self.b:g}"
-
-
-class SmeLU(nn.Module):
+class SmeLU(_Pointwise):
     """0 for x ≤ -β, (x + β)² / 4β for |x| ≤ β, x for x ≥ β; C1 (the RSCU of ref. 57).
 
     Any shape in, the same shape and dtype out; the output is kept for backward. ``beta`` > 0 is half the
@@ -73,19 +94,16 @@ class SmeLU(nn.Module):
     tensor([0.0000, 0.2500, 1.0000])
     """
 
+    function = staticmethod(functional.smelu)
+    settings = ("beta",)
+
     def __init__(self, beta: float = 1.0) -> None:
         super().__init__()
         _positive(self, beta=beta)
         self.beta = beta
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.smelu(x, self.beta)
 
-    def extra_repr(self) -> str:
-        return f"beta={self.beta:g}"
-
-
-class SmoothReLU(nn.Module):
+class SmoothReLU(_Pointwise):
     """x - log(αx + 1) / α for x ≥ 0, else 0; C1 for every α > 0 (paper eq. 5). α is learned, one per module.
 
     Any shape in, the same shape and dtype out; the input is kept for backward. The parameter ``root`` stores
@@ -98,6 +116,9 @@ class SmoothReLU(nn.Module):
     tensor([0.0000, 0.0000, 0.9850])
     """
 
+    function = staticmethod(functional.smoothrelu)
+    settings = ("alpha",)
+
     def __init__(self, alpha: float = 400.0) -> None:
         super().__init__()
         _positive(self, alpha=alpha)
@@ -107,16 +128,10 @@ class SmoothReLU(nn.Module):
     @property
     def alpha(self) -> Tensor:
         """α as a scalar tensor that carries the gradient to ``root``."""
-        return self.root.square()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.smoothrelu(x, self.alpha)
-
-    def extra_repr(self) -> str:
-        return "alpha=learned" if self.root.is_meta else f"alpha={self.root.item() ** 2:g}"
+        return self.root.square().clamp(min=_LEAST_ALPHA)
 
 
-class Swish(nn.Module):
+class Swish(_Pointwise):
     """x σ(βx), smooth of every order (ref. 51); silu at β = 1, ReLU in the limit of large β.
 
     Any shape in, the same shape and dtype out; the input is kept for backward. ``beta`` > 0 may be set at
@@ -126,27 +141,23 @@ class Swish(nn.Module):
     tensor([-0.1192,  0.0000,  0.8808])
     """
 
+    function = staticmethod(functional.swish)
+    settings = ("beta",)
+
     def __init__(self, beta: float = 1.0) -> None:
         super().__init__()
         _positive(self, beta=beta)
         self.beta = beta
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.swish(x, self.beta)
 
-    def extra_repr(self) -> str:
-        return f"beta={self.beta:g}"
-
-
-class QuickGELU(nn.Module):
+class QuickGELU(_Pointwise):
     """x σ(1.702x), smooth of every order (ref. 24). Any shape in, the same shape and dtype out.
 
     >>> QuickGELU()(torch.tensor([-1.0, 0.0, 1.0]))
     tensor([-0.1542,  0.0000,  0.8458])
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.quick_gelu(x)
+    function = staticmethod(functional.quick_gelu)
 
 
 class Mish(nn.Mish):
@@ -159,100 +170,89 @@ class Mish(nn.Mish):
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the base class names it so)
+        """Any shape in, the same shape and dtype out."""
         return super().forward(input) if self.inplace else functional.mish(input)
 
 
-class TanhExp(nn.Module):
+class TanhExp(_Pointwise):
     """x tanh(e^x), smooth of every order (Liu and Di 2020). Any shape in, the same shape and dtype out.
 
     >>> TanhExp()(torch.tensor([-1.0, 0.0, 1.0]))
     tensor([-0.3521,  0.0000,  0.9913])
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.tanhexp(x)
+    function = staticmethod(functional.tanhexp)
 
 
-class TanhSoft1(nn.Module):
+class TanhSoft1(_Pointwise):
     """tanh(αx) log(1 + e^x), smooth of every order (ref. 5). Any shape in, the same shape and dtype out.
 
     >>> TanhSoft1()(torch.tensor([-1.0, 0.0, 1.0]))
     tensor([-0.2197,  0.0000,  0.9211])
     """
 
+    function = staticmethod(functional.tanhsoft_1)
+    settings = ("alpha",)
+
     def __init__(self, alpha: float = 0.87) -> None:
         super().__init__()
         _positive(self, alpha=alpha)
         self.alpha = alpha
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.tanhsoft_1(x, self.alpha)
 
-    def extra_repr(self) -> str:
-        return f"alpha={self.alpha:g}"
-
-
-class TanhSoft2(nn.Module):
+class TanhSoft2(_Pointwise):
     """x tanh(βe^(γx)), smooth of every order (ref. 5). Any shape in, the same shape and dtype out.
 
     >>> TanhSoft2()(torch.tensor([-1.0, 0.0, 1.0]))
     tensor([-0.2172,  0.0000,  0.9262])
     """
 
+    function = staticmethod(functional.tanhsoft_2)
+    settings = ("beta", "gamma")
+
     def __init__(self, beta: float = 0.6, gamma: float = 1.0) -> None:
         super().__init__()
         _positive(self, beta=beta, gamma=gamma)
         self.beta, self.gamma = beta, gamma
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.tanhsoft_2(x, self.beta, self.gamma)
 
-    def extra_repr(self) -> str:
-        return f"beta={self.beta:g}, gamma={self.gamma:g}"
-
-
-class TanhSoft3(nn.Module):
+class TanhSoft3(_Pointwise):
     """log(1 + e^x tanh(αx)), smooth of every order (ref. 5). Any shape in, the same shape and dtype out.
 
     >>> TanhSoft3()(torch.tensor([-1.0, 0.0, 1.0]))
     tensor([-0.2933,  0.0000,  1.0573])
     """
 
+    function = staticmethod(functional.tanhsoft_3)
+    settings = ("alpha",)
+
     def __init__(self, alpha: float = 0.85) -> None:
         super().__init__()
         _positive(self, alpha=alpha)
         self.alpha = alpha
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.tanhsoft_3(x, self.alpha)
 
-    def extra_repr(self) -> str:
-        return f"alpha={self.alpha:g}"
-
-
-class Serf(nn.Module):
+class Serf(_Pointwise):
     """x erf(log(1 + e^x)), smooth of every order (Nag and Bhattacharyya 2021). Shape and dtype are kept.
 
     >>> Serf()(torch.tensor([-1.0, 0.0, 1.0]))
     tensor([-0.3422,  0.0000,  0.9367])
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.serf(x)
+    function = staticmethod(functional.serf)
 
 
-class Logish(nn.Module):
+class Logish(_Pointwise):
     """x log(1 + σ(x)), smooth of every order (Zhu et al. 2021). Any shape in, the same shape and dtype out.
 
     >>> Logish()(torch.tensor([-1.0, 0.0, 1.0]))
     tensor([-0.2382,  0.0000,  0.5487])
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.logish(x)
+    function = staticmethod(functional.logish)
 
 
-class PSSiLU(nn.Module):
+class PSSiLU(_Pointwise):
     """x (σ(αx) - β) / (1 - β), smooth of every order (Dai, Mahloujifar and Mittal 2021); α and β are learned.
 
     Any shape in, the same shape and dtype out; the input is kept for backward. Raises ValueError for an
@@ -261,6 +261,9 @@ class PSSiLU(nn.Module):
     >>> PSSiLU(beta=0.1)(torch.tensor([-1.0, 0.0, 1.0])).detach()
     tensor([-0.1877,  0.0000,  0.7012])
     """
+
+    function = staticmethod(functional.pssilu)
+    settings = ("alpha", "beta")
 
     def __init__(self, alpha: float = 1.0, beta: float = 0.0) -> None:
         super().__init__()
@@ -271,11 +274,8 @@ class PSSiLU(nn.Module):
         self.alpha = nn.Parameter(torch.tensor(float(alpha)))
         self.beta = nn.Parameter(torch.tensor(float(beta)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.pssilu(x, self.alpha, self.beta)
 
-
-class Hermite(nn.Module):
+class Hermite(_Pointwise):
     """Σ aₙ hₙ(x), n < terms, over normalised Hermite polynomials, smooth of every order (ref. 35).
 
     Any shape in, the same shape and dtype out; the input is kept for backward. The coefficients are learned
@@ -286,15 +286,12 @@ class Hermite(nn.Module):
     tensor([-0.1011,  0.1995,  0.8989])
     """
 
+    function = staticmethod(functional.hermite)
+    settings = ("coefficients",)
+
     def __init__(self, terms: float = 4) -> None:
         super().__init__()
         if terms < 2 or terms != int(terms):
             raise ValueError(f"Hermite: terms={terms!r} is not a whole number of at least 2; give one")
         self.initial = {"terms": float(terms)}
-        self.coefficients = nn.Parameter(torch.tensor(formulas.hermite_relu_coefficients(int(terms))))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.hermite(x, self.coefficients)
-
-    def extra_repr(self) -> str:
-        return f"terms={self.coefficients.numel()}"
+        self.coefficients = nn.Parameter(torch.tensor(relu_coefficients(int(terms))))
