@@ -25,6 +25,8 @@ class Example:
     kwargs: Mapping[str, Any] | None = None
     real: bool = False
     """Whether the model only runs on real tensors."""
+    prepare: Callable[[nn.Module], None] | None = None
+    """What to do to the shell first: a detector that enlarges its images would take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ def _runs(model: nn.Module, example: Example, fake: FakeTensorMode | None) -> li
         if fake:
             stack.enter_context(fake)
         shell = Shell(model, convert)
+        if example.prepare:
+            example.prepare(shell.root)
         return [_run(shell, example, mode, convert, grad) for mode, grad in _modes(model)]
 
 

@@ -37,6 +37,7 @@ _TORCH_MODULES = f"{Path(torch.nn.modules.__file__).parent}{os.sep}"
 _MODULE_CALL = str(Path(torch.nn.modules.module.__file__))
 _ACTIVATIONS = f"{Path(smoothify.__file__).parent / 'activations'}{os.sep}"
 _SURGERY = f"{Path(__file__).parent}{os.sep}"
+_BOX_HELPERS = ("box", "iou", "inter_union")
 _INPUT, _LEARNED = 1, 2
 
 
@@ -137,16 +138,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         kwargs: dict[str, Any],
         marks: Sequence[tuple[Tensor, int]],
     ) -> None:
+        from_input = [tensor for tensor, mark in marks if mark & _INPUT and _floating(tensor)]
         if namespace == "aten":
             if name in SMOOTH and name not in SMOOTH_ACTIVATIONS:
                 return
             found = activation(name, _given(func, args, kwargs))
-            if found is not None and (
-                found.function not in ("clamp",) or any(mark & _INPUT for _, mark in marks)
-            ):
+            if found is not None and (found.function != "clamp" or (from_input and not self._on_boxes())):
                 self._add("activation", name, found)
                 return
-        from_input = [tensor for tensor, mark in marks if mark & _INPUT and _floating(tensor)]
         if not from_input or (namespace == "aten" and name in SMOOTH):
             return
         if name == "maximum" and len(marks) == 2 and marks[1][1] == _LEARNED:
@@ -195,6 +194,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
                     return owner, frame.f_code.co_name, held
             frame = frame.f_back
         return None
+
+    def _on_boxes(self) -> bool:
+        """Whether a helper over boxes asked: their sides and overlaps are clamped at 0, and no activation."""
+        place = self._place()
+        return place is not None and any(word in place[2].f_code.co_name for word in _BOX_HELPERS)
 
     def _mark(self, tensor: Tensor, mark: int) -> None:
         storage = tensor.untyped_storage()

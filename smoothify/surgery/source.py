@@ -33,7 +33,7 @@ def rewrite_source(
 ) -> Rewritten:
     """Replace the recognised calls on the given lines; ``slot`` names what is called instead.
 
-    Raises SourceRefusedError where a line has none that can be read, or the method cannot be rebuilt from text.
+    Raises SourceRefusedError where a line has none that can be read, or there is no plain text to rewrite.
     """
     if hasattr(function, "__wrapped__") or not inspect.isfunction(function):
         raise SourceRefusedError("it is decorated")

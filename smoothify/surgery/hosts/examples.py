@@ -145,7 +145,12 @@ def _detection(module: nn.Module, dtype: torch.dtype) -> Example | None:
         "masks": torch.ones(1, side, side, dtype=torch.uint8),
         "keypoints": torch.full((1, 17, 3), 32.0, dtype=dtype),
     }
-    return Example((images, [dict(target) for _ in images]), real=True)
+    return Example((images, [dict(target) for _ in images]), real=True, prepare=_keep_images_small)
+
+
+def _keep_images_small(detector: Any) -> None:
+    if not getattr(detector.transform, "fixed_size", None):
+        detector.transform.min_size, detector.transform.max_size = (128,), 128
 
 
 def _guesses(model: nn.Module, dtype: torch.dtype) -> Iterator[Example]:
