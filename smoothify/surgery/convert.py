@@ -41,7 +41,8 @@ def convert(
     ``only`` and ``exclude`` are globs over module paths; ``replace`` is "nonsmooth", "all" or a set of
     function names; "all" leaves sigmoid and tanh, which are gates. The result is verified by running a shell
     of it on fake tensors, with the host's example input or ``example_input`` (a tensor, a tuple of
-    arguments, a mapping of keyword arguments). What each function becomes is the table of rules in the documentation.
+    arguments, a mapping of keyword arguments). What each function becomes is the table of rules in the
+    documentation.
 
     Raises UnconvertedError, naming every site, where a non-smooth activation would remain
     (``strict=False`` returns nevertheless), and UnsupportedModelError for scripted or wrapped models.
@@ -84,7 +85,7 @@ def convert_(
     scope.check(root, [path for node in walk(root) for path in node.paths])
     snapshot = Snapshot()
     try:
-        # Modules first: for a model without function calls, the run that looks for calls is the proof as well.
+        # Modules first: without function calls, the run that looks for calls is the proof as well.
         planned = plan(root, seen_sites(root), target, scope)
         become_all(planned, snapshot)
         look = look_at(root, planned, example_input)

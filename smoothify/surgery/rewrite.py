@@ -17,8 +17,8 @@ from smoothify.surgery.calls import read_call
 from smoothify.surgery.generated import Method, Recipe, Seen, adopt, generate, original_class, recipes
 from smoothify.surgery.rules import spelled
 from smoothify.surgery.sites import Found, How
-from smoothify.surgery.source import SourceRefused, rewrite_source
-from smoothify.surgery.tracing import Traced, TraceRefused, trace
+from smoothify.surgery.source import SourceRefusedError, rewrite_source
+from smoothify.surgery.tracing import Traced, TraceRefusedError, trace
 
 WAYS: tuple[How, ...] = ("graph", "source", "runtime")
 Build = Callable[[Found], "nn.Module | None"]
@@ -118,7 +118,7 @@ def _method(module: nn.Module, target: Target, slots: Slots, ways: Sequence[How]
                     return _by_graph(module, target, slots), way
                 if way == "source":
                     return _by_source(function, target, slots), way
-        except (TraceRefused, SourceRefused):
+        except (TraceRefusedError, SourceRefusedError):
             continue
     return _by_mode(target, slots), "runtime"
 
@@ -136,7 +136,7 @@ def _by_mode(target: Target, slots: Slots) -> Method:
 def _by_source(function: Any, target: Target, slots: Slots) -> Method:
     wanted = {(line, word) for _, line, word in target.places}
     if any(file != function.__code__.co_filename for file, _, _ in target.places):
-        raise SourceRefused("the call stands in a helper")
+        raise SourceRefusedError("the call stands in a helper")
 
     def slot(found: Found, line: int, column: int) -> str | None:
         return slots.name(found, line, column) if (line, spelled(found)) in wanted else None
@@ -154,7 +154,7 @@ def _by_graph(module: nn.Module, target: Target, slots: Slots) -> Method:
         code = traced.graph.python_code("self")
         modes[training] = traced, _body(code.src), dict(code.globals)
     if {place for place, _, _ in seen} != target.places:
-        raise TraceRefused("the trace does not pass by every call")
+        raise TraceRefusedError("the trace does not pass by every call")
     return _assembled(module, target, modes, seen, _redirections(target, slots))
 
 
@@ -172,7 +172,10 @@ def _assembled(
     ]
     lines = [f"def {target.method}({', '.join(arguments)}):"]
     if train.constants:
-        other = " or ".join(f"{name} is not {value!r}" if value is None or isinstance(value, bool) else f"{name} != {value!r}" for name, value in train.constants.items())
+        other = " or ".join(
+            f"{name} is not {value!r}" if value is None or isinstance(value, bool) else f"{name} != {value!r}"
+            for name, value in train.constants.items()
+        )
         lines += [f"    if {other}:", f"        return otherwise({', '.join(parameters)})"]
     if train_body == eval_body:
         lines.append(train_body)
@@ -254,6 +257,6 @@ def _again(module: nn.Module, method: Method) -> Method:
     try:
         again = _by_graph(module, Target(method.name, calls), known)
         return replace(again, redirected=method.redirected, seen=method.seen)
-    except TraceRefused:
+    except TraceRefusedError:
         text = "def make(__class__, otherwise):\n    return otherwise\n"
         return Method(method.name, "runtime", text, {}, redirected=method.redirected)

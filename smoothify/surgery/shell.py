@@ -16,7 +16,7 @@ _HOOKS = frozenset(name for name in nn.Module().__dict__ if name.endswith(("_hoo
 
 
 class Shell:
-    """Copies the structure of a model: containers are copied, tensors pass through ``tensor``, hooks are left out.
+    """Copies the structure of a model: containers copied, tensors passed through ``tensor``, no hooks.
 
     Some hosts cache tensors on themselves while they run; on a shell that harms nobody. No weight is copied.
     """
@@ -33,7 +33,12 @@ class Shell:
     def shallow(module: nn.Module) -> nn.Module:
         """Return a copy of one module over the same children and tensors."""
         copied: nn.Module = object.__new__(type(module))
-        copied.__dict__.update({name: value.copy() if type(value) in (dict, list) else value for name, value in module.__dict__.items()})
+        copied.__dict__.update(
+            {
+                name: value.copy() if type(value) in (dict, list) else value
+                for name, value in module.__dict__.items()
+            }
+        )
         return copied
 
     def _module(self, module: nn.Module) -> nn.Module:
@@ -45,7 +50,9 @@ class Shell:
         self.original[id(copied)] = module
         self.modules.append(copied)
         state = {name: value for name, value in module.__dict__.items() if name not in _HOOKS}
-        copied.__dict__.update({name: type(module.__dict__[name])() for name in _HOOKS & module.__dict__.keys()})
+        copied.__dict__.update(
+            {name: type(module.__dict__[name])() for name in _HOOKS & module.__dict__.keys()}
+        )
         for name, value in state.items():
             copied.__dict__[name] = self._value(value)
         copied.__dict__.pop("_compiled_call_impl", None)

@@ -1,4 +1,4 @@
-"""The whole zoo, one row each: ``python -m tests.conformance.sweep [--every N] [--match GLOB] [--out FILE]``."""
+"""The whole zoo, one row each: ``python -m tests.conformance.sweep [--every N] [--match GLOB]``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from pathlib import Path
 def one(name: str) -> dict[str, object]:
     import torch
 
-    from tests.conformance.rows import sweep_row
-    from tests.conformance.zoo import every_model
+    from . import zoo
+    from .rows import sweep_row
+    from .zoo import every_model
 
     torch.set_num_threads(1)
     global _ZOO
@@ -26,7 +27,12 @@ def one(name: str) -> dict[str, object]:
         _ZOO = every_model()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return asdict(sweep_row(name, _ZOO[name]))
+        row = sweep_row(name, _ZOO[name])
+        if row.failures:  # some models read values while they are built or run: these are built for real
+            zoo.ON_CPU = True
+            row = sweep_row(name, _ZOO[name])
+            zoo.ON_CPU = False
+        return asdict(row)
 
 
 _ZOO = None
@@ -41,8 +47,8 @@ def main() -> int:
     options = parser.parse_args()
     from rich.progress import track
 
-    from tests.conformance.tolerated import TOLERATED
-    from tests.conformance.zoo import every_model
+    from .tolerated import TOLERATED
+    from .zoo import every_model
 
     names = [name for name in every_model() if fnmatch(name, options.match)][:: options.every]
     rows = []
