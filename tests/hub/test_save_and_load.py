@@ -96,11 +96,18 @@ def test_a_new_head_and_pooling_survive(tmp_path: Path) -> None:
     assert same_logits(model, loaded) and loaded.num_classes == 4
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
 def test_precision_survives(dtype: torch.dtype, tmp_path: Path) -> None:
     model = small_model("silu").to(dtype)
     loaded = from_pretrained(save_pretrained(model, tmp_path / "out"))
     assert {parameter.dtype for parameter in loaded.parameters()} == {dtype}
+
+
+def test_composite_activations_survive(tmp_path: Path) -> None:
+    model = small_model(act_layer="leaky_relu")
+    surgery.convert_(model, to="celu(alpha=1.4)")
+    folder = save_pretrained(model, tmp_path / "out")
+    assert same_logits(model, from_pretrained(folder)) and config_of(folder)["smoothify"]["native"] == []
 
 
 def test_channels_last_frozen_and_compiled_models_are_saved(tmp_path: Path) -> None:
