@@ -25,7 +25,9 @@ def parser() -> Parser:
         allow_abbrev=False,
     )
     looking.add_argument(
-        "model", type=str, help="a timm name, torchvision/NAME, a preset, a saved folder, or a Hub repository owner/name"
+        "model",
+        type=str,
+        help="a timm name, torchvision/NAME, a preset, a saved folder, or a Hub repository owner/name",
     )
     looking.add_argument("--json", action="store_true", help="print the report as JSON")
     built.add_subcommands().add_subcommand("inspect", looking, help="list every activation of a model")

@@ -14,6 +14,7 @@ from smoothify.errors import NonFiniteError, SmoothifyError, UnknownNameError
 USER_ERROR, RUN_ERROR, INTERRUPTED = 2, 1, 130
 _UNKNOWN_ARGUMENT = re.compile(r"unrecognized arguments: (?:--)?([\w.-]+)", re.IGNORECASE)
 _UNKNOWN_KEY = re.compile(r"(?:Group '(?P<group>[\w.]+)'|\w+) does not accept (?:option|key) '(?P<name>[\w.]+)'")
+_UNKNOWN_TOP_KEY = re.compile(r"(?:Option|Key) '(?P<name>[\w.]+)' is not (?:accepted|expected)")
 _NOT_ONE_OF = re.compile(
     r"key \"(?P<key>[\w.]+)\": Expected a typing\.Literal\[(?P<known>[^]]*)\]\. Got value: (?P<value>.*)"
 )
@@ -30,8 +31,9 @@ class Parser(ArgumentParser):  # type: ignore[misc]  # jsonargparse's class is t
         options = [option.lstrip("-") for action in self._actions for option in action.option_strings]
         if argument := _UNKNOWN_ARGUMENT.search(message):
             return str(UnknownNameError("option", argument[1], options))
-        if key := _UNKNOWN_KEY.search(message):
-            name = f"{key['group']}.{key['name']}" if key["group"] else key["name"]
+        if key := _UNKNOWN_KEY.search(message) or _UNKNOWN_TOP_KEY.search(message):
+            group = key.groupdict().get("group")
+            name = f"{group}.{key['name']}" if group else key["name"]
             return str(UnknownNameError("option", name, options))
         if value := _NOT_ONE_OF.search(message):
             known = [name.strip(" '") for name in value["known"].split(",")]

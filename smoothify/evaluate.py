@@ -54,13 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     datasets.disable_progress_bars()
     asked = parser().parse_args(arguments)
     output = _output(asked.model, asked.output, overwrite=asked.overwrite)
+    host = from_pretrained(asked.model)
     settings = _settings(asked)
     threat = ThreatModel(settings["norm"], settings["epsilon"])
     attacks = [attack(name, threat, step_size=asked.step_size) for name in asked.attack or ["pgd-50"]]
     accelerator = Accelerator()
     console = Console(quiet=not accelerator.is_main_process)
 
-    host = from_pretrained(asked.model)
     classifier = _classifier(host, settings).to(accelerator.device).eval()
     source = load(settings["data"], asked.split)
     chosen = range(len(source))[: asked.images]

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from smoothify.surgery.plan import Planned
 from smoothify.surgery.rules import Target
 from smoothify.surgery.scope import Scope
+from smoothify.surgery.sites import Site
 
 ATTRIBUTE = "_smoothify_conversions"
 
@@ -27,7 +27,7 @@ class Conversion:
     sites: dict[str, str]
 
     @classmethod
-    def of(cls, target: Target, scope: Scope, strict: bool, planned: Iterable[Planned]) -> Conversion:
+    def of(cls, target: Target, scope: Scope, strict: bool, sites: Iterable[Site]) -> Conversion:
         """Describe a conversion that is being applied."""
         return cls(
             to=target.recorded(),
@@ -35,7 +35,7 @@ class Conversion:
             only=list(scope.only) or None,
             exclude=list(scope.exclude) or None,
             strict=strict,
-            sites={item.site.key: item.site.becomes for item in planned if item.site.becomes is not None},
+            sites={site.key: site.becomes for site in sites if site.becomes is not None},
         )
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import replace as with_fields
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from torch import nn
 
 from smoothify.errors import UnconvertedError
 from smoothify.surgery.conversions import Conversion, remember
 from smoothify.surgery.edges import unwrapped, walk
-from smoothify.surgery.modules import Snapshot, become
-from smoothify.surgery.plan import Planned, find, plan
+from smoothify.surgery.execute import become_all, execute
+from smoothify.surgery.modules import Snapshot
+from smoothify.surgery.plan import look_at, plan, seen_sites
 from smoothify.surgery.report import Report
 from smoothify.surgery.rules import Target, To
 from smoothify.surgery.scope import Globs, Replace, Scope
+from smoothify.surgery.sites import Site
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -28,6 +31,7 @@ def convert(
     exclude: Globs = None,
     replace: Replace = "nonsmooth",
     strict: bool = True,
+    example_input: Any = None,
 ) -> Model:
     """Return a copy of a model in which every activation is smooth; the model itself stays as it is.
 
@@ -35,7 +39,9 @@ def convert(
     wrapped comes back unwrapped. ``to`` is a spec ("silu",
     "celu(alpha=1.4)"), a factory (``nn.SiLU``) or a mapping per function ({"relu": "silu", "elu": "celu"}).
     ``only`` and ``exclude`` are globs over module paths; ``replace`` is "nonsmooth", "all" or a set of
-    function names. What each function becomes is the table of rules in the documentation.
+    function names; "all" leaves sigmoid and tanh, which are gates. The result is verified by running a shell
+    of it on fake tensors, with the host's example input or ``example_input`` (a tensor, a tuple of
+    arguments, a mapping of keyword arguments). What each function becomes is the table of rules in the documentation.
 
     Raises UnconvertedError, naming every site, where a non-smooth activation would remain
     (``strict=False`` returns nevertheless), and UnsupportedModelError for scripted or wrapped models.
@@ -45,7 +51,15 @@ def convert(
     SiLU()
     """
     copied = cast(Model, copy.deepcopy(unwrapped(model)))
-    convert_(copied, to, only=only, exclude=exclude, replace=replace, strict=strict)
+    convert_(
+        copied,
+        to,
+        only=only,
+        exclude=exclude,
+        replace=replace,
+        strict=strict,
+        example_input=example_input,
+    )
     return copied
 
 
@@ -57,6 +71,7 @@ def convert_(
     exclude: Globs = None,
     replace: Replace = "nonsmooth",
     strict: bool = True,
+    example_input: Any = None,
 ) -> Report:
     """Make every activation of a model smooth, in place, all or nothing; arguments as for ``convert``.
 
@@ -67,16 +82,37 @@ def convert_(
     root = unwrapped(model)
     target, scope = Target(to), Scope.of(only, exclude, replace)
     scope.check(root, [path for node in walk(root) for path in node.paths])
-    planned = plan(root, find(root), target, scope)
-    if strict:
-        refuse_unconverted(root, planned, scope)
-    changed = apply(planned)
+    snapshot = Snapshot()
+    try:
+        # Modules first: for a model without function calls, the run that looks for calls is the proof as well.
+        planned = plan(root, seen_sites(root), target, scope)
+        become_all(planned, snapshot)
+        look = look_at(root, planned, example_input)
+        calls = plan(root, look.calls, target, scope)
+        outcome = execute(root, look, calls, target)
+        sites = (*(item.site for item in look.seen), *outcome.sites, *outcome.left)
+        left = _left(sites, scope) if strict else []
+        if left:
+            outcome.undo()
+            raise UnconvertedError(_refusal(root, left))
+    except BaseException:
+        snapshot.restore()
+        raise
+    changed = any(site.becomes is not None for site in sites)
     if changed:
-        remember(root, Conversion.of(target, scope, strict, planned))
-    return _report(root, planned, applied=bool(changed))
+        remember(root, Conversion.of(target, scope, strict, sites))
+    return Report(
+        type(root).__name__,
+        sites,
+        look.operations,
+        look.unverified,
+        tuple(dict.fromkeys(run.mode for run in outcome.runs)),
+        applied=changed,
+        note=outcome.note,
+    )
 
 
-def inspect(model: nn.Module) -> Report:
+def inspect(model: nn.Module, *, example_input: Any = None) -> Report:
     """Report every activation of a model, whether it is smooth, and how it would be rewritten.
 
     >>> report = inspect(nn.Sequential(nn.ReLU(), nn.Sigmoid()))
@@ -84,43 +120,32 @@ def inspect(model: nn.Module) -> Report:
     [('0', 'relu', False), ('1', 'sigmoid', True)]
     """
     root = unwrapped(model)
-    return _report(root, find(root), applied=False)
+    look = look_at(root, seen_sites(root), example_input)
+    return Report(
+        type(root).__name__,
+        tuple(item.site for item in (*look.seen, *look.calls)),
+        look.operations,
+        look.unverified,
+        look.modes,
+        note=look.note,
+    )
 
 
-def apply(planned: list[Planned]) -> list[Planned]:
-    """Carry a plan out; on any failure every module is put back and the error is raised."""
-    changes = [item for item in planned if item.new is not None]
-    snapshot = Snapshot()
-    try:
-        for item in changes:
-            snapshot.take(item.module)
-            if item.new is not None:
-                become(item.module, item.new)
-    except BaseException:
-        snapshot.restore()
-        raise
-    return changes
-
-
-def refuse_unconverted(root: nn.Module, planned: list[Planned], scope: Scope) -> None:
-    """Raise one UnconvertedError for all sites in scope that would not be smooth."""
-    left = [
-        item.site
-        for item in planned
-        if item.site.now_smooth is False and scope.holds((item.site.path, *item.site.aliases))
+def _left(sites: Iterable[Site], scope: Scope) -> list[Site]:
+    """Return the sites in scope that would not be smooth."""
+    return [
+        with_fields(site, note=site.note or f"becomes {site.becomes}, which is not smooth")
+        for site in sites
+        if site.now_smooth is False
+        and not site.note.startswith("kept: ")
+        and scope.holds((site.path, *site.aliases))
     ]
-    if not left:
-        return
-    sites = [
-        with_fields(site, note=site.note or f"becomes {site.becomes}, which is not smooth") for site in left
-    ]
-    listed = "\n".join(f"  {site}" for site in sites)
-    raise UnconvertedError(
+
+
+def _refusal(root: nn.Module, left: list[Site]) -> str:
+    listed = "\n".join(f"  {site}" for site in left)
+    return (
         f"{len(left)} activation{'s' if len(left) > 1 else ''} of this {type(root).__name__} would not be "
         f"smooth:\n{listed}\nchoose another to= or exclude=, describe the function with "
         f"smoothify.register_rule, or pass strict=False to convert the rest and keep these"
     )
-
-
-def _report(root: nn.Module, planned: list[Planned], *, applied: bool) -> Report:
-    return Report(type(root).__name__, tuple(item.site for item in planned), applied=applied)

@@ -25,13 +25,23 @@ def recognised(module: nn.Module) -> Found | None:
     {'negative_slope': 0.2}
     """
     match = rule_for_class(type(module))
-    if match is None or has_own_forward(module):
+    if match is None:
+        return _in_catalogue(module)
+    if has_own_forward(module):
         return None
     rule, _ = match
     arguments = {name: getattr(module, name, default) for name, default in rule.arguments}
     learned = {name: value for name, value in module._parameters.items() if value is not None}
     learned |= {name: getattr(module, name) for name in parametrized_names(module)}
     return Found(rule.function, arguments, bool(getattr(module, "inplace", False)), learned)
+
+
+def _in_catalogue(module: nn.Module) -> Found | None:
+    spec = activations.describe(module)
+    if spec is None:
+        return None
+    entry, parameters = activations.parse(spec)
+    return Found(entry.name, {**entry.defaults, **parameters}, bool(getattr(module, "inplace", False)))
 
 
 def has_own_forward(module: nn.Module) -> bool:

@@ -2,36 +2,89 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import nn
 
+from smoothify.surgery import hosts
 from smoothify.surgery.edges import Node, walk
+from smoothify.surgery.hosts import examples
 from smoothify.surgery.modules import build, described, has_own_forward, is_smooth, recognised, settle
-from smoothify.surgery.rules import Target, qualified_name, rule_for_class, spelled
+from smoothify.surgery.probe import Event, Example, ProbeError, Run, probe
+from smoothify.surgery.rules import Target, known_function, qualified_name, rule_for_class, spelled
 from smoothify.surgery.scope import Scope
-from smoothify.surgery.sites import Found, Site
+from smoothify.surgery.sites import Found, Operation, Site
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A site with the instance that stands there and, where it is to change, the module it becomes."""
+    """A site with the instance that it belongs to and, where it is to change, what it becomes."""
 
     site: Site
     module: nn.Module
     found: Found | None = None
+    event: Event | None = None
+    """For a call: where it was seen to run."""
     new: nn.Module | None = None
 
 
-def find(root: nn.Module) -> list[Planned]:
-    """Return every site that can be seen without running the model."""
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found in a model: its sites, what else is not smooth, and the runs that showed it."""
+
+    seen: tuple[Planned, ...]
+    calls: tuple[Planned, ...]
+    operations: tuple[Operation, ...] = ()
+    unverified: tuple[Operation, ...] = ()
+    runs: tuple[Run, ...] = ()
+    example: Example | None = None
+    note: str = ""
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes that were run."""
+        return tuple(dict.fromkeys(run.mode for run in self.runs))
+
+
+def seen_sites(root: nn.Module) -> list[Planned]:
+    """Return the sites that can be seen without running the model."""
     nodes = walk(root)
     inside = _inside_smooth(nodes)
-    return [
-        planned
-        for node in nodes
-        if id(node.module) not in inside and (planned := _module_site(node)) is not None
-    ]
+    return [site for node in nodes if id(node.module) not in inside and (site := _module_site(node))]
+
+
+def look_at(root: nn.Module, seen: list[Planned], example_input: Any = None) -> Look:
+    """Run a shell of the model and add to the sites that can be seen those that only show by running."""
+    nodes = walk(root)
+    example, runs, note = run(root, example_input)
+    events = [event for one in runs for event in one.events]
+    paths = {id(node.module): node for node in nodes}
+    return Look(
+        tuple(_settled(seen, events, runs)),
+        tuple(_call_sites(events, paths)),
+        _operations(events, "nonsmooth", paths, runs),
+        _operations(events, "unverified", paths, runs),
+        tuple(runs),
+        example,
+        note,
+    )
+
+
+def run(root: nn.Module, example_input: Any) -> tuple[Example | None, list[Run], str]:
+    """Probe with the caller's input or the first of the host's that works; say why where none does."""
+    if example_input is not None:
+        example = examples.from_input(example_input)
+        return example, probe(root, example), ""
+    note = "no example input is known for this model; pass example_input="
+    for example in examples.examples(root):
+        try:
+            return example, probe(root, example), ""
+        except ProbeError as error:
+            note = f"{error}; pass example_input="
+    return None, [], note
 
 
 def _module_site(node: Node) -> Planned | None:
@@ -53,6 +106,59 @@ def _module_site(node: Node) -> Planned | None:
     return None
 
 
+def _settled(sites: list[Planned], events: list[Event], runs: list[Run]) -> Iterable[Planned]:
+    """Decide the subclasses with their own forward by what they were seen to run."""
+    called = {key for one in runs for key in one.called}
+    doubtful = {id(event.module) for event in events if event.category != "activation"}
+    calling = {id(event.module) for event in events if event.category == "activation"}
+    for item in sites:
+        if item.site.smooth is not None or id(item.module) not in called or id(item.module) in doubtful:
+            yield item
+        elif id(item.module) not in calling:  # else its calls are sites of their own
+            note = f"{type(item.module).__qualname__} has a forward of its own, all of whose operations are smooth"
+            yield replace(item, site=replace(item.site, smooth=True, note=note))
+
+
+def _call_sites(events: list[Event], paths: dict[int, Node]) -> list[Planned]:
+    sites: dict[tuple[Any, ...], Planned] = {}
+    for event in events:
+        if event.category != "activation" or event.found is None or id(event.module) not in paths:
+            continue
+        key = (id(event.module), event.method, event.file, event.line, spelled(event.found))
+        if key not in sites:
+            sites[key] = Planned(_call_site(event, event.found, paths[id(event.module)]), event.module, event.found, event)
+    return list(sites.values())
+
+
+def _call_site(event: Event, found: Found, node: Node) -> Site:
+    owner = qualified_name(type(event.module))
+    constraint = hosts.OUTPUT_CONSTRAINTS.get(owner, "")
+    return Site(
+        node.path,
+        "fused" if event.name == "fused" else "call",
+        spelled(found),
+        is_smooth(found),
+        owner,
+        aliases=node.aliases,
+        source=event.source,
+        note=f"kept: {constraint}" if constraint else "",
+    )
+
+
+def _operations(
+    events: list[Event], category: str, paths: dict[int, Node], runs: list[Run]
+) -> tuple[Operation, ...]:
+    counts = Counter(
+        (paths[id(event.module)].path, event.name, event.source)
+        for event in events
+        if event.category == category and id(event.module) in paths
+    )
+    times = max(len(runs), 1)
+    return tuple(
+        Operation(path, name, source, -(-count // times)) for (path, name, source), count in counts.items()
+    )
+
+
 def _inside_smooth(nodes: list[Node]) -> set[int]:
     """Return the instances that run only inside a module which is smooth as a whole (relu(x)², say)."""
     whole = [
@@ -69,23 +175,32 @@ def _inside_smooth(nodes: list[Node]) -> set[int]:
     }
 
 
-def plan(root: nn.Module, sites: list[Planned], to: Target, scope: Scope) -> list[Planned]:
+def plan(root: nn.Module, sites: Iterable[Planned], to: Target, scope: Scope) -> list[Planned]:
     """Build every replacement that the caller asked for; sites that stay keep ``new=None``."""
     parents = {id(node.module): node.parent for node in walk(root)}
     return [_planned(root, parents.get(id(item.module)), item, to, scope) for item in sites]
 
 
-def _planned(root: nn.Module, parent: nn.Module | None, item: Planned, to: Target, scope: Scope) -> Planned:
+def _planned(
+    root: nn.Module, parent: nn.Module | None, item: Planned, to: Target, scope: Scope
+) -> Planned:
     site, found = item.site, item.found
-    if found is None or not scope.wants(found.function, site.smooth):
+    if found is None or site.note or not wants(scope, site, found):
         return item
     if not scope.holds((site.path, *site.aliases)):
         return replace(item, site=replace(site, note="outside only= / exclude="))
     new = build(found, to)
     if new is None:
         return replace(item, site=replace(site, note=f"no rule says what {spelled(found)} becomes"))
-    new = settle(new, item.module, parent, root)
+    new = settle(new, item.module, parent, root) if item.event is None else settle(new, None, item.module, root)
     spec, smooth = described(new)
     if spec == spelled(found) and not to.keeps(found.function):
         return item
     return replace(item, site=replace(site, becomes=spec, becomes_smooth=smooth), new=new)
+
+
+def wants(scope: Scope, site: Site, found: Found) -> bool:
+    """Whether a site is to be replaced: gates (sigmoid, tanh) only where they are named or not smooth."""
+    if scope.replace == "all" and site.smooth and known_function(found.function).gate:
+        return False
+    return scope.wants(found.function, site.smooth)

@@ -21,6 +21,7 @@ from smoothify.surgery.composites import (
 from smoothify.surgery.rules import Becomes, Rule, Target
 from smoothify.surgery.sites import Found
 
+GATES = frozenset({"sigmoid", "tanh", "softsign", "tanhshrink", "logsigmoid"})
 SELU_ALPHA = 1.6732632423543772
 SELU_SCALE = 1.0507009873554805
 
@@ -143,7 +144,7 @@ def _smooth(
     function: str, cls: type[nn.Module], *functions: Any, order: Any = math.inf, arguments: Any = ()
 ) -> Rule:
     """Return the rule of a function that is smooth: recognised, and changed only on request."""
-    return Rule(function, rectified, order, (cls,), functions, arguments)
+    return Rule(function, rectified, order, (cls,), functions, arguments, gate=function in GATES)
 
 
 TORCH: tuple[Rule, ...] = (
@@ -263,7 +264,7 @@ TORCH: tuple[Rule, ...] = (
     Rule(
         "maximum",
         _maximum,
-        functions=(torch.maximum, Tensor.maximum),
+        functions=(torch.maximum, Tensor.maximum, torch.max, Tensor.max),
         rectifier=True,
         original=lambda found: Maximum(),
     ),

@@ -98,6 +98,8 @@ class Rule:
     arguments: tuple[tuple[str, Any], ...] = ()
     rectifier: bool = False
     original: Callable[[Found], nn.Module] | None = None
+    gate: bool = False
+    """Whether the function usually scales another tensor: ``replace="all"`` then leaves it alone."""
 
     def smoothness(self, found: Found) -> float:
         """Return how often what was found is continuously differentiable."""
@@ -158,9 +160,17 @@ def unregister_rule(function: str) -> None:
 
 def known_function(function: str) -> Rule:
     """Return the rule of a function; raises UnknownNameError with the nearest names."""
-    if function not in _RULES:
-        raise UnknownNameError("function", function, _RULES)
-    return _RULES[function]
+    if function in _RULES:
+        return _RULES[function]
+    if function not in activations.names():
+        raise UnknownNameError("function", function, (*_RULES, *activations.names()))
+    entry = activations.get(function)
+    return Rule(
+        function,
+        lambda found, to: to.make(found, inplace=found.inplace),
+        lambda found: entry.order(**found.arguments),
+        arguments=tuple(entry.defaults.items()),
+    )
 
 
 def spelled(found: Found) -> str:
@@ -171,8 +181,12 @@ def spelled(found: Found) -> str:
     """
     defaults = dict(known_function(found.function).arguments)
     given = {key: value for key, value in found.arguments.items() if value != defaults.get(key)}
-    inside = ", ".join(f"{key}={value}" for key, value in given.items())
+    inside = ", ".join(f"{key}={_number(value)}" for key, value in given.items())
     return f"{found.function}({inside})" if inside else found.function
+
+
+def _number(value: Any) -> str:
+    return f"{value:.12g}" if isinstance(value, (int, float)) else str(value)
 
 
 def rules() -> Iterator[Rule]:

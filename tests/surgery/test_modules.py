@@ -118,13 +118,26 @@ def test_a_subclass_follows_its_base_and_keeps_what_is_its_own() -> None:
     assert list(model.state_dict()) == ["0.seen"]
 
 
-def test_a_subclass_with_its_own_forward_is_reported_and_never_guessed() -> None:
-    report = smoothify.inspect(nn.Sequential(Noisy()))
+class TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = Noisy()
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.act(x + y)
+
+
+def test_a_subclass_with_its_own_forward_is_never_guessed_but_an_execution_can_decide() -> None:
+    report = smoothify.inspect(TwoInputs())
     assert [site.smooth for site in report.sites] == [None]
+    assert not report.verified
     assert "forward of its own" in report.sites[0].note
-    model = nn.Sequential(Noisy())
+    model = TwoInputs()
     smoothify.convert_(model)
-    assert type(model[0]) is Noisy
+    assert type(model.act) is Noisy
+    proven = smoothify.inspect(model, example_input=(torch.zeros(2, 3), torch.zeros(2, 3)))
+    assert [site.smooth for site in proven.sites] == [True]
+    assert proven.verified
 
 
 def test_hooks_flags_and_attributes_survive() -> None:
@@ -264,12 +277,12 @@ def test_wrapped_and_scripted_models_are_refused_with_the_remedy() -> None:
     assert isinstance(smoothify.convert(compiled)[0], nn.SiLU)
 
 
-def test_reports_are_tables_and_json_and_say_that_nothing_was_verified() -> None:
+def test_reports_are_tables_and_json() -> None:
     report = smoothify.inspect(nn.Sequential(*[nn.ReLU() for _ in range(3)], nn.GELU()))
     assert json.loads(json.dumps(report.to_dict()))["sites"][0]["function"] == "relu"
     assert not report.verified
     assert "* ×3" in str(report)
-    assert "not verified" in str(report)
+    assert "not smooth" in str(report)
 
 
 def test_the_record_replays_on_a_fresh_original_and_survives_a_copy() -> None:

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 import smoothify
 from smoothify.errors import ConfigError, NonFiniteError, OutputExistsError, SmoothifyError
-from smoothify.training import Config, ModelConfig, RunFolder, Silent, train
-from smoothify.training import state
+from smoothify.training import Config, ModelConfig, RunFolder, Silent, state, train
 
 
 class Listener(Silent):
@@ -156,9 +154,11 @@ def test_non_finite_loss_names_step_and_checkpoint(tiny: Config) -> None:
         train(tiny, overwrite=True, reporter=Listener(stop, after=1))
     folder = RunFolder(Path(tiny.output))
     checkpoint = state.load(folder.checkpoints, print)
-    checkpoint.model["model.fc.weight"].fill_(3e38)
+    checkpoint.model["model.fc.weight"].fill_(float("nan"))
     poisoned = state.save(checkpoint, folder.checkpoints)
-    with pytest.raises(NonFiniteError, match=rf"at step 5 \(epoch 2\); the last good checkpoint is {poisoned}; try a smaller"):
+    with pytest.raises(
+        NonFiniteError, match=rf"at step 5 \(epoch 2\); the last good checkpoint is {poisoned}; try a smaller"
+    ):
         train(tiny, resume=True)
     assert smoothify.from_pretrained(RunFolder(Path(tiny.output)).last)
 

@@ -1,0 +1,164 @@
+"""Generated subclasses: how one module instance gets a rewritten method and stays what it is otherwise."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from importlib import import_module
+from itertools import count
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from smoothify.surgery.runtime import redirected
+from smoothify.surgery.sites import Found
+
+RECIPE = "_smoothify_recipe"
+_numbers = count()
+
+Seen = tuple[tuple[str, int, str], Found, str]
+"""File, line and spelled function of a rewritten call; what was found there; its slot."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A rewritten method: source text that defines it, and the objects that the text names.
+
+    ``text`` defines a function ``make(__class__, otherwise)`` that returns the method. ``otherwise`` runs
+    the method in the way that never bakes anything in, for calls which the text does not cover.
+    """
+
+    name: str
+    how: str
+    text: str
+    scope: Mapping[str, Any] = field(repr=False)
+    reads: frozenset[str] = frozenset()
+    """Plain attributes whose value the text has baked in."""
+    redirected: Mapping[str, str] = field(default_factory=dict)
+    """For ``otherwise``: the slot of each function, by its spelling."""
+    seen: tuple[Seen, ...] = ()
+    """Every rewritten call: what a new trace is matched with."""
+
+    def __reduce__(self) -> Any:
+        scope = {
+            name: _ModuleName(value.__name__) if isinstance(value, ModuleType) else value
+            for name, value in self.scope.items()
+        }
+        rest = (self.reads, dict(self.redirected), self.seen)
+        return _method, (self.name, self.how, self.text, scope, *rest)
+
+
+@dataclass(frozen=True)
+class _ModuleName:
+    """Stands for a Python module in a pickle."""
+
+    name: str
+
+
+def _method(name: str, how: str, text: str, scope: Mapping[str, Any], *rest: Any) -> Method:
+    known = {
+        key: import_module(value.name) if isinstance(value, _ModuleName) else value
+        for key, value in scope.items()
+    }
+    return Method(name, how, text, known, *rest)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a generated class adds to its base; it can be pickled."""
+
+    methods: tuple[Method, ...]
+
+
+def generate(base: type[nn.Module], recipe: Recipe) -> type[nn.Module]:
+    """Return a subclass of ``base``, of the same name, with the methods of a recipe."""
+    namespace: dict[str, Any] = {
+        "__module__": base.__module__,
+        "__qualname__": base.__qualname__,
+        "__doc__": base.__doc__,
+        "__reduce_ex__": _reduce,
+        RECIPE: recipe,
+        "_smoothify_base": base,
+    }
+    if not hasattr(base, "__deepcopy__"):
+        namespace["__deepcopy__"] = _deepcopy
+    baked = frozenset(name for method in recipe.methods for name in method.reads)
+    if baked:
+        namespace["__setattr__"] = _noticing(base, baked)
+    cls = type(base.__name__, (base,), namespace)
+    for method in recipe.methods:
+        setattr(cls, method.name, _built(cls, base, method))
+    return cls
+
+
+def _built(cls: type[nn.Module], base: type[nn.Module], method: Method) -> Callable[..., Any]:
+    scope = dict(method.scope)
+    file = f"<smoothify {base.__qualname__}.{method.name} {next(_numbers)}>"
+    linecache.cache[file] = len(method.text), None, method.text.splitlines(keepends=True), file
+    exec(compile(method.text, file, "exec"), scope)
+    otherwise = redirected(getattr(base, method.name), method.redirected)
+    made: Callable[..., Any] = scope["make"](cls, otherwise)
+    return made
+
+
+def adopt(module: nn.Module, recipe: Recipe) -> None:
+    """Give an instance the class that a recipe generates, beneath a parametrization if it has one."""
+    cls = type(module)
+    if not parametrize.is_parametrized(module):
+        module.__class__ = generate(cls, recipe)
+        return
+    own = {key: value for key, value in vars(cls).items() if key not in ("__dict__", "__weakref__")}
+    beneath = generate(cls.__mro__[1], recipe)
+    module.__class__ = type(cls.__name__, (beneath,), own)
+
+
+def original_class(cls: type[nn.Module]) -> type[nn.Module]:
+    """Return the class that a generated one was made from, in the end; any other class itself."""
+    while RECIPE in vars(cls):
+        cls = vars(cls)["_smoothify_base"]
+    return cls
+
+
+def recipes(cls: type[nn.Module]) -> tuple[Recipe, ...]:
+    """Return the recipes that a class was generated from, the first one first."""
+    found: list[Recipe] = []
+    while RECIPE in vars(cls):
+        found.insert(0, vars(cls)[RECIPE])
+        cls = vars(cls)["_smoothify_base"]
+    return tuple(found)
+
+
+def _reduce(self: nn.Module, protocol: Any) -> Any:
+    base = original_class(type(self))
+    _, _, *rest = base.__reduce_ex__(self, 2)
+    return (_new, (base, recipes(type(self))), *rest)
+
+
+def _new(base: type[nn.Module], chain: tuple[Recipe, ...]) -> nn.Module:
+    cls = base
+    for recipe in chain:
+        cls = generate(cls, recipe)
+    made: nn.Module = object.__new__(cls)
+    return made
+
+
+def _deepcopy(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    copied: nn.Module = object.__new__(type(self))
+    memo[id(self)] = copied
+    copied.__setstate__(deepcopy(self.__getstate__(), memo))
+    return copied
+
+
+def _noticing(base: type[nn.Module], baked: frozenset[str]) -> Callable[..., None]:
+    def set_attribute(self: nn.Module, name: str, value: Any) -> None:
+        base.__setattr__(self, name, value)
+        if name in baked:
+            from smoothify.surgery.rewrite import retrace
+
+            retrace(self)
+
+    return set_attribute

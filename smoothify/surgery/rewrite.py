@@ -1,0 +1,259 @@
+"""Rewriting the calls inside one module's methods: by graph, else by source, else while running."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from smoothify.surgery.calls import read_call
+from smoothify.surgery.generated import Method, Recipe, Seen, adopt, generate, original_class, recipes
+from smoothify.surgery.rules import spelled
+from smoothify.surgery.sites import Found, How
+from smoothify.surgery.source import SourceRefused, rewrite_source
+from smoothify.surgery.tracing import Traced, TraceRefused, trace
+
+WAYS: tuple[How, ...] = ("graph", "source", "runtime")
+Build = Callable[[Found], "nn.Module | None"]
+
+
+Place = tuple[str, int, str]
+"""File, line and spelled function of a call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The calls to rewrite in one method, and what was found at each place."""
+
+    method: str
+    calls: Mapping[Place, Found]
+
+    @property
+    def places(self) -> frozenset[Place]:
+        """Where the calls stand."""
+        return frozenset(self.calls)
+
+
+@dataclass
+class Slots:
+    """The activations that rewritten calls run, as attributes of the module that holds the calls.
+
+    Learnable ones are registered, each call its own; the others stay out of the module tree, so that
+    neither keys nor children change, and calls of the same function share one.
+    """
+
+    module: nn.Module
+    build: Build
+    made: dict[str, nn.Module] = field(default_factory=dict)
+    _by_call: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+    def name(self, found: Found, *call: object) -> str | None:
+        """Return the slot of one call, built if need be; None where nothing replaces the function."""
+        plain, own = (spelled(found),), (spelled(found), *map(str, call))
+        if plain in self._by_call:
+            return self._by_call[plain]
+        if own in self._by_call:
+            return self._by_call[own]
+        new = self.build(found)
+        if new is None:
+            return None
+        learnable = next(new.parameters(), None) is not None
+        free = (f"smoothify_{number}" for number in range(10_000))
+        name = next(word for word in free if word not in self.made and not hasattr(self.module, word))
+        self.made[name] = new
+        self._by_call[own if learnable else plain] = name
+        return name
+
+    def shared(self, found: Found) -> str | None:
+        """Return a slot of this function, whichever call it was made for."""
+        made = (name for (word, *_), name in self._by_call.items() if word == spelled(found))
+        return next(made, None) or self.name(found, "shared")
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Forget the slots made inside where the attempt fails."""
+        before = dict(self.made), dict(self._by_call)
+        try:
+            yield
+        except Exception:
+            self.made, self._by_call = before
+            raise
+
+    def install(self) -> None:
+        """Put the activations on the module."""
+        for name, new in self.made.items():
+            if next(new.parameters(), None) is not None:
+                self.module._modules[name] = new
+            else:
+                self.module.__dict__[name] = new
+
+
+def rewrite(module: nn.Module, targets: Sequence[Target], build: Build, ways: Iterable[How]) -> How:
+    """Rewrite the calls of one module in the first way that works; returns which. Changes the module."""
+    slots = Slots(module, build)
+    used: How = "graph"
+    methods: list[Method] = []
+    for target in targets:
+        method, how = _method(module, target, slots, tuple(ways))
+        methods.append(method)
+        used = max(used, how, key=WAYS.index)
+    slots.install()
+    adopt(module, Recipe(tuple(methods)))
+    return used
+
+
+def _method(module: nn.Module, target: Target, slots: Slots, ways: Sequence[How]) -> tuple[Method, How]:
+    function = getattr(type(module), target.method)
+    for way in ways:
+        try:
+            with slots.attempt():
+                if way == "graph":
+                    return _by_graph(module, target, slots), way
+                if way == "source":
+                    return _by_source(function, target, slots), way
+        except (TraceRefused, SourceRefused):
+            continue
+    return _by_mode(target, slots), "runtime"
+
+
+def _redirections(target: Target, slots: Slots) -> dict[str, str]:
+    names = ((word, slots.shared(found)) for (*_, word), found in target.calls.items())
+    return {word: name for word, name in names if name is not None}
+
+
+def _by_mode(target: Target, slots: Slots) -> Method:
+    text = "def make(__class__, otherwise):\n    return otherwise\n"
+    return Method(target.method, "runtime", text, {}, redirected=_redirections(target, slots))
+
+
+def _by_source(function: Any, target: Target, slots: Slots) -> Method:
+    wanted = {(line, word) for _, line, word in target.places}
+    if any(file != function.__code__.co_filename for file, _, _ in target.places):
+        raise SourceRefused("the call stands in a helper")
+
+    def slot(found: Found, line: int, column: int) -> str | None:
+        return slots.name(found, line, column) if (line, spelled(found)) in wanted else None
+
+    made = rewrite_source(function, frozenset(line for line, _ in wanted), slot)
+    return Method(target.method, "source", made.text, made.scope)
+
+
+def _by_graph(module: nn.Module, target: Target, slots: Slots) -> Method:
+    seen: list[Seen] = []
+    modes: dict[bool, tuple[Traced, str, dict[str, Any]]] = {}
+    for training in (True, False):
+        traced = trace(module, target.method, training)
+        seen += [item for item in _replace(traced.graph, target, slots) if item not in seen]
+        code = traced.graph.python_code("self")
+        modes[training] = traced, _body(code.src), dict(code.globals)
+    if {place for place, _, _ in seen} != target.places:
+        raise TraceRefused("the trace does not pass by every call")
+    return _assembled(module, target, modes, seen, _redirections(target, slots))
+
+
+def _assembled(
+    module: nn.Module,
+    target: Target,
+    modes: dict[bool, tuple[Traced, str, dict[str, Any]]],
+    seen: list[Seen],
+    redirections: dict[str, str],
+) -> Method:
+    (train, train_body, train_scope), (evaluation, eval_body, eval_scope) = modes[True], modes[False]
+    parameters = list(inspect.signature(getattr(type(module), target.method)).parameters)
+    arguments = [
+        f"{name}={train.constants[name]!r}" if name in train.constants else name for name in parameters
+    ]
+    lines = [f"def {target.method}({', '.join(arguments)}):"]
+    if train.constants:
+        other = " or ".join(f"{name} is not {value!r}" if value is None or isinstance(value, bool) else f"{name} != {value!r}" for name, value in train.constants.items())
+        lines += [f"    if {other}:", f"        return otherwise({', '.join(parameters)})"]
+    if train_body == eval_body:
+        lines.append(train_body)
+    else:
+        lines += ["    if self.training:", textwrap.indent(train_body, "    "), eval_body]
+    text = "def make(__class__, otherwise):\n" + textwrap.indent("\n".join(lines), "    ")
+    text += f"\n    return {target.method}\n"
+    return Method(
+        target.method,
+        "graph",
+        text,
+        {**train_scope, **eval_scope},
+        train.reads | evaluation.reads,
+        redirections,
+        tuple(seen),
+    )
+
+
+def _body(text: str) -> str:
+    lines = text.split("\n")
+    start = next(index for index, line in enumerate(lines) if line.startswith("def forward("))
+    return "\n".join(line for line in lines[start + 1 :] if line.strip())
+
+
+def _replace(graph: fx.Graph, target: Target, slots: Slots) -> list[Seen]:
+    seen: list[Seen] = []
+    times: dict[tuple[str, int, str], int] = defaultdict(int)
+    for node in list(graph.nodes):
+        function = node.target if node.op == "call_function" else None
+        if node.op == "call_method":
+            function = getattr(torch.Tensor, str(node.target), None)
+        call = read_call(function, node.args, node.kwargs) if callable(function) else None
+        if call is None or any(not isinstance(operand, fx.Node) for operand in call.operands):
+            continue
+        place = (*node.meta["place"], spelled(call.found))
+        if place not in target.places:
+            continue
+        times[place] += 1
+        name = slots.name(call.found, *place, times[place])
+        if name is None:
+            continue
+        with graph.inserting_before(node):
+            new = graph.create_node("call_module", name, call.operands, {})
+        _rewire(graph, node, new, call.operands[0] if call.found.inplace else None)
+        seen.append((place, call.found, name))
+    return seen
+
+
+def _rewire(graph: fx.Graph, old: fx.Node, new: fx.Node, written: fx.Node | None) -> None:
+    if written is not None:  # what is read of the input afterwards is the result of the in-place call
+        after = False
+        for node in list(graph.nodes):
+            if after:
+                node.replace_input_with(written, new)
+            after = after or node is old
+    old.replace_all_uses_with(new)
+    graph.erase_node(old)
+
+
+def retrace(module: nn.Module) -> None:
+    """Bring a module whose baked-in attribute was set up to date: trace anew, or run it redirected."""
+    chain = recipes(type(module))
+    module.__class__ = original_class(type(module))
+    for recipe in chain:
+        methods = [_again(module, method) if method.reads else method for method in recipe.methods]
+        module.__class__ = generate(type(module), Recipe(tuple(methods)))
+
+
+def _again(module: nn.Module, method: Method) -> Method:
+    known = Slots(module, lambda found: None)
+    calls: dict[Place, Found] = {}
+    times: dict[Place, int] = defaultdict(int)
+    for place, found, name in method.seen:
+        times[place] += 1
+        calls[place] = found
+        known._by_call[(place[2], *map(str, place), str(times[place]))] = name
+        if name in module.__dict__:
+            known._by_call[(place[2],)] = name
+    try:
+        again = _by_graph(module, Target(method.name, calls), known)
+        return replace(again, redirected=method.redirected, seen=method.seen)
+    except TraceRefused:
+        text = "def make(__class__, otherwise):\n    return otherwise\n"
+        return Method(method.name, "runtime", text, {}, redirected=method.redirected)

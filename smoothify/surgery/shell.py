@@ -1,0 +1,108 @@
+"""A structural shell of a model: the same tree of modules over fake tensors, to be run and thrown away."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_HOOKS = frozenset(name for name in nn.Module().__dict__ if name.endswith(("_hooks", "_with_kwargs"))) | {
+    "_forward_hooks_always_called"
+}
+
+
+class Shell:
+    """Copies the structure of a model: containers are copied, tensors pass through ``tensor``, hooks are left out.
+
+    Some hosts cache tensors on themselves while they run; on a shell that harms nobody. No weight is copied.
+    """
+
+    def __init__(self, model: nn.Module, tensor: Callable[[Tensor], Tensor]) -> None:
+        self._tensor = tensor
+        self._memo: dict[int, Any] = {}
+        self.original: dict[int, nn.Module] = {}
+        """The original of each module in the shell, by the id of the shell's."""
+        self.modules: list[nn.Module] = []
+        self.root: nn.Module = self._module(model)
+
+    @staticmethod
+    def shallow(module: nn.Module) -> nn.Module:
+        """Return a copy of one module over the same children and tensors."""
+        copied: nn.Module = object.__new__(type(module))
+        copied.__dict__.update({name: value.copy() if type(value) in (dict, list) else value for name, value in module.__dict__.items()})
+        return copied
+
+    def _module(self, module: nn.Module) -> nn.Module:
+        if id(module) in self._memo:
+            known: nn.Module = self._memo[id(module)]
+            return known
+        copied: nn.Module = object.__new__(type(module))
+        self._memo[id(module)] = copied
+        self.original[id(copied)] = module
+        self.modules.append(copied)
+        state = {name: value for name, value in module.__dict__.items() if name not in _HOOKS}
+        copied.__dict__.update({name: type(module.__dict__[name])() for name in _HOOKS & module.__dict__.keys()})
+        for name, value in state.items():
+            copied.__dict__[name] = self._value(value)
+        copied.__dict__.pop("_compiled_call_impl", None)
+        return copied
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            if id(value) not in self._memo:
+                self._memo[id(value)] = self._tensor(value)
+            return self._memo[id(value)]
+        if isinstance(value, nn.Module):
+            return self._module(value)
+        kind = type(value)
+        if kind in (list, set, tuple):
+            return kind(self._value(item) for item in value)
+        if isinstance(value, dict) and kind.__module__ in ("builtins", "collections"):
+            copied = value.copy()
+            for key, item in value.items():
+                copied[key] = self._value(item)
+            return copied
+        if kind is types.MethodType and isinstance(value.__self__, nn.Module):
+            return types.MethodType(value.__func__, self._module(value.__self__))
+        if kind is functools.partial:
+            return functools.partial(
+                self._value(value.func),
+                *self._value(value.args),
+                **self._value(value.keywords),
+            )
+        return value
+
+
+def fake_tensor(mode: Any) -> Callable[[Tensor], Tensor]:
+    """Return what makes a fake tensor of a real one, inside a ``FakeTensorMode``."""
+
+    def faked(tensor: Tensor) -> Tensor:
+        if type(tensor) not in (Tensor, nn.Parameter, nn.Buffer) or tensor.layout is not torch.strided:
+            converted: Tensor = mode.from_tensor(tensor, static_shapes=True)
+            return converted
+        # The mode's own conversion keeps view relations, which a run does not need, at ten times the cost.
+        made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+        return made.requires_grad_(tensor.requires_grad)
+
+    return faked
+
+
+def real_tensor(tensor: Tensor) -> Tensor:
+    """Return a parameter itself and a copy of a buffer, for the models that do not run on fake tensors."""
+    return tensor if isinstance(tensor, nn.Parameter) else tensor.detach().clone()
+
+
+def spec_of(value: Any, device: torch.device, tensor: Callable[[Tensor], Tensor]) -> Any:
+    """Pass every tensor of an example input through ``tensor``; one on meta stands for any of its shape."""
+
+    def prepared(example: Tensor) -> Tensor:
+        if example.is_meta and device.type != "meta":
+            made = torch.rand(example.shape, device=device)
+            return made.to(example.dtype)
+        return tensor(example).to(device)
+
+    return torch.utils._pytree.tree_map_only(Tensor, prepared, value)

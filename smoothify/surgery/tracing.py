@@ -1,0 +1,211 @@
+"""The local graph pass: tracing one method of one module, its children as leaves, or saying why not.
+
+A trace bakes in whatever it does not see as a tensor. Everything that could make the generated code differ
+from the method is refused here (``TraceRefused``), so that another way is taken.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from smoothify.surgery.shell import Shell
+
+_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+_MODULES = f"{Path(torch.nn.modules.__file__).parent}{os.sep}"
+_CALL = str(Path(torch.nn.modules.module.__file__))
+_SURGERY = f"{Path(__file__).parent}{os.sep}"
+_STATE = frozenset(nn.Module().__dict__)
+
+# What these answer may differ from call to call, and a trace would keep the answer of one.
+_AMBIENT = frozenset(
+    {
+        "is_grad_enabled",
+        "is_inference_mode_enabled",
+        "is_autocast_enabled",
+        "is_autocast_cpu_enabled",
+        "is_compiling",
+        "is_tracing",
+        "is_exporting",
+        "is_dynamo_compiling",
+        "get_autocast_dtype",
+        "checkpoint",
+        "perf_counter",
+        "time",
+        "random",
+    }
+)
+
+
+class TraceRefused(Exception):
+    """A method whose trace could differ from the method; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """The graph of one method in one mode, and what was concretized and read on the way."""
+
+    graph: fx.Graph
+    constants: Mapping[str, Any]
+    """Parameters of the method that hold their default value in the graph."""
+    reads: frozenset[str]
+    """Plain attributes of the module that the trace read."""
+
+
+def trace(module: nn.Module, method: str, training: bool) -> Traced:
+    """Trace a method of a module as it stands, in one mode; raises TraceRefused."""
+    function = getattr(type(module), method, None)
+    if not inspect.isfunction(function):
+        raise TraceRefused(f"{method} is no plain method")
+    names, constants = _signature(function)
+    copied = Shell.shallow(module)
+    reads: set[str] = set()
+    copied.training = training
+    copied.__class__ = _watching(type(module), function, names, constants, reads)
+    tracer = _Tracer()
+    state = random.getstate()
+    try:
+        with _NoKernels(), _ambient_refused():
+            graph = tracer.trace(copied)
+    except TraceRefused:
+        raise
+    except Exception as error:
+        raise TraceRefused(f"{type(error).__name__}: {error}") from error
+    if random.getstate() != state:
+        random.setstate(state)
+        raise TraceRefused("it draws random numbers in Python")
+    if any(node.op == "get_attr" and "_tensor_constant" in str(node.target) for node in graph.nodes):
+        raise TraceRefused("it computes a constant tensor")
+    return Traced(graph, constants, frozenset(reads - {"training"}))
+
+
+def _signature(function: Callable[..., Any]) -> tuple[list[str], dict[str, Any]]:
+    names: list[str] = []
+    constants: dict[str, Any] = {}
+    for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise TraceRefused(f"its signature has {parameter}")
+        if parameter.default is parameter.empty:
+            names.append(name)
+        elif isinstance(parameter.default, (bool, int, float, str, type(None))):
+            constants[name] = parameter.default
+        else:
+            raise TraceRefused(f"the default of {name} is no constant")
+    return names, constants
+
+
+def _watching(
+    cls: type[nn.Module],
+    function: Callable[..., Any],
+    names: list[str],
+    constants: Mapping[str, Any],
+    reads: set[str],
+) -> type[nn.Module]:
+    def read(self: nn.Module, name: str) -> Any:
+        value = object.__getattribute__(self, name)
+        if name not in _STATE and name in object.__getattribute__(self, "__dict__"):
+            reads.add(name)
+        return value
+
+    def write(self: nn.Module, name: str, value: Any) -> None:
+        raise TraceRefused(f"it sets self.{name}")
+
+    listed = ", ".join(names)
+    scope: dict[str, Any] = {"function": function, "constants": dict(constants)}
+    exec(f"def forward(self, {listed}):\n    return function(self, {listed + ', ' if names else ''}**constants)", scope)
+    return type(
+        cls.__name__, (cls,), {"forward": scope["forward"], "__getattribute__": read, "__setattr__": write}
+    )
+
+
+class _Proxy(fx.Proxy):
+    """A proxy that does not let code ask for its type: the answer would be baked in, and wrong."""
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        caller = sys._getframe(1).f_code.co_filename
+        if caller.startswith((_TORCH, _SURGERY)):
+            return _Proxy
+        raise TraceRefused("it asks for the type of its input")
+
+    @__class__.setter
+    def __class__(self, value: type) -> None:
+        raise TraceRefused("it changes the type of its input")
+
+
+class _Tracer(fx.Tracer):
+    """Keeps every child as a leaf and notes the source line of every call."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        node.meta["place"] = place()
+        return node
+
+    def path_of_module(self, mod: nn.Module) -> str:
+        for name, child in self.root._modules.items():
+            if child is mod:
+                return name
+        return super().path_of_module(mod)
+
+
+def place() -> tuple[str, int]:
+    """Return file and line of the innermost frame that belongs to a model."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        library = file.startswith(_TORCH) and not file.startswith(_MODULES) or file == _CALL
+        if not library and not file.startswith(_SURGERY):
+            return file, frame.f_lineno
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return "", 0
+
+
+class _NoKernels(TorchDispatchMode):
+    """A kernel that runs while tracing makes a constant, random ones included."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func._schema.name.startswith("prim::"):
+            return func(*args, **(kwargs or {}))
+        raise TraceRefused(f"{func} does not depend on the input and would become a constant")
+
+
+class _ambient_refused:  # noqa: N801 (a context manager, used as a verb)
+    """Refuses a trace in which the model's own code asks what differs from call to call."""
+
+    def __enter__(self) -> None:
+        self.before = sys.getprofile()
+        sys.setprofile(self._seen)
+
+    def __exit__(self, *exception: object) -> None:
+        sys.setprofile(self.before)
+
+    @staticmethod
+    def _seen(frame: Any, event: str, argument: Any) -> None:
+        if event == "c_call":
+            name, caller = getattr(argument, "__name__", ""), frame
+        elif event == "call":
+            name, caller = frame.f_code.co_name, frame.f_back
+        else:
+            return
+        if name in _AMBIENT and caller is not None:
+            file = caller.f_code.co_filename
+            if not file.startswith((_TORCH, _SURGERY)):
+                raise TraceRefused(f"it asks {name}(), whose answer differs from call to call")

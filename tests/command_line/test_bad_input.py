@@ -1,0 +1,138 @@
+"""Whatever is asked for wrongly is answered with one line, the nearest valid names, exit code 2 and no traceback."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from smoothify import __main__, cli, evaluate, train
+
+
+def answer(
+    command: Callable[[], None], program: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys
+) -> tuple[int, str]:
+    monkeypatch.setattr("sys.argv", [program, *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        cli.run(command, program)
+    return exit_.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--lrr", "0.1"], "unknown option 'lrr'; did you mean 'lr'?"),
+        (["--modle.name", "x"], "did you mean 'model.name'"),
+        (["--lr", "abc"], "\"lr\": Expected a <class 'float'>. Got value: abc"),
+        (["--lr", "-1"], "lr=-1.0: it must be positive"),
+        (["--epochs", "0"], "epochs=0: at least 1"),
+        (["--model.activation", "slu"], "unknown activation 'slu'; did you mean 'silu'"),
+        (["--model.activation", "celu(alhpa=2)"], "alpha"),
+        (["--model.name", "resnt18"], "unknown architecture 'resnt18'; did you mean 'resnet18'"),
+        (["--model.name", "tim/resnet18"], "unknown model source 'tim'; did you mean 'timm'"),
+        (["--data.path", "fashion"], "unknown data set 'fashion'; did you mean 'fashion_mnist_sample'"),
+        (["--data.train_split", "trian"], "did you mean 'train'"),
+        (["--data.augmentation", "flop"], "did you mean 'flip' or 'crop'"),
+        (["--data.held_out", "10000"], "cannot hold 10000 of 10000"),
+        (["--attack.norm", "l3"], "did you mean 'l2'"),
+        (["--attack.epsilon", "8"], "epsilon=8 is not in [0, 1] pixel units; did you mean '8/255'?"),
+        (["--attack.final", "pdg-50"], "unknown attack 'pdg-50'; did you mean 'pgd-50'"),
+        (["--objective", "trade"], "unknown objective 'trade'"),
+        (["--optimizer.momentum", "1"], "optimizer.momentum=1.0"),
+        (["--config", "missing.yaml"], "missing.yaml"),
+        (["--resume", "missing"], "no run there"),
+        (["--resume", "missing", "--overwrite"], "no run there"),
+        (["--output", "{occupied}"], "choose another folder"),
+        (["--config", "{unknown_key}"], "unknown option 'lrr'; did you mean 'lr'?"),
+        (["--config", "{unknown_nested_key}"], "unknown option 'model.nme'; did you mean 'model.name'"),
+        (["--config", "{not_yaml}"], "while parsing a flow sequence"),
+    ],
+)
+def test_train(arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    files = {
+        "occupied": (tmp_path / "occupied" / "thesis.tex", "years of work"),
+        "unknown_key": (tmp_path / "unknown_key.yaml", "epochs: 2\nlrr: 1\n"),
+        "unknown_nested_key": (tmp_path / "unknown_nested_key.yaml", "model:\n  nme: x\n"),
+        "not_yaml": (tmp_path / "not_yaml.yaml", "epochs: [2\n"),
+    }
+    for path, content in files.values():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    named = {name: str(path.parent if name == "occupied" else path) for name, (path, _) in files.items()}
+    monkeypatch.chdir(tmp_path)
+    code, error = answer(
+        train.main, train.PROGRAM, [argument.format(**named) for argument in arguments], monkeypatch, capsys
+    )
+    assert code == 2
+    assert words in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "required: model"),
+        (["{empty}"], "config.json"),
+        (["missing/folder/deep"], "neither a folder nor a repository id"),
+        (["./missing"], "no such folder"),
+        (["{empty}", "--atack", "pgd-5"], "did you mean 'attack'"),
+        (["{empty}", "--output", "nowhere/x.json"], "there is no folder nowhere"),
+        (["{empty}", "--output", "{existing}"], "pass --overwrite"),
+    ],
+)
+def test_evaluate(arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "existing.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    named = {"empty": str(tmp_path / "empty"), "existing": str(tmp_path / "existing.json")}
+    code, error = answer(
+        evaluate.main, evaluate.PROGRAM, [argument.format(**named) for argument in arguments], monkeypatch, capsys
+    )
+    assert code == 2
+    assert words in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "inspect"),
+        (["inspct", "resnet18"], "inspect"),
+        (["inspect"], "model"),
+        (["inspect", "resnt18"], "did you mean 'resnet18'"),
+        (["inspect", "torchvision/resnt18"], "did you mean 'resnet18'"),
+    ],
+)
+def test_inspect(arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    code, error = answer(__main__.main, __main__.PROGRAM, arguments, monkeypatch, capsys)
+    assert code == 2
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_inspect_prints_a_table_and_json(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    import json
+
+    __main__.main(["inspect", "resnet18"])
+    assert "17 not smooth" in capsys.readouterr().out
+    __main__.main(["inspect", "resnet18", "--json"])
+    assert len(json.loads(capsys.readouterr().out)["sites"]) == 17
+
+
+def test_every_option_is_explained_with_its_unit(capsys) -> None:
+    with pytest.raises(SystemExit):
+        train.parser().parse_args(["--help"])
+    unexplained = []
+    for action in train.parser()._actions:
+        explained = (action.help or "").split("(type:")[0].strip()
+        if action.option_strings and not explained:
+            unexplained.append(action.option_strings)
+    assert unexplained == []
+
+
+def test_printed_config_is_read_back(capsys, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        train.parser().parse_args(["--lr", "0.125", "--attack.epsilon", "4/255", "--print_config"])
+    (tmp_path / "config.yaml").write_text(capsys.readouterr().out)
+    config, _, _ = train.read(["--config", str(tmp_path / "config.yaml"), "--epochs", "7"])
+    assert (config.lr, config.attack.threat.radius, config.epochs) == (0.125, 4 / 255, 7)

@@ -1,0 +1,112 @@
+"""The commands as a person runs them, each in a process of its own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import smoothify
+
+BIN = Path(sys.executable).parent
+TINY = ["--epochs", "2", "--batch_size", "16", "--data.held_out", "16", "--attack.check", "pgd-2", "--lr", "0.05"]
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ACCELERATE_", "WORLD", "RANK"))}
+    return {**kept, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "COLUMNS": "120"}
+
+
+def launch(*arguments: str, processes: int = 1, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    command = [str(BIN / "accelerate"), "launch", "--quiet", "--num_machines", "1", "--mixed_precision", "no"]
+    command += ["--dynamo_backend", "no", "--num_processes", str(processes)]
+    command += ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else []
+    return subprocess.run(
+        [*command, "-m", *arguments], env=environment(), capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def run(stripes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """One run through the launcher, and what it printed."""
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    done = launch("smoothify.train", "--output", str(folder), "--data.path", str(stripes), *TINY)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_train_prints_epochs_and_a_summary(run: tuple[Path, str]) -> None:
+    _, printed = run
+    assert len(re.findall(r"^epoch [12]/2  loss \d\.\d{3}  held out: clean .*%  PGD-2 .*%", printed, re.MULTILINE)) == 2
+    for words in ("clean accuracy", "robust accuracy, PGD-50", "Linf, epsilon 0.1", "identical logits", "best"):
+        assert words in printed
+
+
+def test_evaluate_agrees_with_the_run(run: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = run
+    output = tmp_path / "figures.json"
+    done = launch("smoothify.evaluate", str(folder / "best"), "--attack", "pgd-50", "--attack", "pgd-2",
+                  "--output", str(output))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "robust accuracy" in done.stdout
+    written = json.loads(output.read_text())
+    measured = json.loads((folder / "evaluation.json").read_text())
+    assert written["results"][0] == measured
+    assert written["results"][1]["attack"] == "PGD-2"
+
+
+def test_two_processes_do_the_same_job(run: tuple[Path, str], stripes: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "two"
+    done = launch("smoothify.train", "--output", str(folder), "--data.path", str(stripes), *TINY, processes=2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 1/2") == 1, "only the main process speaks"
+    assert "identical logits" in done.stdout
+    assert smoothify.from_pretrained(folder / "best")
+    single = launch(
+        "smoothify.evaluate", str(folder / "best"), "--batch_size", "7", "--output", str(tmp_path / "1.json")
+    )
+    double = launch("smoothify.evaluate", str(folder / "best"), "--batch_size", "7",
+                    "--output", str(tmp_path / "2.json"),
+                    processes=2)  # fmt: skip
+    assert single.returncode == double.returncode == 0, double.stderr
+    assert (tmp_path / "1.json").read_text() == (tmp_path / "2.json").read_text()
+
+
+def test_an_uneven_batch_is_refused_by_two_processes(stripes: Path, tmp_path: Path) -> None:
+    done = launch("smoothify.train", "--output", str(tmp_path / "x"), "--data.path", str(stripes), *TINY,
+                  "--batch_size", "15", processes=2)  # fmt: skip
+    assert done.returncode != 0
+    assert "batch_size=15 cannot be shared evenly by 2 processes" in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_ctrl_c_stops_cleanly_and_leaves_what_was_finished(stripes: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    command = [sys.executable, "-m", "smoothify.train", "--output", str(folder), "--data.path", str(stripes), *TINY]
+    process = subprocess.Popen(
+        [*command, "--epochs", "1000"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not list((folder / "checkpoints").glob("epoch-0003*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "stopped; what was finished before is still in its folder" in error
+    assert "Traceback" not in error
+    assert smoothify.from_pretrained(folder / "best")
+    assert smoothify.from_pretrained(folder / "last")
+
+
+def test_bad_input_is_one_line_and_exit_code_2() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "smoothify.train", "--lrr", "1"], env=environment(), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "smoothify.train: unknown option 'lrr'; did you mean 'lr'?\n"

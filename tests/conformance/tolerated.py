@@ -1,0 +1,3 @@
+"""The rows that do not hold, one by one, with the reason. At most five."""
+
+TOLERATED: dict[str, str] = {}

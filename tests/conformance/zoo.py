@@ -1,0 +1,81 @@
+"""Every architecture of the hosts, as a name and a way to build it without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+Build = Callable[[], nn.Module]
+
+
+def timm_models() -> Iterator[tuple[str, Build]]:
+    import timm
+
+    for name in timm.list_models():
+        yield f"timm/{name}", lambda name=name: _on_meta(lambda: timm.create_model(name))
+
+
+def torchvision_models() -> Iterator[tuple[str, Build]]:
+    from torchvision import models
+
+    modules = (models, models.segmentation, models.detection, models.video)
+    names = {name for module in modules for name in models.list_models(module=module)}
+    for name in sorted(names):
+        if name.startswith("quantized_"):
+            continue
+        options = _torchvision_options(name)
+        build = lambda name=name, options=options: models.get_model(name, weights=None, **options)  # noqa: E731
+        real = name in models.list_models(module=models.detection)
+        yield f"torchvision/{name}", build if real else (lambda build=build: _on_meta(build))
+
+
+def _torchvision_options(name: str) -> dict[str, object]:
+    from torchvision import models
+
+    if name in ("googlenet", "inception_v3"):
+        return {"init_weights": False}
+    if name in models.list_models(module=models.detection) or name in models.list_models(module=models.segmentation):
+        return {"weights_backbone": None}
+    return {}
+
+
+HF_TASKS = (
+    "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING",
+    "MODEL_FOR_BACKBONE_MAPPING",
+    "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING",
+    "MODEL_FOR_OBJECT_DETECTION_MAPPING",
+    "MODEL_FOR_DEPTH_ESTIMATION_MAPPING",
+)
+
+
+def transformers_models() -> Iterator[tuple[str, Build]]:
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    for task in HF_TASKS:
+        mapping = getattr(modeling_auto, f"{task}_NAMES")
+        configs = transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES
+        for model_type, classes in mapping.items():
+            for cls in classes if isinstance(classes, (tuple, list)) else (classes,):
+                config = configs.get(model_type)
+                if config is not None:
+                    yield (
+                        f"transformers/{cls}",
+                        lambda cls=cls, config=config: _on_meta(
+                            lambda: getattr(transformers, cls)(getattr(transformers, config)())
+                        ),
+                    )
+
+
+def _on_meta(build: Build) -> nn.Module:
+    with torch.device("meta"):
+        return build()
+
+
+def every_model() -> dict[str, Build]:
+    found = dict(timm_models())
+    found.update(torchvision_models())
+    found.update(transformers_models())
+    return found
