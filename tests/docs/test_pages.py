@@ -1,0 +1,71 @@
+"""Every code block of README.md and docs/ runs as it stands, in order, page by page.
+
+Python blocks of a page share one namespace, shell blocks one folder. A comment above a shell block may make it cheaper
+(``<!-- test: append OPTIONS -->``, to every line of it) or leave it out (``<!-- test: skip, REASON -->``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+_BLOCK = re.compile(
+    r"(?:^<!-- test: (?P<note>.*?) -->\n)?^```(?P<kind>python|bash)\n(?P<code>.*?)^```$", re.DOTALL | re.M
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block: its language, its code, what the test does to it, and its line in the page."""
+
+    kind: str
+    code: str
+    note: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(match["kind"], match["code"], match["note"] or "", text.count("\n", 0, match.start("code")) + 1)
+        for match in _BLOCK.finditer(text)
+    ]
+
+
+def run_in_shell(block: Block) -> None:
+    extra = block.note.removeprefix("append ") if block.note.startswith("append ") else ""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    for command in block.code.splitlines():
+        grown = f"{command} {extra}" if ">" not in command else command
+        done = subprocess.run(grown, shell=True, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{grown}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks(page):
+        if block.note.startswith("skip, "):
+            continue
+        if block.kind == "bash":
+            run_in_shell(block)
+        else:
+            padding = "\n" * (block.line - 1)  # so that a traceback shows the page's own line
+            exec(compile(padding + block.code, str(page), "exec"), names)
+
+
+def test_links_and_files_named_by_the_readme_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = re.findall(r"\]\((?!https?:|#)([^)]+)\)", text)
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []

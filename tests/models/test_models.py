@@ -1,0 +1,94 @@
+"""Models by name, and the wrapper that feeds them pixels."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError, UnsupportedModelError
+from smoothify.models import PRESETS, PixelClassifier, build, input_size
+
+
+@dataclass
+class Output:
+    logits: torch.Tensor
+
+
+class Returning(nn.Module):
+    def __init__(self, wrap) -> None:
+        super().__init__()
+        self.wrap = wrap
+
+    def forward(self, images: torch.Tensor):
+        return self.wrap(images)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_is_a_native_timm_model(name: str) -> None:
+    import timm
+
+    preset = PRESETS[name]
+    model = build(name, num_classes=7)
+    assert type(model) is type(timm.create_model(preset.architecture))
+    assert input_size(model) == preset.input["input_size"]
+    assert model(torch.rand(2, *input_size(model))).shape == (2, 7)
+    assert not model.pretrained_cfg.get("url"), "nothing must point to weights that do not fit"
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"), [("timm/resnet18", 5), ("resnet18", 5), ("torchvision/resnet18", 5), ("resnet10_28px", None)]
+)
+def test_build(name: str, classes: int | None) -> None:
+    model = build(name, num_classes=classes)
+    assert model.fc.out_features == (classes or 10 if name in PRESETS else 5)
+
+
+def test_pixels_are_normalised_once() -> None:
+    images = torch.rand(2, 3, 4, 4)
+    classifier = PixelClassifier(Returning(lambda x: x.flatten(1)), mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    for channel, (mean, std) in enumerate(zip((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), strict=True)):
+        expected = (images[:, channel] - mean) / std
+        assert torch.allclose(classifier(images).view(2, 3, 4, 4)[:, channel], expected)
+
+
+def test_objects_with_logits_are_unwrapped() -> None:
+    classifier = PixelClassifier(Returning(lambda x: Output(x.flatten(1))), mean=(0.0,), std=(1.0,))
+    assert classifier(torch.rand(2, 1, 2, 2)).shape == (2, 4)
+
+
+def test_normalisation_adds_no_key_and_moves_with_the_model() -> None:
+    classifier = PixelClassifier(nn.Flatten(), mean=(0.0,), std=(1.0,))
+    assert classifier.state_dict() == {}
+    assert classifier.to("meta").mean.device.type == "meta"
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: build("resnt50"), UnknownNameError, "'resnet50'"),
+        (lambda: build("torchvision/resnt50"), UnknownNameError, "'resnet50'"),
+        (lambda: build("keras/resnet50"), UnknownNameError, "model source"),
+        (lambda: build("resnet10_28px", pretrained=True), ConfigError, "no published weights"),
+        (lambda: build("resnet18", arguments={"depth": 3}), ConfigError, "depth"),
+        (lambda: build("torchvision/resnet18", arguments={"depth": 3}), ConfigError, "depth"),
+        (lambda: PixelClassifier(nn.Flatten(), mean=(0.0,), std=(1.0, 1.0)), UnsupportedModelError, "one per channel"),
+        (lambda: PixelClassifier(nn.Flatten(), mean=(0.0,), std=(0.0,)), UnsupportedModelError, "positive"),
+        (lambda: PixelClassifier.from_host(nn.Flatten()), UnsupportedModelError, "mean=..., std=..."),
+        (lambda: input_size(nn.Flatten()), SmoothifyError, "input size"),
+        (
+            lambda: PixelClassifier(Returning(lambda x: x), mean=(0.0,), std=(1.0,))(torch.rand(2, 1, 2, 2)),
+            UnsupportedModelError,
+            "shape (2, 1, 2, 2)",
+        ),
+        (
+            lambda: PixelClassifier(Returning(lambda x: (x, x)), mean=(0.0,), std=(1.0,))(torch.rand(2, 1, 2, 2)),
+            UnsupportedModelError,
+            "tuple",
+        ),
+    ],
+)
+def test_bad_input(make, error, words) -> None:
+    with pytest.raises(error) as raised:
+        make()
+    assert words in str(raised.value)
