@@ -23,21 +23,23 @@ SHOWN = 5
 
 
 def twin(model: nn.Module) -> nn.Module:
-    """Return a copy of ``model`` in eval mode that shares its tensors: running it leaves ``model`` as it is.
+    """Return a copy of ``model`` in eval mode, on the CPU, that shares its tensors if they are there already.
+
+    Running the copy leaves ``model`` as it is: mode, hooks' handles, caches, gradients.
 
     >>> layer = nn.Linear(2, 1)
     >>> twin(layer).weight is layer.weight
     True
     """
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, shared).eval()
+    tensors = {id(tensor): _on_cpu(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, tensors).cpu().eval()
 
 
 def difference(original: nn.Module, rebuilt: nn.Module, size: tuple[int, int, int]) -> str:
     """Say how ``rebuilt`` differs from ``original`` (a ``twin``), or return '' when their logits are equal.
 
     Both are run on ``BATCH`` random images of ``size`` (channels, height, width), without gradients and
-    without touching the global random state. ``rebuilt`` is moved to the device and memory layout of
+    without touching the global random state. ``rebuilt`` is brought into the memory layout of
     ``original``.
 
     >>> difference(nn.Flatten(), nn.Flatten(), (1, 2, 2))
@@ -67,6 +69,13 @@ def difference(original: nn.Module, rebuilt: nn.Module, size: tuple[int, int, in
     return ""
 
 
+def _on_cpu(tensor: Tensor) -> Tensor:
+    if tensor.device.type == "cpu":
+        return tensor
+    moved = tensor.detach().cpu()
+    return nn.Parameter(moved, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else moved
+
+
 def _logits(model: nn.Module, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
     output = functional_call(model, dict(weights), (images,), strict=False) if weights else model(images)
     logits = getattr(output, "logits", output)
@@ -91,9 +100,6 @@ def _lay_out_like(model: nn.Module, expected: Mapping[str, Tensor]) -> None:
     """Kernels differ in the last bit between memory layouts, so a channels_last original is compared with its
     like.
     """
-    first = next(iter(expected.values()), None)
-    if first is not None:
-        model.to(first.device)
     for name, value in model.state_dict(keep_vars=True).items():
         wanted = expected[name]
         if value.stride() != wanted.stride() or value.dtype != wanted.dtype:

@@ -154,7 +154,7 @@ DOCUMENTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(DOCUMENTS)
 def test_any_json_is_read_or_refused(document: dict[str, object]) -> None:
     try:
@@ -172,7 +172,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
         read_config(data)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(path=st.lists(st.integers(0, 30), max_size=4), value=JSON)
 def test_any_change_of_one_value_loads_or_is_refused(
     path: list[int], value: object, good: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory

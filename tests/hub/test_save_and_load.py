@@ -66,6 +66,24 @@ def test_two_conversions_are_replayed_in_order(tmp_path: Path) -> None:
     assert same_logits(model, loaded) and isinstance(loaded.layer4[0].act1, nn.Softplus)
 
 
+def test_a_mapping_and_calls_of_functions_are_replayed(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model("mobilevitv2_050", num_classes=3).eval()
+    surgery.convert_(model, to={"relu": "softplus"})
+    loaded = from_pretrained(save_pretrained(model, tmp_path / "out"))
+    pixels = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(model(pixels), loaded(pixels))
+
+
+def test_what_was_loaded_is_saved_again_byte_for_byte(tmp_path: Path) -> None:
+    for to in ("silu", "smoothrelu"):
+        first = save_pretrained(small_model(to), tmp_path / to)
+        second = save_pretrained(from_pretrained(first), tmp_path / f"{to}-again")
+        for path in first.iterdir():
+            assert path.read_bytes() == (second / path.name).read_bytes(), path.name
+
+
 def test_to_converts_while_loading(tmp_path: Path) -> None:
     folder = save_pretrained(small_model(), tmp_path / "out")
     loaded = from_pretrained(folder, to="silu")
@@ -96,11 +114,18 @@ def test_a_new_head_and_pooling_survive(tmp_path: Path) -> None:
     assert same_logits(model, loaded) and loaded.num_classes == 4
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
 def test_precision_survives(dtype: torch.dtype, tmp_path: Path) -> None:
     model = small_model("silu").to(dtype)
     loaded = from_pretrained(save_pretrained(model, tmp_path / "out"))
     assert {parameter.dtype for parameter in loaded.parameters()} == {dtype}
+
+
+def test_composite_activations_survive(tmp_path: Path) -> None:
+    model = small_model(act_layer="leaky_relu")
+    surgery.convert_(model, to="celu(alpha=1.4)")
+    folder = save_pretrained(model, tmp_path / "out")
+    assert same_logits(model, from_pretrained(folder)) and config_of(folder)["smoothify"]["native"] == []
 
 
 def test_channels_last_frozen_and_compiled_models_are_saved(tmp_path: Path) -> None:
