@@ -33,7 +33,7 @@ FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 
 
 def imports(file: str) -> list[tuple[str, bool]]:
-    """Every imported module of a file, and whether importing the file imports it (not in a function, not for typing)."""
+    """Every module that a file imports, and whether it does so at once (not in a function, not for typing)."""
     tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
     at_once = {node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)}
     for node in ast.walk(tree):
