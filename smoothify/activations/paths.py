@@ -195,8 +195,12 @@ def _run_compiled(program: Program, tensors: Sequence[Tensor], parameters: Seque
     output = torch.empty_like(tensors[0])
     if program.name not in _compiled:
         _compiled[program.name] = _compile(program)
+    flat_output, flat = _flat(output), _aligned(tensors)
+    for tensor in (flat_output, *flat):
+        # Not dynamic=True: that would turn every constant of a polynomial into an argument of each call.
+        torch._dynamo.maybe_mark_dynamic(tensor, 0)
     with torch.no_grad():
-        sums: list[Tensor] = _compiled[program.name](_flat(output), _aligned(tensors), scalars)
+        sums: list[Tensor] = _compiled[program.name](flat_output, flat, scalars)
     return [output, *sums]
 
 
@@ -210,7 +214,7 @@ def _compile(program: Program) -> Callable[..., Any]:
     own = types.FunctionType(
         loop.__code__.replace(co_name=program.name), loop.__globals__, program.name, None, loop.__closure__
     )
-    compiled: Callable[..., Any] = torch.compile(own, dynamic=True, fullgraph=True)
+    compiled: Callable[..., Any] = torch.compile(own, fullgraph=True)
     return compiled
 
 
