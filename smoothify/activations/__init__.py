@@ -35,6 +35,7 @@ from smoothify.activations.modules import (
 )
 from smoothify.activations.paths import kernel_path, kernel_report
 from smoothify.activations.recompute import recompute, remember
+from smoothify.activations.sharpness import set_sharpness_, sharpness
 from smoothify.activations.surrogate import SurrogateGradients, surrogate_gradients
 
 __all__ = [
@@ -67,6 +68,8 @@ __all__ = [
     "recompute",
     "register_activation",
     "remember",
+    "set_sharpness_",
+    "sharpness",
     "smoothness",
     "surrogate_gradients",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -168,6 +169,11 @@ class Elementwise(Traceable):
             for parameter, dim in zip(parameters, parameter_dims, strict=True)
         ]
         return kernel(x, *aligned), 0
+
+
+# torch binds arguments by signature at every call; a signature that is there need not be worked out again.
+for _function in (Traceable, Elementwise):
+    _function.forward.__signature__ = inspect.signature(_function.forward)  # type: ignore[attr-defined]
 
 
 def _align(parameter: Number, dim: int, dims: int) -> Tensor:

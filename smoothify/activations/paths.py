@@ -29,8 +29,9 @@ from smoothify.activations.formulas import Number
 Preference = Literal["auto", "plain", "compiled"]
 Path = Literal["whole", "blocks", "compiled"]
 
+SMALL = 1 << 12  # elements: up to here whatever is called, calling it is what costs
 BLOCK = 1 << 17  # elements: 512 KiB of float32, about what a core's second-level cache can work in
-LARGE = 1 << 20  # elements: from here on compiling pays within one epoch of anything
+LARGE = 1 << 18  # elements: from here on ``auto`` compiles
 
 _preference: ContextVar[Preference] = ContextVar("kernel_path", default="auto")
 _compiled: dict[str, Callable[..., Any]] = {}
@@ -54,7 +55,7 @@ class Program:
 def kernel_path(path: Preference) -> Iterator[None]:
     """Choose how our kernels run in this block: ``auto``, ``plain`` (never compile) or ``compiled``.
 
-    ``auto`` compiles for tensors of a million elements or more where a compiler is at hand; ``compiled`` does
+    ``auto`` compiles for tensors of 262,144 elements or more where a compiler is at hand; ``compiled`` does
     so at every size, and still falls back to plain code, with a warning, where compiling fails. Raises
     ValueError for another word.
 
@@ -131,7 +132,7 @@ def _choose(program: Program, tensors: Sequence[Tensor], parameters: Sequence[Nu
     wanted = wish == "compiled" or (wish == "auto" and size >= LARGE)
     if wanted and program.name not in _refused and size > 1 and _compiler_for(x.device.type):
         return "compiled"
-    return "blocks" if x.device.type == "cpu" and size >= BLOCK else "whole"
+    return "blocks" if x.device.type == "cpu" and size >= SMALL else "whole"
 
 
 def _is_simple(x: Tensor, tensors: Sequence[Tensor], parameters: Sequence[Number]) -> bool:
@@ -194,8 +195,12 @@ def _run_compiled(program: Program, tensors: Sequence[Tensor], parameters: Seque
     output = torch.empty_like(tensors[0])
     if program.name not in _compiled:
         _compiled[program.name] = _compile(program)
+    flat_output, flat = _flat(output), _aligned(tensors)
+    for tensor in (flat_output, *flat):
+        # Not dynamic=True: that would turn every constant of a polynomial into an argument of each call.
+        torch._dynamo.maybe_mark_dynamic(tensor, 0)
     with torch.no_grad():
-        sums: list[Tensor] = _compiled[program.name](_flat(output), _aligned(tensors), scalars)
+        sums: list[Tensor] = _compiled[program.name](flat_output, flat, scalars)
     return [output, *sums]
 
 
@@ -209,7 +214,7 @@ def _compile(program: Program) -> Callable[..., Any]:
     own = types.FunctionType(
         loop.__code__.replace(co_name=program.name), loop.__globals__, program.name, None, loop.__closure__
     )
-    compiled: Callable[..., Any] = torch.compile(own, dynamic=True, fullgraph=True)
+    compiled: Callable[..., Any] = torch.compile(own, fullgraph=True)
     return compiled
 
 

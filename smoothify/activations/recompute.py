@@ -102,11 +102,7 @@ class _Record:
         )
 
     def make(self) -> Tensor:
-        if self.source._version != self.source_version:
-            raise RuntimeError(
-                "recompute: the input of an activation was changed in place between forward and backward; "
-                "change it out of place"
-            )
+        _check(self.source, self.source_version)
         enabled, dtype = self.autocast
         device = self.source.device.type
         with torch.no_grad(), kernel_path(self.path), torch.autocast(device, dtype=dtype, enabled=enabled):
@@ -126,6 +122,14 @@ class _Kept:
     size: torch.Size
     stride: tuple[int, ...]
     offset: int
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """A tensor kept as it is, but without its graph, with which a later in-place change closes a cycle."""
+
+    tensor: Tensor
+    version: int
 
 
 class _Ledger:
@@ -162,19 +166,30 @@ class _Ledger:
             path=preference(),
         )
 
-    def pack(self, tensor: Tensor) -> Tensor | _Kept:
+    def pack(self, tensor: Tensor) -> Tensor | _Whole | _Kept:
         if not _is_plain(tensor) or tensor.numel() == 0:
             return tensor
         record = self.records.get(tensor.untyped_storage().data_ptr())
         if record is None or not record.makes(tensor):
-            return tensor
+            return _Whole(tensor.detach(), tensor._version)
         return _Kept(record, tensor.size(), tensor.stride(), int(tensor.storage_offset()) - record.offset)
 
 
-def _unpack(kept: Tensor | _Kept) -> Tensor:
+def _unpack(kept: Tensor | _Whole | _Kept) -> Tensor:
     if isinstance(kept, Tensor):
         return kept
+    if isinstance(kept, _Whole):
+        _check(kept.tensor, kept.version)
+        return kept.tensor
     return kept.record.make().as_strided(kept.size, kept.stride, kept.offset)
+
+
+def _check(tensor: Tensor, version: int) -> None:
+    if tensor._version != version:
+        raise RuntimeError(
+            "recompute: a tensor needed for backward was changed in place after forward; "
+            "change it out of place, or after backward"
+        )
 
 
 def _is_plain(tensor: Tensor) -> bool:

@@ -1,9 +1,9 @@
 """A whole training step: timm's resnet50 in each activation, over its ReLU original, in time and in memory.
 
-    python tests/benchmarks/activation_network.py [--size 64] [--batch 8] [--rounds 5] [--path auto] [spec ...]
+    python tests/benchmarks/activation_network.py [--size 64] [--batch 8] [--rounds 5] [spec ...]
 
-``spec+recompute`` runs inside ``recompute``. Steps are interleaved in one process; ratios are of medians. Memory
-is what autograd holds when forward has finished: the distinct storages that die with the graph.
+``spec+recompute`` runs inside ``recompute``. Steps are interleaved in one process; ratios are of medians.
+Memory is what autograd holds when forward has finished: the storages that die with the graph.
 """
 
 from __future__ import annotations
@@ -114,8 +114,11 @@ def main() -> None:
                 if count:
                     times[spec].append(taken)
     base = statistics.median(times["relu"])
-    print(f"torch {torch.__version__}, timm {timm.__version__}, one thread, batch {arguments.batch}, "
-          f"{arguments.size} px, path: {arguments.path}; relu: {1e3 * base:.0f} ms, {held['relu'] / 2**20:.1f} MiB\n")  # fmt: skip
+    print(
+        f"torch {torch.__version__}, timm {timm.__version__}, one thread, batch {arguments.batch}, ", end=""
+    )
+    print(f"{arguments.size} px, path: {arguments.path}; ", end="")
+    print(f"relu: {1e3 * base:.0f} ms, {held['relu'] / 2**20:.1f} MiB\n")
     print("| resnet50 in | time over relu | memory over relu |\n|---|---|---|")
     for spec in specs:
         print(f"| {spec} | {statistics.median(times[spec]) / base:.3f} | {held[spec] / held['relu']:.3f} |")
