@@ -18,6 +18,7 @@ from smoothify.surgery.plan import look_at, plan, seen_sites
 from smoothify.surgery.report import Report
 from smoothify.surgery.rules import Target, To
 from smoothify.surgery.scope import Globs, Replace, Scope
+from smoothify.surgery.shared import split_shared
 from smoothify.surgery.sites import Site
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -89,9 +90,12 @@ def convert_(
         planned = plan(root, seen_sites(root), target, scope)
         become_all(planned, snapshot)
         look = look_at(root, planned, example_input)
+        planned, added = split_shared(root, look.seen, look.runs, target, snapshot)
+        if added:
+            look = look_at(root, planned, example_input)
         calls = plan(root, look.calls, target, scope)
         outcome = execute(root, look, calls, target)
-        sites = (*(item.site for item in look.seen), *outcome.sites, *outcome.left)
+        sites = (*(item.site for item in look.seen), *added, *outcome.sites, *outcome.left)
         left = _left(sites, scope) if strict else []
         if left:
             outcome.undo()

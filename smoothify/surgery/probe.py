@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
+from smoothify.surgery.caches import undisturbed
 from smoothify.surgery.recorder import Event, Recorder
 from smoothify.surgery.shell import Shell, fake_tensor, real_tensor, spec_of
 
@@ -39,6 +40,8 @@ class Run:
     trace: tuple[tuple[int, str], ...]
     """Every operation in order, with the id of the module in whose call it ran."""
     called: frozenset[int]
+    shared: Mapping[int, list[tuple[nn.Module, str]]]
+    """For each learnable activation module, by id: the module and method of every call, in order."""
 
 
 class ProbeError(Exception):
@@ -79,7 +82,7 @@ class _Finite(TorchFunctionMode):
 
 def _runs(model: nn.Module, example: Example, fake: FakeTensorMode | None, finite: bool = False) -> list[Run]:
     convert: Callable[[Tensor], Tensor] = fake_tensor(fake) if fake else real_tensor
-    with torch.random.fork_rng(devices=[]), ExitStack() as stack:
+    with undisturbed(model), torch.random.fork_rng(devices=[]), ExitStack() as stack:
         if fake:
             stack.enter_context(fake)
         if finite:
@@ -111,7 +114,9 @@ def _run(shell: Shell, example: Example, mode: str, convert: Callable[[Tensor], 
         raise ProbeError(
             f"the model's forward failed in {mode} mode: {type(error).__name__}: {error}"
         ) from error
-    return Run(mode, tuple(recorder.events), tuple(recorder.trace), frozenset(recorder.called))
+    return Run(
+        mode, tuple(recorder.events), tuple(recorder.trace), frozenset(recorder.called), recorder.shared
+    )
 
 
 @contextmanager

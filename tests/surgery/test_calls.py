@@ -224,3 +224,44 @@ def test_the_fused_encoder_layer_runs_what_it_is_told() -> None:
     torch.testing.assert_close(fast, model(x))
     gelu = nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, activation="gelu"))
     assert not smoothify.convert_(gelu, example_input=x).applied
+
+
+class Blocks(nn.Module):
+    """Two blocks that share one activation across parents, each calling it twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = awkward.CifarBlock(False), awkward.CifarBlock(False)
+        self.b.relu = self.a.relu
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(self.a(x))
+
+
+def test_a_shared_learnable_activation_becomes_one_for_each_call() -> None:
+    for model, calls in ((awkward.CifarBlock(False), 2), (Blocks(), 4)):
+        original = copy.deepcopy(model)
+        report = smoothify.convert_(model, "smoothrelu")
+        assert report.smooth
+        learned = {id(p) for p in model.parameters()} - {id(m) for m in original.parameters()}
+        assert len(learned) - len(list(original.parameters())) == calls
+        x = torch.randn(4, 6)
+        torch.testing.assert_close(model(x), original(x), atol=0.05, rtol=0)
+        model(x).sum().backward()
+        assert all(parameter.grad is not None for parameter in model.parameters())
+        again = copy.deepcopy(original)
+        replay_(again, conversions(model))
+        assert list(again.state_dict()) == list(model.state_dict())
+
+
+@pytest.mark.parametrize("name", ["BasicBlock", "Bottleneck"])
+def test_torchvision_blocks_learn_one_activation_for_each_call(name: str) -> None:
+    resnet = pytest.importorskip("torchvision.models.resnet")
+    block = getattr(resnet, name)(8 * (4 if name == "Bottleneck" else 1), 8)
+    calls = {"BasicBlock": 2, "Bottleneck": 3}[name]
+    before = len(list(block.parameters()))
+    smoothify.convert_(block, "smoothrelu", example_input=torch.randn(2, 32 if calls == 3 else 8, 4, 4))
+    assert len(list(block.parameters())) == before + calls
+    assert [name for name, _ in block.named_children()][-calls + 1 :] == [
+        f"smoothify_{number}" for number in range(calls - 1)
+    ]
