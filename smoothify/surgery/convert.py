@@ -13,6 +13,7 @@ from smoothify.errors import UnconvertedError
 from smoothify.surgery.conversions import Conversion, remember
 from smoothify.surgery.edges import unwrapped, walk
 from smoothify.surgery.execute import become_all, execute
+from smoothify.surgery.hosts import descriptions
 from smoothify.surgery.modules import Snapshot
 from smoothify.surgery.plan import look_at, plan, seen_sites
 from smoothify.surgery.report import Report
@@ -104,8 +105,10 @@ def convert_(
         snapshot.restore()
         raise
     changed = any(site.becomes is not None for site in sites)
+    followed = ""
     if changed:
         remember(root, Conversion.of(target, scope, strict, sites))
+        followed = descriptions.follow(root, sites)
     return Report(
         type(root).__name__,
         sites,
@@ -114,6 +117,7 @@ def convert_(
         tuple(dict.fromkeys(run.mode for run in outcome.runs)),
         applied=changed,
         note=outcome.note,
+        followed=followed,
     )
 
 

@@ -35,7 +35,7 @@ class Target:
     method: str
     calls: Mapping[Place, Found]
     shared: Mapping[int, tuple[Found, bool]] = field(default_factory=dict)
-    """Activation modules by id whose calls are to get one activation each; whether the first keeps its own."""
+    """Activation modules by id whose calls get one activation each; whether the first keeps its own."""
 
     @property
     def places(self) -> frozenset[Place]:

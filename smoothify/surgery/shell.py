@@ -88,7 +88,7 @@ class Shell:
 
 
 def _own_hooks(module: nn.Module, table: str) -> Any:
-    """Return the entries of a hook table that the host itself installed: its forward may need what they do."""
+    """Return the entries of a hook table that the host installed itself: its forward may need them."""
     entries = module.__dict__[table]
     kept = type(entries)()
     for key, hook in entries.items():

@@ -46,14 +46,17 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="only every N-th model")
     parser.add_argument("--match", default="*", help="a glob over names such as timm/resnet*")
     parser.add_argument("--out", type=Path, help="a JSON-lines file for the rows")
+    parser.add_argument("--sample", action="store_true", help="one small member of every family")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     from rich.progress import track
 
+    from .sample import sample
     from .tolerated import TOLERATED
     from .zoo import every_model
 
-    names = [name for name in every_model() if fnmatch(name, options.match)][:: options.every]
+    zoo = sample() if options.sample else every_model()
+    names = [name for name in zoo if fnmatch(name, options.match)][:: options.every]
     rows = []
     out = options.out.open("w") if options.out else None
     context = multiprocessing.get_context("spawn")
