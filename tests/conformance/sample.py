@@ -22,13 +22,12 @@ SMALL = (
 )
 
 # What runs on real tensors or is large in its smallest default size takes minutes: left to the whole sweep.
-COSTLY = ("detection", "keypointrcnn", "maskrcnn", "retinanet", "ShieldGemma", "Sapiens", "DepthPro")
+COSTLY = ("gemma4", "detection", "keypointrcnn", "maskrcnn", "retinanet", "ShieldGemma", "Sapiens", "DepthPro")
 
 
 def sample() -> dict[str, Build]:
     """Return one model for each timm module, torchvision module and transformers model folder."""
     import timm
-    from timm.models import model_entrypoint
 
     every = dict(timm_models())
     chosen: dict[str, Build] = {}
@@ -36,7 +35,8 @@ def sample() -> dict[str, Build]:
         names = [name for name in timm.list_models(module=module) if f"timm/{name}" in every]
         if names:
             name = min(names, key=_size)
-            assert model_entrypoint(name)
+            if any(word in name for word in COSTLY):
+                continue
             chosen[f"timm/{name}"] = every[f"timm/{name}"]
     for models in (torchvision_models(), transformers_models()):
         families: dict[str, list[str]] = {}

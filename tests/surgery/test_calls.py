@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import smoothify
-from smoothify.errors import UnconvertedError
+from smoothify.errors import UnconvertedError, UnsupportedModelError
 from smoothify.surgery import conversions, replay_
 
 from . import awkward
@@ -266,3 +267,16 @@ def test_torchvision_blocks_learn_one_activation_for_each_call(name: str) -> Non
     assert [name for name, _ in block.named_children()][-calls + 1 :] == [
         f"smoothify_{number}" for number in range(calls - 1)
     ]
+
+
+def test_a_rewritten_module_trains_under_ddp(tmp_path: Path) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        model = smoothify.convert(build("DropoutAfterRelu"), "smoothrelu")
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        wrapped(torch.randn(4, 6)).sum().backward()
+        assert all(parameter.grad is not None for parameter in model.parameters())
+        with pytest.raises(UnsupportedModelError, match="DistributedDataParallel"):
+            smoothify.convert_(wrapped)
+    finally:
+        torch.distributed.destroy_process_group()

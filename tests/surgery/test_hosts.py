@@ -65,10 +65,18 @@ def test_gamma_act_and_the_tlu_of_timm() -> None:
     nfnet = timm.create_model("test_nfnet", act_layer="relu")
     report = smoothify.convert_(nfnet)
     assert report.verified
-    tlu = timm.create_model("resnetv2_50d_frn")
+    tlu = nn.Sequential(nn.Conv2d(3, 4, 1), timm.layers.FilterResponseNormTlu2d(4))
     report = smoothify.convert_(tlu)
     assert {site.becomes for site in report.converted} == {"τ + silu(x − τ)"}
     assert report.smooth
+
+
+def test_the_output_constraint_of_fcos_stays_and_the_report_says_so() -> None:
+    fcos = pytest.importorskip("torchvision.models.detection.fcos")
+    head = fcos.FCOSRegressionHead(8, 1, num_convs=1, norm_layer=lambda channels: nn.GroupNorm(2, channels))
+    report = smoothify.convert_(head, example_input=([torch.randn(2, 8, 4, 4)],))
+    assert [site.kind for site in report.converted] == ["module"]
+    assert [site.note for site in report.remaining] == ["kept: a constraint on FCOS's box distances"]
 
 
 def test_a_probe_leaves_no_trace_in_a_model_that_caches_tensors() -> None:
