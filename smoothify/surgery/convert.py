@@ -13,11 +13,13 @@ from smoothify.errors import UnconvertedError
 from smoothify.surgery.conversions import Conversion, remember
 from smoothify.surgery.edges import unwrapped, walk
 from smoothify.surgery.execute import become_all, execute
+from smoothify.surgery.hosts import descriptions
 from smoothify.surgery.modules import Snapshot
 from smoothify.surgery.plan import look_at, plan, seen_sites
 from smoothify.surgery.report import Report
 from smoothify.surgery.rules import Target, To
 from smoothify.surgery.scope import Globs, Replace, Scope
+from smoothify.surgery.shared import split_shared
 from smoothify.surgery.sites import Site
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -89,9 +91,12 @@ def convert_(
         planned = plan(root, seen_sites(root), target, scope)
         become_all(planned, snapshot)
         look = look_at(root, planned, example_input)
+        planned, added = split_shared(root, look.seen, look.runs, target, snapshot)
+        if added:
+            look = look_at(root, planned, example_input)
         calls = plan(root, look.calls, target, scope)
         outcome = execute(root, look, calls, target)
-        sites = (*(item.site for item in look.seen), *outcome.sites, *outcome.left)
+        sites = (*(item.site for item in look.seen), *added, *outcome.sites, *outcome.left)
         left = _left(sites, scope) if strict else []
         if left:
             outcome.undo()
@@ -100,8 +105,10 @@ def convert_(
         snapshot.restore()
         raise
     changed = any(site.becomes is not None for site in sites)
+    followed = ""
     if changed:
         remember(root, Conversion.of(target, scope, strict, sites))
+        followed = descriptions.follow(root, sites)
     return Report(
         type(root).__name__,
         sites,
@@ -110,6 +117,7 @@ def convert_(
         tuple(dict.fromkeys(run.mode for run in outcome.runs)),
         applied=changed,
         note=outcome.note,
+        followed=followed,
     )
 
 

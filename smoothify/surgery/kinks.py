@@ -95,7 +95,7 @@ def _derivative(exact: nn.Module, x: Tensor, seed: int, length: float) -> Callab
         return (gradient * direction).flatten(1).sum(1).cpu()
 
     def derivative(points: Tensor) -> Tensor:
-        return torch.cat([at(chunk) for chunk in points.split(32)])
+        return torch.cat([at(chunk) for chunk in torch.split(points, 32)])
 
     return derivative
 

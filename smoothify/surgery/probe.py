@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
 
+from smoothify.surgery.caches import undisturbed
 from smoothify.surgery.recorder import Event, Recorder
 from smoothify.surgery.shell import Shell, fake_tensor, real_tensor, spec_of
 
@@ -38,6 +40,8 @@ class Run:
     trace: tuple[tuple[int, str], ...]
     """Every operation in order, with the id of the module in whose call it ran."""
     called: frozenset[int]
+    shared: Mapping[int, list[tuple[nn.Module, str]]]
+    """For each learnable activation module, by id: the module and method of every call, in order."""
 
 
 class ProbeError(Exception):
@@ -50,11 +54,12 @@ def probe(model: nn.Module, example: Example) -> list[Run]:
     Nothing of the model changes: no weight is copied, no hook runs, no statistic moves.
     """
     if not example.real:
-        try:
-            return _runs(model, example, FakeTensorMode(allow_non_fake_inputs=True))
-        except ProbeError as error:
-            if not _needs_values(error.__cause__):
-                raise
+        for finite in (False, True):
+            try:
+                return _runs(model, example, FakeTensorMode(allow_non_fake_inputs=True), finite)
+            except ProbeError as error:
+                if not _needs_values(error.__cause__):
+                    raise
     return _runs(model, example, None)
 
 
@@ -66,11 +71,22 @@ def _needs_values(error: BaseException | None) -> bool:
     return False
 
 
-def _runs(model: nn.Module, example: Example, fake: FakeTensorMode | None) -> list[Run]:
+class _Finite(TorchFunctionMode):
+    """Answers the check for overflow that half-precision code makes: everything is finite."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.isfinite, torch.isinf, torch.isnan):
+            return torch.tensor(func is torch.isfinite)
+        return func(*args, **(kwargs or {}))
+
+
+def _runs(model: nn.Module, example: Example, fake: FakeTensorMode | None, finite: bool = False) -> list[Run]:
     convert: Callable[[Tensor], Tensor] = fake_tensor(fake) if fake else real_tensor
-    with torch.random.fork_rng(devices=[]), ExitStack() as stack:
+    with undisturbed(model), torch.random.fork_rng(devices=[]), ExitStack() as stack:
         if fake:
             stack.enter_context(fake)
+        if finite:
+            stack.enter_context(_Finite())
         shell = Shell(model, convert)
         if example.prepare:
             example.prepare(shell.root)
@@ -98,7 +114,9 @@ def _run(shell: Shell, example: Example, mode: str, convert: Callable[[Tensor], 
         raise ProbeError(
             f"the model's forward failed in {mode} mode: {type(error).__name__}: {error}"
         ) from error
-    return Run(mode, tuple(recorder.events), tuple(recorder.trace), frozenset(recorder.called))
+    return Run(
+        mode, tuple(recorder.events), tuple(recorder.trace), frozenset(recorder.called), recorder.shared
+    )
 
 
 @contextmanager

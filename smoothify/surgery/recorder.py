@@ -72,6 +72,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         self.trace: list[tuple[int, str]] = []
         self._stack = [0]
         self.called: set[int] = set()
+        self.shared: dict[int, list[tuple[nn.Module, str]]] = {}
         self._opaque = [0]
         self._known = {
             id(module): isinstance(module, Composite) or recognised(module) is not None
@@ -91,6 +92,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
             found = recognised(module)
             if found is not None:
                 self._add("activation", "slot", found)
+        if not self._opaque[-1] and self._known[id(module)] and next(module.parameters(), None) is not None:
+            place = self._place()
+            if place is not None:
+                original = self.shell.original[id(module)]
+                self.shared.setdefault(id(original), []).append(place[:2])
         self.called.add(id(self.shell.original[id(module)]))
         self._stack.append(id(self.shell.original[id(module)]))
         self._opaque.append(self._opaque[-1] + self._known.get(id(module), False))

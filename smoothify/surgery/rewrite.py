@@ -34,6 +34,8 @@ class Target:
 
     method: str
     calls: Mapping[Place, Found]
+    shared: Mapping[int, tuple[Found, bool]] = field(default_factory=dict)
+    """Activation modules by id whose calls get one activation each; whether the first keeps its own."""
 
     @property
     def places(self) -> frozenset[Place]:
@@ -109,6 +111,13 @@ def rewrite(module: nn.Module, targets: Sequence[Target], build: Build, ways: It
     return used
 
 
+def rewrite_by_graph(module: nn.Module, target: Target, slots: Slots) -> None:
+    """Rewrite one method by its graph; raises TraceRefusedError and then changes nothing."""
+    method = _by_graph(module, target, slots)
+    slots.install()
+    adopt(module, Recipe((method,)))
+
+
 def _method(module: nn.Module, target: Target, slots: Slots, ways: Sequence[How]) -> tuple[Method, How]:
     function = getattr(type(module), target.method)
     for way in ways:
@@ -151,6 +160,7 @@ def _by_graph(module: nn.Module, target: Target, slots: Slots) -> Method:
     for training in (True, False):
         traced = trace(module, target.method, training)
         seen += [item for item in _replace(traced.graph, target, slots) if item not in seen]
+        _split(module, traced.graph, target, slots)
         code = traced.graph.python_code("self")
         modes[training] = traced, _body(code.src), dict(code.globals)
     if {place for place, _, _ in seen} != target.places:
@@ -222,6 +232,21 @@ def _replace(graph: fx.Graph, target: Target, slots: Slots) -> list[Seen]:
         _rewire(graph, node, new, call.operands[0] if call.found.inplace else None)
         seen.append((place, call.found, name))
     return seen
+
+
+def _split(module: nn.Module, graph: fx.Graph, target: Target, slots: Slots) -> None:
+    """Give every call of a shared activation module a slot of its own."""
+    times: dict[int, int] = defaultdict(int)
+    for node in graph.nodes:
+        called = (
+            module.get_submodule(str(node.target)) if node.op == "call_module" and target.shared else None
+        )
+        if id(called) not in target.shared:
+            continue
+        found, keeps_first = target.shared[id(called)]
+        times[id(called)] += 1
+        if times[id(called)] > 1 or not keeps_first:
+            node.target = slots.name(found, "shared", node.target, times[id(called)]) or node.target
 
 
 def _rewire(graph: fx.Graph, old: fx.Node, new: fx.Node, written: fx.Node | None) -> None:

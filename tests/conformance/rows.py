@@ -72,8 +72,20 @@ def sweep_row(name: str, build: Callable[[], nn.Module], *, own_input: Any = Non
 
 
 def _row(name: str, build: Callable[[], nn.Module], begun: float) -> Row:
-    model = build()
+    try:
+        model = build()
+    except (ImportError, ValueError, TypeError, NotImplementedError, AttributeError, KeyError) as error:
+        return Row(
+            name, extra={"skipped": f"does not build by default: {type(error).__name__}: {error}"[:300]}
+        )
     example = next(iter(examples(model)), None)
+    if example is not None:
+        try:
+            _forward(copy.deepcopy(model), example, False)
+        except Exception as error:  # whatever the host raises: it does not run as built, so there is no row
+            return Row(
+                name, extra={"skipped": f"does not run as built: {type(error).__name__}: {error}"[:300]}
+            )
     converted = copy.deepcopy(model)
     classes = [type(module) for module in model.modules()]
     flags = [module.training for module in model.modules()]

@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import smoothify
-from smoothify.errors import UnconvertedError
+from smoothify.errors import UnconvertedError, UnsupportedModelError
 from smoothify.surgery import conversions, replay_
 
 from . import awkward
@@ -224,3 +225,58 @@ def test_the_fused_encoder_layer_runs_what_it_is_told() -> None:
     torch.testing.assert_close(fast, model(x))
     gelu = nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, activation="gelu"))
     assert not smoothify.convert_(gelu, example_input=x).applied
+
+
+class Blocks(nn.Module):
+    """Two blocks that share one activation across parents, each calling it twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = awkward.CifarBlock(False), awkward.CifarBlock(False)
+        self.b.relu = self.a.relu
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(self.a(x))
+
+
+def test_a_shared_learnable_activation_becomes_one_for_each_call() -> None:
+    torch.manual_seed(0)
+    for model, calls in ((awkward.CifarBlock(False), 2), (Blocks(), 4)):
+        original = copy.deepcopy(model)
+        report = smoothify.convert_(model, "smoothrelu")
+        assert report.smooth
+        learned = {id(p) for p in model.parameters()} - {id(m) for m in original.parameters()}
+        assert len(learned) - len(list(original.parameters())) == calls
+        x = torch.randn(4, 6)
+        torch.testing.assert_close(model(x), original(x), atol=0.2, rtol=0)
+        model(x).sum().backward()
+        assert all(parameter.grad is not None for parameter in model.parameters())
+        again = copy.deepcopy(original)
+        replay_(again, conversions(model))
+        assert list(again.state_dict()) == list(model.state_dict())
+
+
+@pytest.mark.parametrize("name", ["BasicBlock", "Bottleneck"])
+def test_torchvision_blocks_learn_one_activation_for_each_call(name: str) -> None:
+    resnet = pytest.importorskip("torchvision.models.resnet")
+    block = getattr(resnet, name)(8 * (4 if name == "Bottleneck" else 1), 8)
+    calls = {"BasicBlock": 2, "Bottleneck": 3}[name]
+    before = len(list(block.parameters()))
+    smoothify.convert_(block, "smoothrelu", example_input=torch.randn(2, 32 if calls == 3 else 8, 4, 4))
+    assert len(list(block.parameters())) == before + calls
+    assert [name for name, _ in block.named_children()][-calls + 1 :] == [
+        f"smoothify_{number}" for number in range(calls - 1)
+    ]
+
+
+def test_a_rewritten_module_trains_under_ddp(tmp_path: Path) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        model = smoothify.convert(build("DropoutAfterRelu"), "smoothrelu")
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        wrapped(torch.randn(4, 6)).sum().backward()
+        assert all(parameter.grad is not None for parameter in model.parameters())
+        with pytest.raises(UnsupportedModelError, match="DistributedDataParallel"):
+            smoothify.convert_(wrapped)
+    finally:
+        torch.distributed.destroy_process_group()

@@ -8,7 +8,6 @@ from torch import nn
 import smoothify
 from smoothify import activations
 
-
 X = torch.linspace(-2, 2, 8)[None] ** 3
 
 

@@ -151,6 +151,9 @@ def _detection(module: nn.Module, dtype: torch.dtype) -> Example | None:
 def _keep_images_small(detector: Any) -> None:
     if not getattr(detector.transform, "fixed_size", None):
         detector.transform.min_size, detector.transform.max_size = (128,), 128
+    proposals = getattr(detector, "rpn", None)
+    if proposals is not None:
+        proposals._pre_nms_top_n = proposals._post_nms_top_n = {"training": 16, "testing": 16}
 
 
 def _guesses(model: nn.Module, dtype: torch.dtype) -> Iterator[Example]:
