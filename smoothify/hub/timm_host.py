@@ -70,7 +70,8 @@ def describe(model: nn.Module, architecture: str | None, overrides: Mapping[str,
     checks = Checks("the model's description")
     stored: Mapping[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
     given = {key: _lists(value) for key, value in stored.items()}
-    given["input_size"] = list(example_size(model))
+    # What the published weights have, not those that the model once came from.
+    given |= {"input_size": list(example_size(model)), "num_classes": num_classes}
     config = ModelConfig(
         architecture=architecture or str(given["architecture"]),
         num_classes=num_classes,
