@@ -15,6 +15,11 @@ from smoothify.hub.tokens import refuse_tokens
 
 # Stands for the repository's id until push_folder knows it.
 YOUR_REPO = "your-name/your-model"
+_NATIVE_LOADING = {
+    "timm": f'import timm\n\nmodel = timm.create_model("hf-hub:{YOUR_REPO}", pretrained=True)',
+    "transformers": "from transformers import AutoModelForImageClassification\n\n"
+    f'model = AutoModelForImageClassification.from_pretrained("{YOUR_REPO}")',
+}
 _FILE_NAME = r"\w[\w.\-]*"
 
 
@@ -110,7 +115,6 @@ def with_repo_id(text: str, repo_id: str) -> str:
 
 
 def _metadata(facts: CardFacts, config: ModelConfig) -> ModelCardData:
-    native = "timm" in config.native
     robust = any(result.epsilon is not None for result in facts.results)
     results = [
         EvalResult(
@@ -128,9 +132,9 @@ def _metadata(facts: CardFacts, config: ModelConfig) -> ModelCardData:
     ]
     return ModelCardData(
         license=facts.license,
-        library_name="timm" if native else "smoothify",
+        library_name=config.host if config.native else "smoothify",
         pipeline_tag="image-classification",
-        tags=["smoothify", *(["robust"] if robust else []), "timm", "image-classification"],
+        tags=["smoothify", *(["robust"] if robust else []), config.host, "image-classification"],
         datasets=[facts.dataset_id] if facts.dataset_id else None,
         metrics=["accuracy"] if results else None,
         model_name=facts.model_name if results else None,
@@ -177,17 +181,17 @@ def _results(results: Sequence[Result]) -> str:
 def _introduction(facts: CardFacts, config: ModelConfig) -> str:
     activation = f" with the activation `{facts.activation}`" if facts.activation else ""
     trained = f", trained on {_plain(facts.dataset)}" if facts.dataset else ""
-    return f"`{config.architecture}` of timm{activation}{trained}.\n\n{facts.about}".strip()
+    return f"`{config.architecture}` of {config.host}{activation}{trained}.\n\n{facts.about}".strip()
 
 
 def _loading(config: ModelConfig) -> str:
     ours = f'import smoothify\n\nmodel = smoothify.from_pretrained("{YOUR_REPO}")'
-    if "timm" not in config.native:
+    if not config.native:
         return (
             f"## Loading\n\n```python\n{ours}\n```\n\n"
-            "This model needs smoothify: timm alone cannot express its activations and refuses to load it."
+            f"This model needs smoothify: {config.host} alone cannot load it with its activations, and does not."
         )
-    native = f'import timm\n\nmodel = timm.create_model("hf-hub:{YOUR_REPO}", pretrained=True)'
+    native = _NATIVE_LOADING[config.host]
     return f"## Loading\n\n```python\n{ours}\n```\n\nor, without smoothify:\n\n```python\n{native}\n```"
 
 

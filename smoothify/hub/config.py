@@ -12,11 +12,18 @@ from smoothify.hub.checks import Checks, parse_object
 from smoothify.hub.timm_fields import read_model_args, read_pretrained_cfg
 
 FORMAT = 1
+HOST_NAMES = ("timm", "torchvision", "transformers")
 # Standing where timm looks for an architecture, this makes a load without smoothify fail instead of giving
 # ReLU.
 NEEDS_SMOOTHIFY = "load_with_smoothify_"
 MAX_SITES = 20_000
-_BLOCK_KEYS = {"format", "architecture", "model_args", "conversions", "native", "weights_sha256", "versions"}
+_BLOCK_KEYS = {
+    *("format", "host", "architecture", "model_args", "conversions", "native"),
+    *("weights_file", "weights_sha256", "versions"),
+}
+WEIGHTS = "model.safetensors"
+# Where transformers would load the weights into a model with ReLU, whatever its config says, they are named so.
+HIDDEN_WEIGHTS = "smoothify.safetensors"
 _CONVERSION_KEYS = {"to", "replace", "only", "exclude", "strict", "sites"}
 
 
@@ -31,12 +38,14 @@ class ModelConfig:
     """
 
     architecture: str
+    host: str = "timm"
     num_classes: int | None = None
     model_args: Mapping[str, Any] = field(default_factory=dict)
     pretrained_cfg: Mapping[str, Any] = field(default_factory=dict)
     conversions: tuple[dict[str, Any], ...] = ()
     native: tuple[str, ...] = ()
     weights_sha256: str | None = None
+    weights_file: str = WEIGHTS
     ours: bool = False
 
 
@@ -91,10 +100,19 @@ def _read_ours(raw: dict[str, Any], block: dict[str, Any], checks: Checks) -> Mo
     versions = checks.mapping("smoothify.versions", block.get("versions", {}))
     for name, value in versions.items():
         checks.text(f"smoothify.versions.{name}", value, r"[\w.+\-]+", 50)
+    host = checks.text("smoothify.host", block.get("host", "timm"), "|".join(HOST_NAMES)) or ""
+    num_classes = raw.get("num_classes")
+    arguments = block.get("model_args", {})
+    if host == "transformers":  # its values are checked against the class of config that takes them
+        model_args = checks.mapping("smoothify.model_args", arguments)
+    else:
+        model_args = read_model_args(arguments, checks, "smoothify.model_args")
+        checks.integer("num_classes", num_classes, 0, 1_000_000)
     return ModelConfig(
         architecture=checks.text("smoothify.architecture", block.get("architecture"), r"\w+", 100) or "",
-        num_classes=checks.integer("num_classes", raw.get("num_classes"), 0, 1_000_000),
-        model_args=read_model_args(block.get("model_args", {}), checks, "smoothify.model_args"),
+        host=host,
+        num_classes=num_classes,
+        model_args=model_args,
         pretrained_cfg=read_pretrained_cfg(raw.get("pretrained_cfg", {}), checks),
         conversions=checks.sequence(
             "smoothify.conversions",
@@ -109,6 +127,7 @@ def _read_ours(raw: dict[str, Any], block: dict[str, Any], checks: Checks) -> Mo
             lambda w, v: checks.text(w, v, r"\w+", 50) or "",
         ),
         weights_sha256=checks.text("smoothify.weights_sha256", block.get("weights_sha256"), r"[0-9a-f]{64}"),
+        weights_file=weights_file(raw),
         ours=True,
     )
 
@@ -154,28 +173,28 @@ def _check_spec(where: str, spec: object, checks: Checks) -> None:
         checks.complain(where, f"is no activation of the catalogue ({error})")
 
 
-def render_config(config: ModelConfig, native_args: Mapping[str, Any] | None, versions: Mapping[str, str]) -> str:
-    """Return the text of config.json. With ``native_args``, timm builds the converted model from them by
-    itself; with None, the architecture's name is one that timm refuses.
+def weights_file(raw: Mapping[str, Any]) -> str:
+    """Return the name of the file that holds the weights of a repository with this config.json.
+
+    >>> weights_file({"smoothify": {"weights_file": "../../evil.bin"}})
+    'model.safetensors'
     """
-    needs_us = native_args is None
-    pretrained_cfg = {"architecture": config.architecture, **config.pretrained_cfg}
-    if needs_us:
-        del pretrained_cfg["architecture"]
-    document: dict[str, Any] = {
-        "architecture": (NEEDS_SMOOTHIFY if needs_us else "") + config.architecture,
-        "num_classes": config.num_classes,
-        "pretrained_cfg": pretrained_cfg,
-    }
-    if native_args is not None:
-        document["model_args"] = dict(native_args)
-    document["smoothify"] = {
+    block = raw.get("smoothify")
+    hidden = isinstance(block, dict) and block.get("weights_file") == HIDDEN_WEIGHTS
+    return HIDDEN_WEIGHTS if hidden else WEIGHTS
+
+
+def render_config(config: ModelConfig, document: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """Return the text of config.json: ``document`` is what other libraries read, our block is added to it."""
+    block = {
         "format": FORMAT,
+        "host": config.host,
         "architecture": config.architecture,
         "model_args": dict(config.model_args),
         "conversions": list(config.conversions),
         "native": list(config.native),
+        "weights_file": config.weights_file,
         "weights_sha256": config.weights_sha256,
         "versions": dict(versions),
     }
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+    return json.dumps({**document, "smoothify": block}, indent=2, allow_nan=False) + "\n"

@@ -11,11 +11,12 @@ from smoothify import surgery
 from smoothify.errors import HubError
 from smoothify.hub import timm_host, transformers_host
 from smoothify.hub.checks import MAX_CONFIG_BYTES, parse_object
-from smoothify.hub.config import ModelConfig, read_config
+from smoothify.hub.config import WEIGHTS, ModelConfig, read_config
+from smoothify.hub.hosts import HOSTS
 from smoothify.hub.remote import fetch
 from smoothify.hub.weights import disagreements, load_exactly, read_weights, refuse_disagreements
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG = "config.json"
 
 
 def from_pretrained(
@@ -70,16 +71,18 @@ def load_folder(folder: Path, source: str | None = None) -> nn.Module:
     if transformers_host.describes(raw):
         return transformers_host.load(raw, _read(folder / WEIGHTS, source), source)
     config = read_config(data, where)
-    stored = read_weights(_read(folder / WEIGHTS, source), f"{source}/{WEIGHTS}", config.weights_sha256)
+    host = HOSTS[config.host]
+    weights = f"{source}/{config.weights_file}"
+    stored = read_weights(_read(folder / config.weights_file, source), weights, config.weights_sha256)
     # Names and shapes are compared before any memory is taken: what is allocated is no larger than the file.
-    on_meta = timm_host.build(config, meta=True, source=where)
+    on_meta = host.build(config, meta=True, source=where)
     found = disagreements(stored, on_meta.state_dict(), surplus=not config.conversions)
     if found and not config.ours:
         return timm_host.load_through_timm(config, folder / WEIGHTS, source).eval()
-    refuse_disagreements(f"{source}/{WEIGHTS}", found)
-    model = timm_host.build(config, source=where)
+    refuse_disagreements(weights, found)
+    model = host.build(config, source=where)
     _replay(model, config, where)
-    load_exactly(model, stored, f"{source}/{WEIGHTS}")
+    load_exactly(model, stored, weights)
     return model.eval()
 
 

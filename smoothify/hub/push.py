@@ -22,6 +22,7 @@ def push_to_hub(
     private: bool = False,
     revision: str | None = None,
     commit_message: str = "Publish a model with smooth activations",
+    architecture: str | None = None,
     model_args: Mapping[str, Any] | None = None,
     card: CardFacts | str | None = None,
     files: Mapping[str, bytes] | None = None,
@@ -29,7 +30,7 @@ def push_to_hub(
     """Save ``model`` as ``save_pretrained`` does and push it as one commit; return the commit's URL.
 
     The model is proven to load again before anything is sent. ``token``, ``private``, ``revision`` and
-    ``commit_message`` are those of ``push_folder``; ``model_args``, ``card`` and ``files`` those of
+    ``commit_message`` are those of ``push_folder``; ``architecture``, ``model_args``, ``card`` and ``files`` those of
     ``save_pretrained``. An interrupted push can be repeated. Raises ``HubError`` as both do.
 
     >>> push_to_hub(nn.Identity(), "no owner")
@@ -39,7 +40,9 @@ def push_to_hub(
     """
     check_repo_id(repo_id)
     with tempfile.TemporaryDirectory(prefix="smoothify-push-") as parent:
-        folder = save_pretrained(model, Path(parent) / "model", model_args=model_args, card=card, files=files)
+        folder = save_pretrained(
+            model, Path(parent) / "model", architecture=architecture, model_args=model_args, card=card, files=files
+        )
         return push_folder(
             folder, repo_id, token=token, private=private, revision=revision, commit_message=commit_message
         )

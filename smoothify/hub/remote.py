@@ -13,7 +13,8 @@ from huggingface_hub import errors as hub_errors
 
 from smoothify.errors import HubError
 from smoothify.hub.card import with_repo_id
-from smoothify.hub.config import read_config
+from smoothify.hub.checks import parse_object
+from smoothify.hub.config import read_config, weights_file
 from smoothify.hub.tokens import refuse_tokens, without_tokens
 from smoothify.hub.weights import digest, read_weights
 
@@ -48,7 +49,8 @@ def fetch(
     with readable_errors(repo_id, token, revision):
         config = get("config.json", revision)
         # The cache names a snapshot's folder by its commit: both files come from the same one.
-        weights = get("model.safetensors", config.parent.name)
+        name = weights_file(parse_object(config.read_bytes(), f"{repo_id}/config.json"))
+        weights = get(name, config.parent.name)
     check_blob(weights, repo_id)
     return config.parent
 
@@ -96,11 +98,12 @@ def push_folder(
 
 def _contents(folder: Path, repo_id: str) -> Iterator[tuple[Path, bytes | Path]]:
     """Yield what is published of a whole folder: plain files, not links, folders or hidden files."""
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise HubError(f"{folder}: is not a folder that save_pretrained made (no {name})")
+    if not (folder / "config.json").is_file():
+        raise HubError(f"{folder}: is not a folder that save_pretrained made (no config.json)")
     config = read_config((folder / "config.json").read_bytes(), f"{folder}/config.json")
-    weights = folder / "model.safetensors"
+    weights = folder / config.weights_file
+    if not weights.is_file():
+        raise HubError(f"{folder}: is not a folder that save_pretrained made (no {weights.name})")
     read_weights(weights.read_bytes(), str(weights), config.weights_sha256)
     for path in sorted(folder.iterdir()):
         if not path.is_file() or path.is_symlink() or path.name.startswith("."):

@@ -14,9 +14,10 @@ from torch import nn
 from smoothify.errors import HubError, nearest, suggestion
 from smoothify.hub.bounds import bounded_construction
 from smoothify.hub.checks import Checks, brief
-from smoothify.hub.config import ModelConfig
+from smoothify.hub.config import NEEDS_SMOOTHIFY, ModelConfig
 from smoothify.hub.timm_fields import read_model_args, read_pretrained_cfg
 
+NAME = "timm"
 # Names that timm's act_layer and norm_layer arguments take; a class given by the user is stored as its name.
 _ACTIVATION_NAMES = (
     *(
@@ -37,17 +38,17 @@ _ACTIVATION_NAMES = (
 _NORM_NAMES = ("batchnorm2d", "batchnorm", "groupnorm", "layernorm", "layernorm2d", "rmsnorm", "rmsnorm2d")
 
 
-def is_timm_model(model: nn.Module) -> bool:
+def owns(model: nn.Module) -> bool:
     """Tell whether timm built ``model``: it carries a ``pretrained_cfg`` that names the architecture.
 
-    >>> is_timm_model(nn.Linear(2, 1))
+    >>> owns(nn.Linear(2, 1))
     False
     """
     found = getattr(model, "pretrained_cfg", None)
     return isinstance(found, Mapping) and bool(found.get("architecture"))
 
 
-def describe(model: nn.Module, overrides: Mapping[str, Any] | None = None) -> ModelConfig:
+def describe(model: nn.Module, architecture: str | None, overrides: Mapping[str, Any]) -> ModelConfig:
     """Return the description from which ``build`` makes ``model`` again, as far as it can be read off the
     model.
 
@@ -55,7 +56,7 @@ def describe(model: nn.Module, overrides: Mapping[str, Any] | None = None) -> Mo
     when an argument cannot stand in a JSON file.
     """
     arguments = dict(getattr(model, "_model_args", {}))  # kept by timm.create_model since 1.0.30
-    arguments |= overrides or {}
+    arguments |= overrides
     current: dict[str, Any] = {"in_chans": _channels(model), "img_size": _image_size(model)}
     arguments |= {name: value for name, value in current.items() if value is not None}
     num_classes = getattr(model, "num_classes", arguments.get("num_classes"))
@@ -69,9 +70,10 @@ def describe(model: nn.Module, overrides: Mapping[str, Any] | None = None) -> Mo
     checks = Checks("the model's description")
     stored: Mapping[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
     given = {key: _lists(value) for key, value in stored.items()}
-    given["input_size"] = list(example_size(model))
+    # What the published weights have, not those that the model once came from.
+    given |= {"input_size": list(example_size(model)), "num_classes": num_classes}
     config = ModelConfig(
-        architecture=str(given["architecture"]),
+        architecture=architecture or str(given["architecture"]),
         num_classes=num_classes,
         model_args=read_model_args(kept, checks, "model_args"),
         pretrained_cfg=read_pretrained_cfg(given, checks),
@@ -156,6 +158,38 @@ def example_size(model: nn.Module) -> tuple[int, int, int]:
     stored = tuple(cfg.get("input_size") or (3, 224, 224))
     height, width = _image_size(model) or stored[-2:]
     return _channels(model) or stored[0], height, width
+
+
+def native_documents(config: ModelConfig) -> list[dict[str, Any]]:
+    """Return what might make timm build the converted model: its one activation as ``act_layer``; see ``Host``."""
+    specs = {spec for conversion in config.conversions for spec in conversion["sites"].values()}
+    names = {native_name(spec) for spec in specs}
+    if len(names) > 1 or "" in names:
+        return []
+    arguments = {**config.model_args, **({"act_layer": names.pop()} if names else {})}
+    document = refusing_document(config)
+    return [
+        document
+        | {"architecture": config.architecture, "model_args": arguments}
+        | {"pretrained_cfg": {"architecture": config.architecture, **config.pretrained_cfg}}
+    ]
+
+
+def refusing_document(config: ModelConfig) -> dict[str, Any]:
+    """Return a config.json content with an architecture that timm does not have."""
+    return {
+        "architecture": NEEDS_SMOOTHIFY + config.architecture,
+        "num_classes": config.num_classes,
+        "pretrained_cfg": dict(config.pretrained_cfg),
+    }
+
+
+def load_alone(folder: Path) -> nn.Module:
+    """Load a saved folder by timm alone, by the code that reads ``hf-hub:`` repositories."""
+    import timm
+
+    model: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    return model
 
 
 def native_name(spec: str) -> str:

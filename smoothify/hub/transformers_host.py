@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,8 +15,12 @@ from torch import nn
 from smoothify.errors import HubError
 from smoothify.hub.bounds import bounded_construction
 from smoothify.hub.checks import Checks, brief
+from smoothify.hub.config import HIDDEN_WEIGHTS, NEEDS_SMOOTHIFY, ModelConfig
 from smoothify.hub.weights import read_weights, refuse_disagreements
 
+NAME = "transformers"
+_ACTIVATION_KEYS = ("hidden_act", "hidden_activation", "activation_function")
+_ACTIVATION_NAMES = {"gelu_tanh": "gelu_pytorch_tanh"}
 # Values of these keys make transformers fetch or run something else: backbones, kernels, quantizers, code.
 _REFUSED = {
     *(
@@ -45,35 +53,136 @@ def load(raw: dict[str, Any], weights: bytes, source: str) -> nn.Module:
     class is not one of transformers' image classifiers, for any key that would fetch or run something, for
     sizes beyond the bounds, and for weights that do not fit exactly.
     """
-    try:
-        import transformers
-        from transformers.models.auto.modeling_auto import (
-            MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as CLASSES,
-        )
-    except ImportError as error:
-        raise HubError(
-            f"{source}: is a transformers model; install it with `pip install smoothify-torch[transformers]`"
-        ) from error
     where = f"{source}/config.json"
-    model_type, name = _class_name(raw, CLASSES, where)
-    config_class, model_class = transformers.CONFIG_MAPPING[model_type], getattr(transformers, name)
-    values = _kept_values(raw, config_class, where)
+    model_class, config = _class_and_config(raw, where)
     stored = read_weights(weights, f"{source}/model.safetensors")
-    with bounded_construction(where):
-        try:
-            config = config_class(**values)
-            with torch.device("meta"):
-                model_class(config)
-            model, info = model_class.from_pretrained(None, config=config, state_dict=stored, output_loading_info=True)
-        except HubError:
-            raise
-        except Exception as error:  # a stranger's config can make a constructor raise anything
-            reason = " ".join(str(error).split())[:300]
-            raise HubError(f"{where}: transformers cannot build {name} ({reason})") from error
+    with bounded_construction(where), _any_error(model_class, where), _quiet():
+        with torch.device("meta"):
+            model_class(config)
+        # from_pretrained translates the names of older repositories.
+        model, info = model_class.from_pretrained(None, config=config, state_dict=stored, output_loading_info=True)
     found = [f"{key} is {kind.split('_')[0]}" for kind in info for key in sorted(map(str, info[kind]))]
     refuse_disagreements(f"{source}/model.safetensors", found)
     classifier: nn.Module = model
     return classifier.eval()
+
+
+def owns(model: nn.Module) -> bool:
+    """Tell whether transformers' own code defines the class of ``model``.
+
+    >>> owns(nn.Linear(2, 1))
+    False
+    """
+    return any(kind.__module__.startswith("transformers.models.") for kind in type(model).__mro__)
+
+
+def describe(model: nn.Module, architecture: str | None, overrides: Mapping[str, Any]) -> ModelConfig:
+    """Return the class and the checked config of a classifier; ``overrides`` replace values of its config."""
+    kinds = [kind.__name__ for kind in type(model).__mro__ if kind.__module__.startswith("transformers.models.")]
+    raw = json.loads(model.config.to_json_string(use_diff=False))  # type: ignore[union-attr, operator]
+    raw = {**raw, **overrides, "architectures": [architecture or kinds[0]]}
+    source = "the model's config"
+    _, config_class = _classes(raw, source)
+    kept = _kept_values(raw, config_class, source)
+    model_args = {**_as_json(kept), "model_type": raw["model_type"]}
+    return ModelConfig(raw["architectures"][0], host=NAME, model_args=model_args)
+
+
+def build(config: ModelConfig, *, meta: bool = False, source: str = "config.json") -> nn.Module:
+    """Build the classifier with random weights, within bounds; see ``Host.build``."""
+    model_class, checked = _class_and_config({**config.model_args, "architectures": [config.architecture]}, source)
+    device = torch.device("meta") if meta else nullcontext()
+    with bounded_construction(source), _any_error(model_class, source), device:
+        model: nn.Module = model_class(checked)
+    return model
+
+
+def example_size(model: nn.Module) -> tuple[int, int, int]:
+    """Return (channels, height, width) of the images that the config names, or 3 channels and 224 pixels."""
+    size = getattr(model.config, "image_size", None) or 224
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    return int(getattr(model.config, "num_channels", None) or 3), int(height), int(width)
+
+
+def native_documents(config: ModelConfig) -> list[dict[str, Any]]:
+    """Return the configs that might make transformers build the converted model: one activation for all."""
+    specs = {spec for conversion in config.conversions for spec in conversion["sites"].values()}
+    plain = {**config.model_args, "architectures": [config.architecture]}
+    if not specs:
+        return [plain]
+    keys = [key for key in _ACTIVATION_KEYS if key in plain]
+    if len(specs) != 1 or not keys:
+        return []
+    spec = specs.pop()
+    return [plain | dict.fromkeys(keys, _ACTIVATION_NAMES.get(spec, spec))]
+
+
+def refusing_document(config: ModelConfig) -> dict[str, Any]:
+    """Return a config that no class of transformers takes, and a name for the weights that none looks for."""
+    return {
+        "architectures": [NEEDS_SMOOTHIFY + config.architecture],
+        "model_type": NEEDS_SMOOTHIFY + str(config.model_args["model_type"]),
+        "weights_file": HIDDEN_WEIGHTS,
+    }
+
+
+def load_alone(folder: Path) -> nn.Module:
+    """Load a saved folder by transformers alone."""
+    from transformers import AutoModelForImageClassification
+
+    with _quiet():
+        model: nn.Module = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True)
+    return model
+
+
+def _class_and_config(raw: dict[str, Any], where: str) -> tuple[Any, Any]:
+    model_class, config_class = _classes(raw, where)
+    values = _kept_values(raw, config_class, where)
+    with _any_error(model_class, where):
+        return model_class, config_class(**values)
+
+
+def _classes(raw: dict[str, Any], where: str) -> tuple[Any, Any]:
+    try:
+        import transformers
+        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as CLASSES
+    except ImportError as error:
+        raise HubError(
+            f"{where}: is a transformers model; install it with `pip install smoothify-torch[transformers]`"
+        ) from error
+    model_type, name = _class_name(raw, CLASSES, where)
+    return getattr(transformers, name), transformers.CONFIG_MAPPING[model_type]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers draws a progress bar for every load unless told otherwise; its setting is put back."""
+    from transformers.utils import logging
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def _any_error(model_class: Any, where: str) -> Iterator[None]:
+    """A stranger's config can make a constructor raise anything."""
+    try:
+        yield
+    except HubError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise HubError(f"{where}: transformers cannot build {model_class.__name__} ({reason})") from error
+
+
+def _as_json(values: dict[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return {key: value for key, value in plain.items() if value is not None}
 
 
 def _class_name(raw: dict[str, Any], classes: Any, where: str) -> tuple[str, str]:

@@ -171,7 +171,7 @@ def test_arguments_that_timm_forgot_can_be_passed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (nn.Linear(2, 1), "was not built by timm"),
+        (nn.Linear(2, 1), "built by none of timm, torchvision, transformers"),
         (nn.DataParallel(nn.Linear(2, 1)), "pass model.module"),
     ],
 )

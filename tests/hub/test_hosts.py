@@ -1,0 +1,151 @@
+"""Classifiers of torchvision and transformers: saved, loaded as themselves, by their own library or loudly not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from smoothify import surgery
+from smoothify.errors import HubError
+from smoothify.hub import from_pretrained, push_to_hub, save_pretrained
+from tests.hub.server import Hub
+
+# transformers' ResNet and RegNet keep a ReLU whatever their config's hidden_act says; its ViT does not.
+TRANSFORMERS = (
+    ("resnet", None, True),
+    ("resnet", "silu", False),
+    ("regnet", "smoothrelu", False),
+    ("vit", "silu", True),
+    ("vit", "smoothrelu", False),
+)
+
+
+def logits(model: nn.Module, size: int) -> torch.Tensor:
+    with torch.no_grad():
+        output: Any = model(torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(1)))
+    found: torch.Tensor = getattr(output, "logits", output)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "to"),
+    [
+        ("shufflenet_v2_x0_5", {}, None),
+        ("shufflenet_v2_x0_5", {}, "smoothrelu"),
+        ("squeezenet1_1", {"dropout": 0.1}, "silu"),
+        ("mobilenet_v3_small", {"reduced_tail": True}, "silu"),
+    ],
+)
+def test_torchvision(name: str, arguments: dict[str, Any], to: str | None, hub: Hub, cache: Path) -> None:
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name, num_classes=3, **arguments).eval()
+    if to is not None:
+        surgery.convert_(model, to=to)
+    push_to_hub(model, "me/x", architecture=name, model_args=arguments)
+    loaded = from_pretrained("me/x", cache_dir=cache)
+    assert type(loaded) is type(model) and torch.equal(logits(model, 64), logits(loaded, 64))
+    with pytest.raises(RuntimeError, match=f"load_with_smoothify_{name}"):
+        timm.create_model("hf-hub:me/x", pretrained=True, cache_dir=cache)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r'do not remember their name; pass architecture="resnet18"'),
+        ({"architecture": "shufflenet_v2_x05"}, "did you mean 'shufflenet_v2_x0_5'"),
+        ({"architecture": "resnet18"}, "cannot be rebuilt"),
+        ({"architecture": "shufflenet_v2_x0_5", "model_args": {"weights": "DEFAULT"}}, "may not hold weights"),
+    ],
+)
+def test_torchvision_refusals(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    model = torchvision.models.get_model("shufflenet_v2_x0_5", num_classes=3)
+    with pytest.raises(HubError, match=message):
+        save_pretrained(model, tmp_path / "out", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def classifier(kind: str) -> nn.Module:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    if kind == "resnet":
+        config = transformers.ResNetConfig(
+            embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=3
+        )
+        model = transformers.ResNetForImageClassification(config)
+    elif kind == "vit":
+        config = transformers.ViTConfig(
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            image_size=32,
+            patch_size=8,
+            hidden_act="relu",
+            id2label={0: "cat", 1: "dog"},
+        )
+        model = transformers.ViTForImageClassification(config)
+    else:
+        config = transformers.RegNetConfig(
+            embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], groups_width=4, num_labels=3
+        )
+        model = transformers.RegNetForImageClassification(config)
+    found: nn.Module = model.eval()
+    return found
+
+
+@pytest.mark.parametrize(("kind", "to", "native"), TRANSFORMERS)
+def test_transformers(kind: str, to: str | None, native: bool, hub: Hub, cache: Path) -> None:
+    model = classifier(kind)
+    if to is not None:
+        surgery.convert_(model, to=to)
+    push_to_hub(model, "me/x")
+    loaded = from_pretrained("me/x", cache_dir=cache)
+    assert type(loaded) is type(model) and torch.equal(logits(model, 32), logits(loaded, 32))
+    assert loaded.config.id2label == model.config.id2label
+    from transformers import AutoModelForImageClassification
+
+    config = json.loads(hub.files("me/x")["config.json"])
+    card = hub.files("me/x")["README.md"].decode()
+    if not native:
+        assert config["smoothify"]["native"] == [] and "needs smoothify" in card
+        for loader in (AutoModelForImageClassification, type(model)):
+            with pytest.raises((OSError, ValueError, KeyError)):
+                loader.from_pretrained("me/x", cache_dir=cache)
+        assert sorted(hub.files("me/x")) == ["README.md", "config.json", "smoothify.safetensors"]
+    else:
+        assert config["smoothify"]["native"] == ["transformers"]
+        assert 'AutoModelForImageClassification.from_pretrained("me/x")' in card
+        alone = AutoModelForImageClassification.from_pretrained("me/x", cache_dir=cache)
+        assert torch.equal(logits(model, 32), logits(alone.eval(), 32))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": "os_system"}, "no image classifier"),
+        ({"host": "pickle"}, "smoothify.host is 'pickle'"),
+        ({"host": "torchvision"}, "num_classes is None"),
+        ({"model_args": {"model_type": "resnet"}}, "is missing"),
+        ({"model_args": {"model_type": "os"}}, "no image classifier"),
+        ({"model_args": {"model_type": "resnet", "auto_map": {"a": "b"}}}, "auto_map would make"),
+        ({"weights_file": "../../evil"}, "holds no model.safetensors"),
+        ({"weights_file": 7}, "holds no model.safetensors"),
+    ],
+    ids=str,
+)
+def test_hostile_blocks(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    model = classifier("resnet")
+    surgery.convert_(model, to="smoothrelu")
+    folder = save_pretrained(model, tmp_path / "out")
+    config = json.loads((folder / "config.json").read_text())
+    config["smoothify"] |= change
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(HubError, match=message):
+        from_pretrained(folder)
