@@ -16,16 +16,14 @@ from smoothify.activations.catalogue import (
     smoothness,
 )
 from smoothify.activations.entries import ENTRIES as _ENTRIES  # noqa: F401 (fills the catalogue)
+from smoothify.activations.learned import Hermite, PSSiLU, SmoothReLU
 from smoothify.activations.modules import (
-    Hermite,
     Logish,
     Mish,
     ParametricSoftplus,
-    PSSiLU,
     QuickGELU,
     Serf,
     SmeLU,
-    SmoothReLU,
     Squareplus,
     Swish,
     TanhExp,

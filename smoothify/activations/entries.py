@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoothify.activations import functional, modules
+from smoothify.activations import functional, learned, modules
 from smoothify.activations.catalogue import Activation, Reader, register_activation
 
 
@@ -97,8 +97,8 @@ ENTRIES: tuple[Activation, ...] = (
     ),
     Activation(
         "smoothrelu", "x - log(αx + 1) / α for x ≥ 0, else 0", "paper eq. 5",
-        modules.SmoothReLU, functional.smoothrelu, 1, {"alpha": 400.0}, learnable=True,
-        readers={modules.SmoothReLU: _initial},
+        learned.SmoothReLU, functional.smoothrelu, 1, {"alpha": 400.0}, learnable=True,
+        readers={learned.SmoothReLU: _initial},
     ),
     Activation(
         "mish", "x tanh(log(1 + e^x))", "Misra 2019 (ref. 40)",
@@ -123,8 +123,8 @@ ENTRIES: tuple[Activation, ...] = (
     ),
     Activation(
         "hermite", "Σ aₙ hₙ(x) over normalised Hermite polynomials", "Lokhande et al., CVPR 2020 (ref. 35)",
-        modules.Hermite, functional.hermite, math.inf, {"terms": 4.0}, learnable=True,
-        readers={modules.Hermite: _initial},
+        learned.Hermite, functional.hermite, math.inf, {"terms": 4.0}, learnable=True,
+        readers={learned.Hermite: _initial},
     ),
     Activation(
         "smelu", "0 for x ≤ -β, (x + β)² / 4β for |x| ≤ β, x for x ≥ β", "Shamir et al. 2020 (ref. 57)",
@@ -144,8 +144,8 @@ ENTRIES: tuple[Activation, ...] = (
     ),
     Activation(
         "pssilu", "x (σ(αx) - β) / (1 - β)", "Dai, Mahloujifar and Mittal 2021, arXiv:2110.05626",
-        modules.PSSiLU, functional.pssilu, math.inf, {"alpha": 1.0, "beta": 0.0}, learnable=True,
-        readers={modules.PSSiLU: _initial},
+        learned.PSSiLU, functional.pssilu, math.inf, {"alpha": 1.0, "beta": 0.0}, learnable=True,
+        readers={learned.PSSiLU: _initial},
     ),
     Activation(
         "sigmoid", "σ(x) = 1 / (1 + e^(-x))", "the logistic function",

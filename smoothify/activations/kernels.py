@@ -41,7 +41,16 @@ class Kernel:
     in_place: InPlace = InPlace()
 
     def __call__(self, x: Tensor, *parameters: Number) -> Tensor:
-        """Apply to ``x`` of any shape and floating dtype; a parameter that is a tensor gets its gradient."""
+        """Apply to ``x`` of any shape and floating dtype; a parameter that is a tensor gets its gradient.
+
+        Raises TypeError for another dtype, or a tensor as a parameter that has no gradient.
+        """
+        if not x.is_floating_point():
+            raise TypeError(f"{self.name}: the input is {x.dtype}; give it a floating-point tensor")
+        if self.partials is None and any(isinstance(each, Tensor) for each in parameters):
+            raise TypeError(
+                f"{self.name}: its parameters are not learned; give them as numbers, not as tensors"
+            )
         function = Traceable if torch.compiler.is_compiling() else Elementwise
         output: Tensor = function.apply(x, self, *parameters)
         return output

@@ -45,7 +45,7 @@ def recompute(model: nn.Module) -> Iterator[None]:
     """
     sites = [module for module in model.modules() if _pays(module)]
     for path, module in model.named_modules():
-        if isinstance(module, torch._dynamo.OptimizedModule) or module._compiled_call_impl is not None:
+        if "_orig_mod" in module._modules or module._compiled_call_impl is not None:
             raise UnsupportedModelError(
                 f"{path or 'the model'} is compiled, and compiled code recomputes cheap operations itself; "
                 f"call recompute on the model before torch.compile, or leave it out"

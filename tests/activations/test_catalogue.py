@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from smoothify import activations
-from smoothify.activations import entries, functional, modules
+from smoothify.activations import entries, functional, learned, modules
 from smoothify.errors import SmoothifyError, SpecError, UnknownNameError
 
 NAMES = {
@@ -40,8 +40,9 @@ def test_the_catalogue_holds_what_the_paper_and_its_successors_name() -> None:
 def test_every_module_of_ours_is_in_the_table_and_exported() -> None:
     own = {
         kind
-        for _, kind in inspect.getmembers(modules, inspect.isclass)
-        if kind.__module__ == modules.__name__ and not kind.__name__.startswith("_")
+        for owner in (modules, learned)
+        for _, kind in inspect.getmembers(owner, inspect.isclass)
+        if kind.__module__ == owner.__name__ and kind is not modules.Pointwise
     }
     in_table = {entry.module for entry in entries.ENTRIES}
     assert own <= in_table
@@ -157,3 +158,10 @@ def test_public_functions_are_documented_with_an_example() -> None:
                 and value.__module__.startswith("smoothify")
             ):
                 assert ">>>" in (value.__doc__ or ""), f"{key} has no example"
+
+
+def test_functions_refuse_what_they_would_get_wrong() -> None:
+    with pytest.raises(TypeError, match="give it a floating-point tensor"):
+        functional.mish(torch.arange(3))
+    with pytest.raises(TypeError, match="give them as numbers"):
+        functional.squareplus(torch.randn(3), torch.tensor(4.0, requires_grad=True))
