@@ -165,6 +165,18 @@ class UnregisteredModule(Plain):
         return self.acts["relu"](self.linear(x))
 
 
+class BoundMethod(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = self._act
+
+    def _act(self, x: Tensor) -> Tensor:
+        return F.relu(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.linear(x)) if x.shape[0] else x
+
+
 class Checkpointed(Plain):
     def __init__(self, use_reentrant: bool) -> None:
         super().__init__()
@@ -268,6 +280,7 @@ MODELS = {
         LambdaAttribute,
         PartialAttribute,
         UnregisteredModule,
+        BoundMethod,
         SuperCall,
         Loop,
         SlicedSequential,
