@@ -137,6 +137,16 @@ def helper(x: Tensor) -> Tensor:
     return F.relu(x) + 1
 
 
+class HelperInPlace(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return helper_in_place(self.linear(x)) if x.shape[0] > 1 else x
+
+
+def helper_in_place(x: Tensor) -> Tensor:
+    torch.relu_(x)
+    return x + 1
+
+
 class LambdaAttribute(Plain):
     def __init__(self) -> None:
         super().__init__()
@@ -277,6 +287,7 @@ MODELS = {
         TypeDependent,
         Random,
         Helper,
+        HelperInPlace,
         LambdaAttribute,
         PartialAttribute,
         UnregisteredModule,
