@@ -9,22 +9,21 @@ from smoothify.activations.catalogue import (
     describe,
     get,
     is_smooth,
+    learned_parameters,
     names,
     parse,
     register_activation,
     smoothness,
 )
 from smoothify.activations.entries import ENTRIES as _ENTRIES  # noqa: F401 (fills the catalogue)
+from smoothify.activations.learned import Hermite, PSSiLU, SmoothReLU
 from smoothify.activations.modules import (
-    Hermite,
     Logish,
     Mish,
     ParametricSoftplus,
-    PSSiLU,
     QuickGELU,
     Serf,
     SmeLU,
-    SmoothReLU,
     Squareplus,
     Swish,
     TanhExp,
@@ -32,6 +31,10 @@ from smoothify.activations.modules import (
     TanhSoft2,
     TanhSoft3,
 )
+from smoothify.activations.paths import kernel_path, kernel_report
+from smoothify.activations.recompute import recompute, remember
+from smoothify.activations.sharpness import set_sharpness_, sharpness
+from smoothify.activations.surrogate import SurrogateGradients, surrogate_gradients
 
 __all__ = [
     "Activation",
@@ -45,6 +48,7 @@ __all__ = [
     "SmeLU",
     "SmoothReLU",
     "Squareplus",
+    "SurrogateGradients",
     "Swish",
     "TanhExp",
     "TanhSoft1",
@@ -54,8 +58,16 @@ __all__ = [
     "describe",
     "get",
     "is_smooth",
+    "kernel_path",
+    "kernel_report",
+    "learned_parameters",
     "names",
     "parse",
+    "recompute",
     "register_activation",
+    "remember",
+    "set_sharpness_",
+    "sharpness",
     "smoothness",
+    "surrogate_gradients",
 ]

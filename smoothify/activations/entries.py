@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoothify.activations import functional, modules
+from smoothify.activations import functional, learned, modules
 from smoothify.activations.catalogue import Activation, Reader, register_activation
 
 
@@ -55,7 +55,7 @@ def _elu_order(alpha: float) -> float:
 ENTRIES: tuple[Activation, ...] = (
     Activation(
         "relu", "max(x, 0)", "Nair and Hinton, ICML 2010 (ref. 41)",
-        nn.ReLU, F.relu, 0, inplace=True, readers={nn.ReLU: _constant()},
+        nn.ReLU, F.relu, 0, inplace=True, readers={nn.ReLU: _constant()}, keeps="output",
     ),
     Activation(
         "softplus", "log(1 + e^x)", "Nair and Hinton, ICML 2010 (ref. 41); paper §4.1",
@@ -65,7 +65,7 @@ ENTRIES: tuple[Activation, ...] = (
         "parametric_softplus", "log(1 + e^(αx)) / α", "paper eq. 2",
         modules.ParametricSoftplus, functional.parametric_softplus, math.inf, {"alpha": 10.0},
         readers={modules.ParametricSoftplus: _attributes("alpha"), nn.Softplus: _softplus_alpha},
-        sharpness="alpha",
+        sharpness="alpha", keeps="output",
     ),
     Activation(
         "silu", "x σ(x)", "Elfwing et al. 2018, Hendrycks and Gimpel 2016 (refs. 16, 24); paper §4.1",
@@ -97,12 +97,12 @@ ENTRIES: tuple[Activation, ...] = (
     ),
     Activation(
         "smoothrelu", "x - log(αx + 1) / α for x ≥ 0, else 0", "paper eq. 5",
-        modules.SmoothReLU, functional.smoothrelu, 1, {"alpha": 400.0}, learnable=True,
-        readers={modules.SmoothReLU: _initial},
+        learned.SmoothReLU, functional.smoothrelu, 1, {"alpha": 400.0}, learnable=True,
+        readers={learned.SmoothReLU: _initial},
     ),
     Activation(
         "mish", "x tanh(log(1 + e^x))", "Misra 2019 (ref. 40)",
-        modules.Mish, functional.mish, math.inf, inplace=True,
+        modules.Mish, functional.mish, math.inf,
         readers={modules.Mish: _constant(), nn.Mish: _constant()},
     ),
     Activation(
@@ -123,16 +123,16 @@ ENTRIES: tuple[Activation, ...] = (
     ),
     Activation(
         "hermite", "Σ aₙ hₙ(x) over normalised Hermite polynomials", "Lokhande et al., CVPR 2020 (ref. 35)",
-        modules.Hermite, functional.hermite, math.inf, {"terms": 4.0}, learnable=True,
-        readers={modules.Hermite: _initial},
+        learned.Hermite, functional.hermite, math.inf, {"terms": 4.0}, learnable=True,
+        readers={learned.Hermite: _initial},
     ),
     Activation(
         "smelu", "0 for x ≤ -β, (x + β)² / 4β for |x| ≤ β, x for x ≥ β", "Shamir et al. 2020 (ref. 57)",
-        modules.SmeLU, functional.smelu, 1, {"beta": 1.0},
+        modules.SmeLU, functional.smelu, 1, {"beta": 1.0}, keeps="output",
     ),
     Activation(
         "squareplus", "(x + √(x² + b)) / 2", "Barron 2021, arXiv:2112.11687",
-        modules.Squareplus, functional.squareplus, math.inf, {"b": 4.0},
+        modules.Squareplus, functional.squareplus, math.inf, {"b": 4.0}, keeps="output",
     ),
     Activation(
         "serf", "x erf(log(1 + e^x))", "Nag and Bhattacharyya 2021, arXiv:2108.09598",
@@ -144,16 +144,16 @@ ENTRIES: tuple[Activation, ...] = (
     ),
     Activation(
         "pssilu", "x (σ(αx) - β) / (1 - β)", "Dai, Mahloujifar and Mittal 2021, arXiv:2110.05626",
-        modules.PSSiLU, functional.pssilu, math.inf, {"alpha": 1.0, "beta": 0.0}, learnable=True,
-        readers={modules.PSSiLU: _initial},
+        learned.PSSiLU, functional.pssilu, math.inf, {"alpha": 1.0, "beta": 0.0}, learnable=True,
+        readers={learned.PSSiLU: _initial},
     ),
     Activation(
         "sigmoid", "σ(x) = 1 / (1 + e^(-x))", "the logistic function",
-        nn.Sigmoid, torch.sigmoid, math.inf, readers={nn.Sigmoid: _constant()},
+        nn.Sigmoid, torch.sigmoid, math.inf, readers={nn.Sigmoid: _constant()}, keeps="output",
     ),
     Activation(
         "tanh", "tanh(x)", "the hyperbolic tangent",
-        nn.Tanh, torch.tanh, math.inf, readers={nn.Tanh: _constant()},
+        nn.Tanh, torch.tanh, math.inf, readers={nn.Tanh: _constant()}, keeps="output",
     ),
 )  # fmt: skip
 

@@ -48,11 +48,13 @@ SMOOTHRELU = Kernel(
     in_place=InPlace(blocks.smoothrelu_value, blocks.smoothrelu_backward, blocks.smoothrelu_full_backward),
 )
 SWISH = Kernel("swish", gated.swish_value, gated.swish_slope)
+QUICK_GELU = Kernel("quick_gelu", gated.swish_value, gated.swish_slope)
 MISH = Kernel(
     "mish", gated.mish_value, gated.mish_slope, in_place=InPlace(blocks.mish_value, blocks.mish_backward)
 )
 SERF = Kernel("serf", gated.serf_value, gated.serf_slope)
 LOGISH = Kernel("logish", gated.logish_value, gated.logish_slope)
+TANHEXP = Kernel("tanhexp", gated.tanhsoft_2_value, gated.tanhsoft_2_slope)
 TANHSOFT_1 = Kernel("tanhsoft_1", gated.tanhsoft_1_value, gated.tanhsoft_1_slope)
 TANHSOFT_2 = Kernel("tanhsoft_2", gated.tanhsoft_2_value, gated.tanhsoft_2_slope)
 TANHSOFT_3 = Kernel("tanhsoft_3", gated.tanhsoft_3_value, gated.tanhsoft_3_slope)
@@ -134,7 +136,7 @@ def quick_gelu(x: Tensor) -> Tensor:
     >>> quick_gelu(torch.tensor([-1.0, 0.0, 1.0]))
     tensor([-0.1542,  0.0000,  0.8458])
     """
-    return SWISH(x, 1.702)
+    return QUICK_GELU(x, 1.702)
 
 
 @_overridable
@@ -154,7 +156,7 @@ def tanhexp(x: Tensor) -> Tensor:
     >>> tanhexp(torch.tensor([-1.0, 0.0, 1.0]))
     tensor([-0.3521,  0.0000,  0.9913])
     """
-    return TANHSOFT_2(x, 1.0, 1.0)
+    return TANHEXP(x, 1.0, 1.0)
 
 
 @_overridable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,7 +41,16 @@ class Kernel:
     in_place: InPlace = InPlace()
 
     def __call__(self, x: Tensor, *parameters: Number) -> Tensor:
-        """Apply to ``x`` of any shape and floating dtype; a parameter that is a tensor gets its gradient."""
+        """Apply to ``x`` of any shape and floating dtype; a parameter that is a tensor gets its gradient.
+
+        Raises TypeError for another dtype, or a tensor as a parameter that has no gradient.
+        """
+        if not x.is_floating_point():
+            raise TypeError(f"{self.name}: the input is {x.dtype}; give it a floating-point tensor")
+        if self.partials is None and any(isinstance(each, Tensor) for each in parameters):
+            raise TypeError(
+                f"{self.name}: its parameters are not learned; give them as numbers, not as tensors"
+            )
         function = Traceable if torch.compiler.is_compiling() else Elementwise
         output: Tensor = function.apply(x, self, *parameters)
         return output
@@ -168,6 +178,11 @@ class Elementwise(Traceable):
             for parameter, dim in zip(parameters, parameter_dims, strict=True)
         ]
         return kernel(x, *aligned), 0
+
+
+# torch binds arguments by signature at every call; a signature that is there need not be worked out again.
+for _function in (Traceable, Elementwise):
+    _function.forward.__signature__ = inspect.signature(_function.forward)  # type: ignore[attr-defined]
 
 
 def _align(parameter: Number, dim: int, dims: int) -> Tensor:

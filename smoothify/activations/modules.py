@@ -7,15 +7,13 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from smoothify.activations import functional
-from smoothify.activations.formulas.hermite import relu_coefficients
-
-_LEAST_ALPHA = 1e-6  # a root of exactly 0 would leave SmoothReLU undefined
 
 
-def _positive(owner: nn.Module, **values: float) -> None:
+def check_positive(owner: nn.Module, **values: float) -> None:
+    """Raise ValueError unless every named value is positive and finite."""
     for name, value in values.items():
         if not value > 0 or not math.isfinite(value):
             raise ValueError(
@@ -24,21 +22,24 @@ def _positive(owner: nn.Module, **values: float) -> None:
             )
 
 
-def _shown(value: Tensor | float) -> str:
-    if isinstance(value, Tensor):
+def _shown(value: torch.Tensor | float) -> str:
+    if isinstance(value, torch.Tensor):
         return f"{value.detach().item():g}" if value.numel() == 1 and not value.is_meta else "learned"
     return f"{value:g}"
 
 
-class _Pointwise(nn.Module):
-    """A function applied to every element, with its parameters held as attributes of the same names."""
+class Pointwise(nn.Module):
+    """A function applied to every element: the base of the modules here.
 
-    function: ClassVar[Callable[..., Tensor]]
+    ``settings`` names the attributes that hold its parameters, in the order in which ``function`` takes them.
+    """
+
+    function: ClassVar[Callable[..., torch.Tensor]]
     settings: ClassVar[tuple[str, ...]] = ()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Any shape in, the same shape and dtype out."""
-        output: Tensor = type(self).function(x, *[getattr(self, name) for name in self.settings])
+        output: torch.Tensor = type(self).function(x, *[getattr(self, name) for name in self.settings])
         return output
 
     def extra_repr(self) -> str:
@@ -46,7 +47,7 @@ class _Pointwise(nn.Module):
         return ", ".join(f"{name}={_shown(getattr(self, name))}" for name in self.settings)
 
 
-class ParametricSoftplus(_Pointwise):
+class ParametricSoftplus(Pointwise):
     """log(1 + e^(αx)) / α, smooth of every order (paper eq. 2).
 
     Any shape in, the same shape and dtype out; the output is kept for backward. ``alpha`` > 0 may be set
@@ -61,11 +62,11 @@ class ParametricSoftplus(_Pointwise):
 
     def __init__(self, alpha: float = 10.0) -> None:
         super().__init__()
-        _positive(self, alpha=alpha)
+        check_positive(self, alpha=alpha)
         self.alpha = alpha
 
 
-class Squareplus(_Pointwise):
+class Squareplus(Pointwise):
     """(x + √(x² + b)) / 2, smooth of every order (Barron 2021).
 
     Any shape in, the same shape and dtype out; the output is kept for backward. ``b`` > 0; ReLU is the limit
@@ -80,11 +81,11 @@ class Squareplus(_Pointwise):
 
     def __init__(self, b: float = 4.0) -> None:
         super().__init__()
-        _positive(self, b=b)
+        check_positive(self, b=b)
         self.b = b
 
 
-class SmeLU(_Pointwise):
+class SmeLU(Pointwise):
     """0 for x ≤ -β, (x + β)² / 4β for |x| ≤ β, x for x ≥ β; C1 (the RSCU of ref. 57).
 
     Any shape in, the same shape and dtype out; the output is kept for backward. ``beta`` > 0 is half the
@@ -99,39 +100,11 @@ class SmeLU(_Pointwise):
 
     def __init__(self, beta: float = 1.0) -> None:
         super().__init__()
-        _positive(self, beta=beta)
+        check_positive(self, beta=beta)
         self.beta = beta
 
 
-class SmoothReLU(_Pointwise):
-    """x - log(αx + 1) / α for x ≥ 0, else 0; C1 for every α > 0 (paper eq. 5). α is learned, one per module.
-
-    Any shape in, the same shape and dtype out; the input is kept for backward. The parameter ``root`` stores
-    √α, so that no optimizer step can make α negative, as in the released models. ``alpha`` is where it
-    starts. Raises ValueError for an ``alpha`` that is not positive.
-
-    >>> SmoothReLU()
-    SmoothReLU(alpha=400)
-    >>> SmoothReLU()(torch.tensor([-1.0, 0.0, 1.0])).detach()
-    tensor([0.0000, 0.0000, 0.9850])
-    """
-
-    function = staticmethod(functional.smoothrelu)
-    settings = ("alpha",)
-
-    def __init__(self, alpha: float = 400.0) -> None:
-        super().__init__()
-        _positive(self, alpha=alpha)
-        self.initial = {"alpha": float(alpha)}
-        self.root = nn.Parameter(torch.tensor(math.sqrt(alpha)))
-
-    @property
-    def alpha(self) -> Tensor:
-        """α as a scalar tensor that carries the gradient to ``root``."""
-        return self.root.square().clamp(min=_LEAST_ALPHA)
-
-
-class Swish(_Pointwise):
+class Swish(Pointwise):
     """x σ(βx), smooth of every order (ref. 51); silu at β = 1, ReLU in the limit of large β.
 
     Any shape in, the same shape and dtype out; the input is kept for backward. ``beta`` > 0 may be set at
@@ -146,11 +119,11 @@ class Swish(_Pointwise):
 
     def __init__(self, beta: float = 1.0) -> None:
         super().__init__()
-        _positive(self, beta=beta)
+        check_positive(self, beta=beta)
         self.beta = beta
 
 
-class QuickGELU(_Pointwise):
+class QuickGELU(Pointwise):
     """x σ(1.702x), smooth of every order (ref. 24). Any shape in, the same shape and dtype out.
 
     >>> QuickGELU()(torch.tensor([-1.0, 0.0, 1.0]))
@@ -169,12 +142,12 @@ class Mish(nn.Mish):
     tensor([-0.3034,  0.0000,  0.8651])
     """
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the base class names it so)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 (the base class names it so)
         """Any shape in, the same shape and dtype out."""
         return super().forward(input) if self.inplace else functional.mish(input)
 
 
-class TanhExp(_Pointwise):
+class TanhExp(Pointwise):
     """x tanh(e^x), smooth of every order (Liu and Di 2020). Any shape in, the same shape and dtype out.
 
     >>> TanhExp()(torch.tensor([-1.0, 0.0, 1.0]))
@@ -184,7 +157,7 @@ class TanhExp(_Pointwise):
     function = staticmethod(functional.tanhexp)
 
 
-class TanhSoft1(_Pointwise):
+class TanhSoft1(Pointwise):
     """tanh(αx) log(1 + e^x), smooth of every order (ref. 5). Any shape in, the same shape and dtype out.
 
     >>> TanhSoft1()(torch.tensor([-1.0, 0.0, 1.0]))
@@ -196,11 +169,11 @@ class TanhSoft1(_Pointwise):
 
     def __init__(self, alpha: float = 0.87) -> None:
         super().__init__()
-        _positive(self, alpha=alpha)
+        check_positive(self, alpha=alpha)
         self.alpha = alpha
 
 
-class TanhSoft2(_Pointwise):
+class TanhSoft2(Pointwise):
     """x tanh(βe^(γx)), smooth of every order (ref. 5). Any shape in, the same shape and dtype out.
 
     >>> TanhSoft2()(torch.tensor([-1.0, 0.0, 1.0]))
@@ -212,11 +185,11 @@ class TanhSoft2(_Pointwise):
 
     def __init__(self, beta: float = 0.6, gamma: float = 1.0) -> None:
         super().__init__()
-        _positive(self, beta=beta, gamma=gamma)
+        check_positive(self, beta=beta, gamma=gamma)
         self.beta, self.gamma = beta, gamma
 
 
-class TanhSoft3(_Pointwise):
+class TanhSoft3(Pointwise):
     """log(1 + e^x tanh(αx)), smooth of every order (ref. 5). Any shape in, the same shape and dtype out.
 
     >>> TanhSoft3()(torch.tensor([-1.0, 0.0, 1.0]))
@@ -228,11 +201,11 @@ class TanhSoft3(_Pointwise):
 
     def __init__(self, alpha: float = 0.85) -> None:
         super().__init__()
-        _positive(self, alpha=alpha)
+        check_positive(self, alpha=alpha)
         self.alpha = alpha
 
 
-class Serf(_Pointwise):
+class Serf(Pointwise):
     """x erf(log(1 + e^x)), smooth of every order (Nag and Bhattacharyya 2021). Shape and dtype are kept.
 
     >>> Serf()(torch.tensor([-1.0, 0.0, 1.0]))
@@ -242,7 +215,7 @@ class Serf(_Pointwise):
     function = staticmethod(functional.serf)
 
 
-class Logish(_Pointwise):
+class Logish(Pointwise):
     """x log(1 + σ(x)), smooth of every order (Zhu et al. 2021). Any shape in, the same shape and dtype out.
 
     >>> Logish()(torch.tensor([-1.0, 0.0, 1.0]))
@@ -250,48 +223,3 @@ class Logish(_Pointwise):
     """
 
     function = staticmethod(functional.logish)
-
-
-class PSSiLU(_Pointwise):
-    """x (σ(αx) - β) / (1 - β), smooth of every order (Dai, Mahloujifar and Mittal 2021); α and β are learned.
-
-    Any shape in, the same shape and dtype out; the input is kept for backward. Raises ValueError for an
-    ``alpha`` that is not positive or a ``beta`` of 1, where the function is not defined.
-
-    >>> PSSiLU(beta=0.1)(torch.tensor([-1.0, 0.0, 1.0])).detach()
-    tensor([-0.1877,  0.0000,  0.7012])
-    """
-
-    function = staticmethod(functional.pssilu)
-    settings = ("alpha", "beta")
-
-    def __init__(self, alpha: float = 1.0, beta: float = 0.0) -> None:
-        super().__init__()
-        _positive(self, alpha=alpha)
-        if not 0 <= beta < 1:
-            raise ValueError(f"PSSiLU: beta={beta!r} is outside [0, 1); give one inside, 0 for silu")
-        self.initial = {"alpha": float(alpha), "beta": float(beta)}
-        self.alpha = nn.Parameter(torch.tensor(float(alpha)))
-        self.beta = nn.Parameter(torch.tensor(float(beta)))
-
-
-class Hermite(_Pointwise):
-    """Σ aₙ hₙ(x), n < terms, over normalised Hermite polynomials, smooth of every order (ref. 35).
-
-    Any shape in, the same shape and dtype out; the input is kept for backward. The coefficients are learned
-    and start as those of ReLU. It grows as a power of x: use it after a normalisation. Raises ValueError for
-    fewer than 2 or a fraction of ``terms``.
-
-    >>> Hermite()(torch.tensor([-1.0, 0.0, 1.0])).detach()
-    tensor([-0.1011,  0.1995,  0.8989])
-    """
-
-    function = staticmethod(functional.hermite)
-    settings = ("coefficients",)
-
-    def __init__(self, terms: float = 4) -> None:
-        super().__init__()
-        if terms < 2 or terms != int(terms):
-            raise ValueError(f"Hermite: terms={terms!r} is not a whole number of at least 2; give one")
-        self.initial = {"terms": float(terms)}
-        self.coefficients = nn.Parameter(torch.tensor(relu_coefficients(int(terms))))

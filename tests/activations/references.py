@@ -93,7 +93,9 @@ REFERENCES: dict[str, Reference] = {
 def grid() -> torch.Tensor:
     """x in ±[1e-8, 1e4] and 0, as float32: evenly in magnitude, and evenly where activations bend."""
     magnitudes = torch.logspace(-8, 4, 49, dtype=torch.float64)
-    return torch.cat([-magnitudes.flip(0), torch.linspace(-12, 12, 97, dtype=torch.float64), magnitudes]).float()
+    return torch.cat(
+        [-magnitudes.flip(0), torch.linspace(-12, 12, 97, dtype=torch.float64), magnitudes]
+    ).float()
 
 
 @functools.cache
@@ -116,7 +118,7 @@ def exact(name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def ulp(reference: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The distance between neighbours of ``dtype`` at ``reference`` (float64), no less than at its least normal."""
+    """The distance between neighbours of ``dtype`` at ``reference``, or at its least normal."""
     info = torch.finfo(dtype)
     _, exponent = torch.frexp(reference.abs().clamp(min=info.smallest_normal))
     return torch.ldexp(torch.full_like(reference, info.eps), exponent - 1)

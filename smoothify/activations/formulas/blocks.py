@@ -45,7 +45,8 @@ def smelu_value(x: Tensor, beta: float) -> tuple[Tensor]:
 
 def smelu_backward(y: Tensor, grad: Tensor, beta: float) -> tuple[Tensor]:
     """g min(1, y / √(yβ))."""
-    return (y.clamp(min=1e-30).mul_(beta).rsqrt_().mul_(y).clamp_(max=1).mul_(grad),)
+    held = y.clamp(max=_HUGE)
+    return (held.clamp(min=1e-30).mul_(beta).rsqrt_().mul_(held).clamp_(max=1).mul_(grad),)
 
 
 def mish_value(x: Tensor) -> tuple[Tensor]:

@@ -35,7 +35,8 @@ _DECAY = (
 
 # erf(s) / s as a polynomial in s² on [0, 1/4], to 2e-9.
 _ERF = (
-    1.1283791656017914, -0.37612609007469805, 0.11282831428465862, -0.026757732735015517, 0.004719082567218814,
+    1.1283791656017914, -0.37612609007469805, 0.11282831428465862, -0.026757732735015517,
+    0.004719082567218814,
 )  # fmt: skip
 
 _EXPONENT_BITS = 0x7F800000
@@ -71,8 +72,8 @@ def erf_of_positive(s: Tensor) -> Tensor:
 def split_log1p(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """log(1 + u) for float32 u ≥ 0 as ``multiple + f - rest``; f is in [0, 1), ``rest`` is f - log1p(f).
 
-    With 1 + u = 2ᵉ(1 + f), ``multiple`` is e log 2. For u < 1, f is u itself and ``rest`` is u - log1p(u) with
-    its full relative accuracy, which is what an expression needs in which u cancels.
+    With 1 + u = 2ᵉ(1 + f), ``multiple`` is e log 2. For u < 1, f is u itself and ``rest`` is u - log1p(u) to
+    full relative accuracy, which is what an expression needs in which u cancels.
     """
     held = u.clamp(max=1e30)
     bits = (1 + held).view(torch.int32)

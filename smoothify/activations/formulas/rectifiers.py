@@ -48,7 +48,8 @@ def smelu_value(x: Tensor, beta: Number) -> Tensor:
 
 def smelu_slope(y: Tensor, beta: Number) -> Tensor:
     """min(1, √(y/β)), as y / √(yβ) with the root held above 0, where it has no derivative."""
-    return (y * (y.clamp(min=_TINY) * beta).rsqrt()).clamp(max=1)
+    held = y.clamp(max=_HUGE)
+    return (held * (held.clamp(min=_TINY) * beta).rsqrt()).clamp(max=1)
 
 
 # SmoothReLU is relu(x) · k(αx) with k(u) = 1 - log1p(u)/u, which cancels for small u. Below the join k comes

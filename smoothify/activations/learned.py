@@ -1,0 +1,87 @@
+"""Activations whose parameters are trained with the weights. One module is one set of parameters."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from smoothify.activations import functional
+from smoothify.activations.formulas.hermite import relu_coefficients
+from smoothify.activations.modules import Pointwise, check_positive
+
+_LEAST_ALPHA = 1e-6  # a root of exactly 0 would leave SmoothReLU undefined
+
+
+class SmoothReLU(Pointwise):
+    """x - log(αx + 1) / α for x ≥ 0, else 0; C1 for every α > 0 (paper eq. 5). α is learned, one per module.
+
+    Any shape in, the same shape and dtype out; the input is kept for backward. The parameter ``root`` stores
+    √α, so that no optimizer step can make α negative, as in the released models. ``alpha`` is where it
+    starts. Raises ValueError for an ``alpha`` that is not positive.
+
+    >>> SmoothReLU()
+    SmoothReLU(alpha=400)
+    >>> SmoothReLU()(torch.tensor([-1.0, 0.0, 1.0])).detach()
+    tensor([0.0000, 0.0000, 0.9850])
+    """
+
+    function = staticmethod(functional.smoothrelu)
+    settings = ("alpha",)
+
+    def __init__(self, alpha: float = 400.0) -> None:
+        super().__init__()
+        check_positive(self, alpha=alpha)
+        self.initial = {"alpha": float(alpha)}
+        self.root = nn.Parameter(torch.tensor(math.sqrt(alpha)))
+
+    @property
+    def alpha(self) -> Tensor:
+        """α as a scalar tensor that carries the gradient to ``root``."""
+        return self.root.square().clamp(min=_LEAST_ALPHA)
+
+
+class PSSiLU(Pointwise):
+    """x (σ(αx) - β) / (1 - β), smooth of every order (Dai, Mahloujifar and Mittal 2021); α and β are learned.
+
+    Any shape in, the same shape and dtype out; the input is kept for backward. Raises ValueError for an
+    ``alpha`` that is not positive or a ``beta`` of 1, where the function is not defined.
+
+    >>> PSSiLU(beta=0.1)(torch.tensor([-1.0, 0.0, 1.0])).detach()
+    tensor([-0.1877,  0.0000,  0.7012])
+    """
+
+    function = staticmethod(functional.pssilu)
+    settings = ("alpha", "beta")
+
+    def __init__(self, alpha: float = 1.0, beta: float = 0.0) -> None:
+        super().__init__()
+        check_positive(self, alpha=alpha)
+        if not 0 <= beta < 1:
+            raise ValueError(f"PSSiLU: beta={beta!r} is outside [0, 1); give one inside, 0 for silu")
+        self.initial = {"alpha": float(alpha), "beta": float(beta)}
+        self.alpha = nn.Parameter(torch.tensor(float(alpha)))
+        self.beta = nn.Parameter(torch.tensor(float(beta)))
+
+
+class Hermite(Pointwise):
+    """Σ aₙ hₙ(x), n < terms, over normalised Hermite polynomials, smooth of every order (ref. 35).
+
+    Any shape in, the same shape and dtype out; the input is kept for backward. The coefficients are learned
+    and start as those of ReLU. It grows as a power of x: use it after a normalisation. Raises ValueError for
+    fewer than 2 or a fraction of ``terms``.
+
+    >>> Hermite()(torch.tensor([-1.0, 0.0, 1.0])).detach()
+    tensor([-0.1011,  0.1995,  0.8989])
+    """
+
+    function = staticmethod(functional.hermite)
+    settings = ("coefficients",)
+
+    def __init__(self, terms: float = 4) -> None:
+        super().__init__()
+        if terms < 2 or terms != int(terms):
+            raise ValueError(f"Hermite: terms={terms!r} is not a whole number of at least 2; give one")
+        self.initial = {"terms": float(terms)}
+        self.coefficients = nn.Parameter(torch.tensor(relu_coefficients(int(terms))))
