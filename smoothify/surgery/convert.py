@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from torch import nn
 
 from smoothify.errors import UnconvertedError
+from smoothify.surgery.attributes import held
 from smoothify.surgery.conversions import Conversion, remember
 from smoothify.surgery.edges import unwrapped, walk
 from smoothify.surgery.execute import become_all, execute
@@ -84,7 +85,8 @@ def convert_(
     """
     root = unwrapped(model)
     target, scope = Target(to), Scope.of(only, exclude, replace)
-    scope.check(root, [path for node in walk(root) for path in node.paths])
+    paths = [path for node in walk(root) for path in node.paths]
+    scope.check(root, [*paths, *(thing.path for thing in held(root))])
     snapshot = Snapshot()
     try:
         # Modules first: without function calls, the run that looks for calls is the proof as well.
@@ -156,5 +158,6 @@ def _refusal(root: nn.Module, left: list[Site]) -> str:
     return (
         f"{len(left)} activation{'s' if len(left) > 1 else ''} of this {type(root).__name__} would not be "
         f"smooth:\n{listed}\nchoose another to= or exclude=, describe the function with "
-        f"smoothify.register_rule, or pass strict=False to convert the rest and keep these"
+        f"smoothify.register_rule, show another way through the model with example_input=, or pass "
+        f"strict=False to convert the rest and keep these"
     )

@@ -14,10 +14,11 @@ from smoothify.surgery.modules import Snapshot, become, build, is_smooth, settle
 from smoothify.surgery.plan import Look, Planned
 from smoothify.surgery.probe import ProbeError, Run, probe
 from smoothify.surgery.recorder import Event
-from smoothify.surgery.rewrite import WAYS, Target, rewrite
+from smoothify.surgery.rewrite import WAYS, rewrite
 from smoothify.surgery.rules import Target as To
 from smoothify.surgery.rules import spelled
 from smoothify.surgery.sites import Found, How, Site
+from smoothify.surgery.slots import Target
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import count
-from types import ModuleType
+from types import MethodType, ModuleType
 from typing import Any
 
 from torch import nn
@@ -110,10 +110,19 @@ def adopt(module: nn.Module, recipe: Recipe) -> None:
     cls = type(module)
     if not parametrize.is_parametrized(module):
         module.__class__ = generate(cls, recipe)
+        _rebind(module, recipe)
         return
     own = {key: value for key, value in vars(cls).items() if key not in ("__dict__", "__weakref__")}
     beneath = generate(cls.__mro__[1], recipe)
     module.__class__ = type(cls.__name__, (beneath,), own)
+
+
+def _rebind(module: nn.Module, recipe: Recipe) -> None:
+    """Let the module's own methods that it holds in attributes be the rewritten ones."""
+    rewritten = {method.name for method in recipe.methods}
+    for name, value in module.__dict__.items():
+        if isinstance(value, MethodType) and value.__self__ is module and value.__name__ in rewritten:
+            module.__dict__[name] = getattr(module, value.__name__)
 
 
 def original_class(cls: type[nn.Module]) -> type[nn.Module]:

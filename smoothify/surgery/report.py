@@ -125,7 +125,7 @@ class Report:
 
 
 def _rows(sites: Iterable[Site]) -> list[tuple[str, ...]]:
-    return _grouped(
+    rows = _grouped(
         (
             site.path + (f" ({len(site.aliases)} aliases)" if site.aliases else ""),
             (
@@ -139,6 +139,21 @@ def _rows(sites: Iterable[Site]) -> list[tuple[str, ...]]:
         )
         for site in sites
     )
+    return _folded(rows)
+
+
+def _folded(rows: list[tuple[str, ...]], at_most: int = 6) -> list[tuple[str, ...]]:
+    """Fold many rows that differ in nothing but their place into one that names the first."""
+    alike: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for row in rows:
+        alike.setdefault(row[1:], []).append(row)
+    folded: list[tuple[str, ...]] = []
+    for cells, members in alike.items():
+        if len(members) <= at_most:
+            folded += members
+        else:
+            folded.append((f"{members[0][0]} and {len(members) - 1} more such places", *cells))
+    return folded
 
 
 def _grouped(rows: Iterable[tuple[str, tuple[str, ...], int]]) -> list[tuple[str, ...]]:

@@ -12,10 +12,11 @@ from smoothify.surgery.edges import walk
 from smoothify.surgery.modules import Snapshot, build, described, settle
 from smoothify.surgery.plan import Planned
 from smoothify.surgery.probe import Run
-from smoothify.surgery.rewrite import Slots, Target, rewrite_by_graph
+from smoothify.surgery.rewrite import rewrite_by_graph
 from smoothify.surgery.rules import Target as To
 from smoothify.surgery.rules import qualified_name, spelled
 from smoothify.surgery.sites import Found, Site
+from smoothify.surgery.slots import Slots, Target
 from smoothify.surgery.tracing import TraceRefusedError
 
 

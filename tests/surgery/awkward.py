@@ -137,6 +137,16 @@ def helper(x: Tensor) -> Tensor:
     return F.relu(x) + 1
 
 
+class HelperInPlace(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return helper_in_place(self.linear(x)) if x.shape[0] > 1 else x
+
+
+def helper_in_place(x: Tensor) -> Tensor:
+    torch.relu_(x)
+    return x + 1
+
+
 class LambdaAttribute(Plain):
     def __init__(self) -> None:
         super().__init__()
@@ -163,6 +173,18 @@ class UnregisteredModule(Plain):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.acts["relu"](self.linear(x))
+
+
+class BoundMethod(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = self._act
+
+    def _act(self, x: Tensor) -> Tensor:
+        return F.relu(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.linear(x)) if x.shape[0] else x
 
 
 class Checkpointed(Plain):
@@ -265,9 +287,11 @@ MODELS = {
         TypeDependent,
         Random,
         Helper,
+        HelperInPlace,
         LambdaAttribute,
         PartialAttribute,
         UnregisteredModule,
+        BoundMethod,
         SuperCall,
         Loop,
         SlicedSequential,

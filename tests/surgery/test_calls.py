@@ -41,6 +41,7 @@ WAYS = {
     "TypeDependent": {"source"},
     "Random": {"source"},
     "Helper": {"runtime"},
+    "HelperInPlace": {"runtime"},
     "PartialAttribute": {"attribute"},
     "UnregisteredModule": {"attribute"},
 }
@@ -143,7 +144,7 @@ def test_functional_call_compile_and_export_agree_with_eager() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ReadsTraining", "DataDependent", "Helper", "ClampMinInPlace", "OptionalMask"]
+    "name", ["ReadsTraining", "DataDependent", "Helper", "HelperInPlace", "ClampMinInPlace", "OptionalMask"]
 )
 def test_compiled_agrees_with_eager_for_every_way(name: str) -> None:
     model = smoothify.convert(build(name))
