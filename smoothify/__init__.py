@@ -3,16 +3,19 @@
 from smoothify.errors import SmoothifyError
 from smoothify.hub import from_pretrained, push_to_hub, save_pretrained
 from smoothify.models import PixelClassifier
-from smoothify.surgery import Report, convert, convert_, inspect, register_rule
+from smoothify.surgery import Report, Rule, Site, convert, convert_, find_kink, inspect, register_rule
 
 __version__ = "0.1.0"
 
 __all__ = [
     "PixelClassifier",
     "Report",
+    "Rule",
+    "Site",
     "SmoothifyError",
     "convert",
     "convert_",
+    "find_kink",
     "from_pretrained",
     "inspect",
     "push_to_hub",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -20,7 +21,7 @@ _NOT_ONE_OF = re.compile(
 )
 
 
-class Parser(ArgumentParser):  # type: ignore[misc]  # jsonargparse's class is typed as Any under follow_imports=skip
+class Parser(ArgumentParser):
     """A parser that answers what it cannot read with one line, the nearest option and exit code 2."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -55,6 +56,8 @@ def run(command: Callable[[], None], program: str) -> None:
     except OSError as error:
         fail(f"{program}: {error}; what was finished before is still in its folder", RUN_ERROR)
     except KeyboardInterrupt:
+        if os.environ.get("RANK", "0") != "0":  # every process is interrupted, one says so
+            raise SystemExit(INTERRUPTED) from None
         fail(f"{program}: stopped; what was finished before is still in its folder", INTERRUPTED)
 
 

@@ -9,6 +9,7 @@ from smoothify.activations.catalogue import (
     describe,
     get,
     is_smooth,
+    learned_parameters,
     names,
     parse,
     register_activation,
@@ -32,6 +33,10 @@ from smoothify.activations.modules import (
     TanhSoft2,
     TanhSoft3,
 )
+from smoothify.activations.paths import kernel_path, kernel_report
+from smoothify.activations.recompute import recompute, remember
+from smoothify.activations.sharpness import set_sharpness_, sharpness
+from smoothify.activations.surrogate import SurrogateGradients, surrogate_gradients
 
 __all__ = [
     "Activation",
@@ -45,6 +50,7 @@ __all__ = [
     "SmeLU",
     "SmoothReLU",
     "Squareplus",
+    "SurrogateGradients",
     "Swish",
     "TanhExp",
     "TanhSoft1",
@@ -54,8 +60,16 @@ __all__ = [
     "describe",
     "get",
     "is_smooth",
+    "kernel_path",
+    "kernel_report",
+    "learned_parameters",
     "names",
     "parse",
+    "recompute",
     "register_activation",
+    "remember",
+    "set_sharpness_",
+    "sharpness",
     "smoothness",
+    "surrogate_gradients",
 ]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -22,9 +22,10 @@ class Activation:
 
     ``smoothness`` is the number of continuous derivatives: 0 for a kink, ``math.inf`` for all of them. It is
     a number, or, where it depends on the parameters, a function of them. ``module`` and ``functional`` take
-    the parameters as keywords. ``readers`` say, per exact module type, how to read the parameters back (None
-    from a reader: this module computes something else); without any, a class given as ``module`` is read by
-    its attributes. ``sharpness`` names the parameter whose growth turns the function into ReLU.
+    the parameters as keywords. ``keeps`` is the tensor that forward keeps for backward. ``readers`` say, per
+    exact module type, how to read the parameters back (None from a reader: this module computes something
+    else); without any, a class given as ``module`` is read by its attributes. ``sharpness`` names the
+    parameter whose growth turns the function into ReLU.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Activation:
     defaults: Mapping[str, float] = field(default_factory=dict)
     learnable: bool = False
     inplace: bool = False
+    keeps: Literal["input", "output"] = "input"
     readers: Mapping[type[nn.Module], Reader] = field(default_factory=dict)
     sharpness: str | None = None
 
@@ -177,3 +179,18 @@ def describe(module: nn.Module) -> str | None:
         if parameters is not None and all(map(math.isfinite, parameters.values())):
             return join_spec(name, parameters, get(name).defaults)
     return None
+
+
+def learned_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that the activations of a model learn, by name: those to keep out of weight decay.
+
+    >>> model = nn.Sequential(nn.Linear(2, 2), create("smoothrelu"), create("silu"))
+    >>> list(learned_parameters(model))
+    ['1.root']
+    """
+    return {
+        f"{path}.{name}" if path else name: parameter
+        for path, module in model.named_modules()
+        if describe(module) is not None
+        for name, parameter in module.named_parameters(recurse=False)
+    }

@@ -55,7 +55,7 @@ def _elu_order(alpha: float) -> float:
 ENTRIES: tuple[Activation, ...] = (
     Activation(
         "relu", "max(x, 0)", "Nair and Hinton, ICML 2010 (ref. 41)",
-        nn.ReLU, F.relu, 0, inplace=True, readers={nn.ReLU: _constant()},
+        nn.ReLU, F.relu, 0, inplace=True, readers={nn.ReLU: _constant()}, keeps="output",
     ),
     Activation(
         "softplus", "log(1 + e^x)", "Nair and Hinton, ICML 2010 (ref. 41); paper §4.1",
@@ -65,7 +65,7 @@ ENTRIES: tuple[Activation, ...] = (
         "parametric_softplus", "log(1 + e^(αx)) / α", "paper eq. 2",
         modules.ParametricSoftplus, functional.parametric_softplus, math.inf, {"alpha": 10.0},
         readers={modules.ParametricSoftplus: _attributes("alpha"), nn.Softplus: _softplus_alpha},
-        sharpness="alpha",
+        sharpness="alpha", keeps="output",
     ),
     Activation(
         "silu", "x σ(x)", "Elfwing et al. 2018, Hendrycks and Gimpel 2016 (refs. 16, 24); paper §4.1",
@@ -102,7 +102,7 @@ ENTRIES: tuple[Activation, ...] = (
     ),
     Activation(
         "mish", "x tanh(log(1 + e^x))", "Misra 2019 (ref. 40)",
-        modules.Mish, functional.mish, math.inf, inplace=True,
+        modules.Mish, functional.mish, math.inf,
         readers={modules.Mish: _constant(), nn.Mish: _constant()},
     ),
     Activation(
@@ -128,11 +128,11 @@ ENTRIES: tuple[Activation, ...] = (
     ),
     Activation(
         "smelu", "0 for x ≤ -β, (x + β)² / 4β for |x| ≤ β, x for x ≥ β", "Shamir et al. 2020 (ref. 57)",
-        modules.SmeLU, functional.smelu, 1, {"beta": 1.0},
+        modules.SmeLU, functional.smelu, 1, {"beta": 1.0}, keeps="output",
     ),
     Activation(
         "squareplus", "(x + √(x² + b)) / 2", "Barron 2021, arXiv:2112.11687",
-        modules.Squareplus, functional.squareplus, math.inf, {"b": 4.0},
+        modules.Squareplus, functional.squareplus, math.inf, {"b": 4.0}, keeps="output",
     ),
     Activation(
         "serf", "x erf(log(1 + e^x))", "Nag and Bhattacharyya 2021, arXiv:2108.09598",
@@ -149,11 +149,11 @@ ENTRIES: tuple[Activation, ...] = (
     ),
     Activation(
         "sigmoid", "σ(x) = 1 / (1 + e^(-x))", "the logistic function",
-        nn.Sigmoid, torch.sigmoid, math.inf, readers={nn.Sigmoid: _constant()},
+        nn.Sigmoid, torch.sigmoid, math.inf, readers={nn.Sigmoid: _constant()}, keeps="output",
     ),
     Activation(
         "tanh", "tanh(x)", "the hyperbolic tangent",
-        nn.Tanh, torch.tanh, math.inf, readers={nn.Tanh: _constant()},
+        nn.Tanh, torch.tanh, math.inf, readers={nn.Tanh: _constant()}, keeps="output",
     ),
 )  # fmt: skip
 

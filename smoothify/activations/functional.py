@@ -15,26 +15,42 @@ import torch
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from smoothify.activations.formulas import Number, gated, rectifiers
+from smoothify.activations.formulas import Number, blocks, gated, rectifiers
 from smoothify.activations.formulas import hermite as polynomials
-from smoothify.activations.kernels import Kernel
+from smoothify.activations.kernels import InPlace, Kernel
 
 PARAMETRIC_SOFTPLUS = Kernel(
     "parametric_softplus",
     rectifiers.parametric_softplus_value,
     rectifiers.parametric_softplus_slope,
-    "output",
+    keeps="output",
+    in_place=InPlace(blocks.parametric_softplus_value, blocks.parametric_softplus_backward),
 )
-SQUAREPLUS = Kernel("squareplus", rectifiers.squareplus_value, rectifiers.squareplus_slope, "output")
-SMELU = Kernel("smelu", rectifiers.smelu_value, rectifiers.smelu_slope, "output")
+SQUAREPLUS = Kernel(
+    "squareplus",
+    rectifiers.squareplus_value,
+    rectifiers.squareplus_slope,
+    keeps="output",
+    in_place=InPlace(blocks.squareplus_value, blocks.squareplus_backward),
+)
+SMELU = Kernel(
+    "smelu",
+    rectifiers.smelu_value,
+    rectifiers.smelu_slope,
+    keeps="output",
+    in_place=InPlace(blocks.smelu_value, blocks.smelu_backward),
+)
 SMOOTHRELU = Kernel(
     "smoothrelu",
     rectifiers.smoothrelu_value,
     rectifiers.smoothrelu_slope,
     partials=rectifiers.smoothrelu_partials,
+    in_place=InPlace(blocks.smoothrelu_value, blocks.smoothrelu_backward, blocks.smoothrelu_full_backward),
 )
 SWISH = Kernel("swish", gated.swish_value, gated.swish_slope)
-MISH = Kernel("mish", gated.mish_value, gated.mish_slope)
+MISH = Kernel(
+    "mish", gated.mish_value, gated.mish_slope, in_place=InPlace(blocks.mish_value, blocks.mish_backward)
+)
 SERF = Kernel("serf", gated.serf_value, gated.serf_slope)
 LOGISH = Kernel("logish", gated.logish_value, gated.logish_slope)
 TANHSOFT_1 = Kernel("tanhsoft_1", gated.tanhsoft_1_value, gated.tanhsoft_1_slope)

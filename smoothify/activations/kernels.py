@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,15 @@ from torch.autograd import forward_ad
 
 from smoothify.activations.formulas import Number
 from smoothify.activations.paths import Program, run, run_whole, widen
+
+
+@dataclass(frozen=True)
+class InPlace:
+    """Cheaper spellings of a kernel's three programs for plain code on a CPU, where there are any."""
+
+    forward: Callable[..., tuple[Tensor, ...]] | None = None
+    backward: Callable[..., tuple[Tensor, ...]] | None = None
+    full_backward: Callable[..., tuple[Tensor, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,7 @@ class Kernel:
     slope: Callable[..., Tensor]
     keeps: Literal["input", "output"] = "input"
     partials: Callable[..., tuple[Tensor, ...]] | None = None
+    in_place: InPlace = InPlace()
 
     def __call__(self, x: Tensor, *parameters: Number) -> Tensor:
         """Apply to ``x`` of any shape and floating dtype; a parameter that is a tensor gets its gradient."""
@@ -38,12 +49,20 @@ class Kernel:
     @cached_property
     def forward(self) -> Program:
         """The program of the forward pass: x in, y out."""
-        return Program(f"{self.name}.forward", lambda x, *parameters: (self.value(x, *parameters),))
+
+        def formulas(x: Tensor, *parameters: Number) -> tuple[Tensor]:
+            return (self.value(x, *parameters),)
+
+        return Program(f"{self.name}.forward", formulas, self.in_place.forward)
 
     @cached_property
     def backward(self) -> Program:
         """The program of the backward pass: what was kept and the gradient of y in, the gradient of x out."""
-        return Program(f"{self.name}.backward", lambda kept, grad, *p: (grad * self.slope(kept, *p),))
+
+        def formulas(kept: Tensor, grad: Tensor, *parameters: Number) -> tuple[Tensor]:
+            return (grad * self.slope(kept, *parameters),)
+
+        return Program(f"{self.name}.backward", formulas, self.in_place.backward)
 
     @cached_property
     def full_backward(self) -> Program:
@@ -55,7 +74,7 @@ class Kernel:
             by_parameter = (grad * partial for partial in partials(kept, *parameters))
             return grad * self.slope(kept, *parameters), *by_parameter
 
-        return Program(f"{self.name}.full_backward", formulas)
+        return Program(f"{self.name}.full_backward", formulas, self.in_place.full_backward)
 
 
 class Traceable(torch.autograd.Function):
@@ -150,6 +169,11 @@ class Elementwise(Traceable):
             for parameter, dim in zip(parameters, parameter_dims, strict=True)
         ]
         return kernel(x, *aligned), 0
+
+
+# torch binds arguments by signature at every call; a signature that is there need not be worked out again.
+for _function in (Traceable, Elementwise):
+    _function.forward.__signature__ = inspect.signature(_function.forward)  # type: ignore[attr-defined]
 
 
 def _align(parameter: Number, dim: int, dims: int) -> Tensor:

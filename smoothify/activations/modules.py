@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from smoothify.activations import functional
 from smoothify.activations.formulas.hermite import relu_coefficients
 
+_LEAST_ALPHA = 1e-6  # a root of exactly 0 would leave SmoothReLU undefined
+
 
 def _positive(owner: nn.Module, **values: float) -> None:
     for name, value in values.items():
@@ -28,8 +30,11 @@ def _shown(value: Tensor | float) -> str:
     return f"{value:g}"
 
 
-class _Pointwise(nn.Module):
-    """A function applied to every element, with its parameters held as attributes of the same names."""
+class Pointwise(nn.Module):
+    """A function applied to every element: the base of the modules here.
+
+    ``settings`` names the attributes that hold its parameters, in the order in which ``function`` takes them.
+    """
 
     function: ClassVar[Callable[..., Tensor]]
     settings: ClassVar[tuple[str, ...]] = ()
@@ -44,7 +49,7 @@ class _Pointwise(nn.Module):
         return ", ".join(f"{name}={_shown(getattr(self, name))}" for name in self.settings)
 
 
-class ParametricSoftplus(_Pointwise):
+class ParametricSoftplus(Pointwise):
     """log(1 + e^(αx)) / α, smooth of every order (paper eq. 2).
 
     Any shape in, the same shape and dtype out; the output is kept for backward. ``alpha`` > 0 may be set
@@ -63,7 +68,7 @@ class ParametricSoftplus(_Pointwise):
         self.alpha = alpha
 
 
-class Squareplus(_Pointwise):
+class Squareplus(Pointwise):
     """(x + √(x² + b)) / 2, smooth of every order (Barron 2021).
 
     Any shape in, the same shape and dtype out; the output is kept for backward. ``b`` > 0; ReLU is the limit
@@ -82,7 +87,7 @@ class Squareplus(_Pointwise):
         self.b = b
 
 
-class SmeLU(_Pointwise):
+class SmeLU(Pointwise):
     """0 for x ≤ -β, (x + β)² / 4β for |x| ≤ β, x for x ≥ β; C1 (the RSCU of ref. 57).
 
     Any shape in, the same shape and dtype out; the output is kept for backward. ``beta`` > 0 is half the
@@ -101,7 +106,7 @@ class SmeLU(_Pointwise):
         self.beta = beta
 
 
-class SmoothReLU(_Pointwise):
+class SmoothReLU(Pointwise):
     """x - log(αx + 1) / α for x ≥ 0, else 0; C1 for every α > 0 (paper eq. 5). α is learned, one per module.
 
     Any shape in, the same shape and dtype out; the input is kept for backward. The parameter ``root`` stores
@@ -126,10 +131,10 @@ class SmoothReLU(_Pointwise):
     @property
     def alpha(self) -> Tensor:
         """α as a scalar tensor that carries the gradient to ``root``."""
-        return self.root.square()
+        return self.root.square().clamp(min=_LEAST_ALPHA)
 
 
-class Swish(_Pointwise):
+class Swish(Pointwise):
     """x σ(βx), smooth of every order (ref. 51); silu at β = 1, ReLU in the limit of large β.
 
     Any shape in, the same shape and dtype out; the input is kept for backward. ``beta`` > 0 may be set at
@@ -148,7 +153,7 @@ class Swish(_Pointwise):
         self.beta = beta
 
 
-class QuickGELU(_Pointwise):
+class QuickGELU(Pointwise):
     """x σ(1.702x), smooth of every order (ref. 24). Any shape in, the same shape and dtype out.
 
     >>> QuickGELU()(torch.tensor([-1.0, 0.0, 1.0]))
@@ -172,7 +177,7 @@ class Mish(nn.Mish):
         return super().forward(input) if self.inplace else functional.mish(input)
 
 
-class TanhExp(_Pointwise):
+class TanhExp(Pointwise):
     """x tanh(e^x), smooth of every order (Liu and Di 2020). Any shape in, the same shape and dtype out.
 
     >>> TanhExp()(torch.tensor([-1.0, 0.0, 1.0]))
@@ -182,7 +187,7 @@ class TanhExp(_Pointwise):
     function = staticmethod(functional.tanhexp)
 
 
-class TanhSoft1(_Pointwise):
+class TanhSoft1(Pointwise):
     """tanh(αx) log(1 + e^x), smooth of every order (ref. 5). Any shape in, the same shape and dtype out.
 
     >>> TanhSoft1()(torch.tensor([-1.0, 0.0, 1.0]))
@@ -198,7 +203,7 @@ class TanhSoft1(_Pointwise):
         self.alpha = alpha
 
 
-class TanhSoft2(_Pointwise):
+class TanhSoft2(Pointwise):
     """x tanh(βe^(γx)), smooth of every order (ref. 5). Any shape in, the same shape and dtype out.
 
     >>> TanhSoft2()(torch.tensor([-1.0, 0.0, 1.0]))
@@ -214,7 +219,7 @@ class TanhSoft2(_Pointwise):
         self.beta, self.gamma = beta, gamma
 
 
-class TanhSoft3(_Pointwise):
+class TanhSoft3(Pointwise):
     """log(1 + e^x tanh(αx)), smooth of every order (ref. 5). Any shape in, the same shape and dtype out.
 
     >>> TanhSoft3()(torch.tensor([-1.0, 0.0, 1.0]))
@@ -230,7 +235,7 @@ class TanhSoft3(_Pointwise):
         self.alpha = alpha
 
 
-class Serf(_Pointwise):
+class Serf(Pointwise):
     """x erf(log(1 + e^x)), smooth of every order (Nag and Bhattacharyya 2021). Shape and dtype are kept.
 
     >>> Serf()(torch.tensor([-1.0, 0.0, 1.0]))
@@ -240,7 +245,7 @@ class Serf(_Pointwise):
     function = staticmethod(functional.serf)
 
 
-class Logish(_Pointwise):
+class Logish(Pointwise):
     """x log(1 + σ(x)), smooth of every order (Zhu et al. 2021). Any shape in, the same shape and dtype out.
 
     >>> Logish()(torch.tensor([-1.0, 0.0, 1.0]))
@@ -250,7 +255,7 @@ class Logish(_Pointwise):
     function = staticmethod(functional.logish)
 
 
-class PSSiLU(_Pointwise):
+class PSSiLU(Pointwise):
     """x (σ(αx) - β) / (1 - β), smooth of every order (Dai, Mahloujifar and Mittal 2021); α and β are learned.
 
     Any shape in, the same shape and dtype out; the input is kept for backward. Raises ValueError for an
@@ -273,7 +278,7 @@ class PSSiLU(_Pointwise):
         self.beta = nn.Parameter(torch.tensor(float(beta)))
 
 
-class Hermite(_Pointwise):
+class Hermite(Pointwise):
     """Σ aₙ hₙ(x), n < terms, over normalised Hermite polynomials, smooth of every order (ref. 35).
 
     Any shape in, the same shape and dtype out; the input is kept for backward. The coefficients are learned

@@ -29,8 +29,9 @@ from smoothify.activations.formulas import Number
 Preference = Literal["auto", "plain", "compiled"]
 Path = Literal["whole", "blocks", "compiled"]
 
-BLOCK = 1 << 16  # elements: 256 KiB of float32, so that a few of them fit a core's second-level cache
-LARGE = 1 << 20  # elements: from here on compiling pays within one epoch of anything
+SMALL = 1 << 12  # elements: up to here whatever is called, calling it is what costs
+BLOCK = 1 << 17  # elements: 512 KiB of float32, about what a core's second-level cache can work in
+LARGE = 1 << 18  # elements: from here on ``auto`` compiles
 
 _preference: ContextVar[Preference] = ContextVar("kernel_path", default="auto")
 _compiled: dict[str, Callable[..., Any]] = {}
@@ -40,32 +41,43 @@ _latest: dict[str, Path] = {}
 
 @dataclass(frozen=True)
 class Program:
-    """Formulas to run: the first result is elementwise, further results are summed into scalars."""
+    """Formulas to run: the first result is elementwise, further results are summed into scalars.
+
+    ``in_place`` are the same formulas for blocks, where there are cheaper ones than ``formulas``.
+    """
 
     name: str
     formulas: Callable[..., tuple[Tensor, ...]]
+    in_place: Callable[..., tuple[Tensor, ...]] | None = None
 
 
 @contextmanager
-def kernel_path(preference: Preference) -> Iterator[None]:
+def kernel_path(path: Preference) -> Iterator[None]:
     """Choose how our kernels run in this block: ``auto``, ``plain`` (never compile) or ``compiled``.
 
-    ``auto`` compiles for tensors of a million elements or more where a compiler is at hand; ``compiled`` does
+    ``auto`` compiles for tensors of 262,144 elements or more where a compiler is at hand; ``compiled`` does
     so at every size, and still falls back to plain code, with a warning, where compiling fails. Raises
     ValueError for another word.
 
     >>> with kernel_path("plain"):
     ...     pass
     """
-    if preference not in get_args(Preference):
-        raise ValueError(
-            f"kernel_path: unknown preference {preference!r}; give one of {get_args(Preference)}"
-        )
-    token = _preference.set(preference)
+    if path not in get_args(Preference):
+        raise ValueError(f"kernel_path: unknown path {path!r}; give one of {get_args(Preference)}")
+    token = _preference.set(path)
     try:
         yield
     finally:
         _preference.reset(token)
+
+
+def preference() -> Preference:
+    """What ``kernel_path`` says at this moment.
+
+    >>> preference()
+    'auto'
+    """
+    return _preference.get()
 
 
 def kernel_report() -> dict[str, str]:
@@ -114,13 +126,13 @@ def run(program: Program, tensors: Sequence[Tensor], parameters: Sequence[Number
 
 def _choose(program: Program, tensors: Sequence[Tensor], parameters: Sequence[Number]) -> Path:
     x = tensors[0]
-    size, preference = x.numel(), _preference.get()
-    if (size < BLOCK and preference != "compiled") or not _is_simple(x, tensors, parameters):
+    size, wish = x.numel(), _preference.get()
+    if (size < BLOCK and wish != "compiled") or not _is_simple(x, tensors, parameters):
         return "whole"
-    wanted = preference == "compiled" or (preference == "auto" and size >= LARGE)
+    wanted = wish == "compiled" or (wish == "auto" and size >= LARGE)
     if wanted and program.name not in _refused and size > 1 and _compiler_for(x.device.type):
         return "compiled"
-    return "blocks" if x.device.type == "cpu" and size >= BLOCK else "whole"
+    return "blocks" if x.device.type == "cpu" and size >= SMALL else "whole"
 
 
 def _is_simple(x: Tensor, tensors: Sequence[Tensor], parameters: Sequence[Number]) -> bool:
@@ -160,10 +172,11 @@ def _aligned(tensors: Sequence[Tensor]) -> list[Tensor]:
 def _run_blocks(program: Program, tensors: Sequence[Tensor], parameters: Sequence[Number]) -> list[Tensor]:
     output = torch.empty_like(tensors[0])
     flat_output, flat = _flat(output), _aligned(tensors)
+    formulas = program.in_place or program.formulas
     sums: list[Tensor] = []
     for start in range(0, output.numel(), BLOCK):
         piece = slice(start, start + BLOCK)
-        first, *rest = program.formulas(*(widen(tensor[piece]) for tensor in flat), *parameters)
+        first, *rest = formulas(*(widen(tensor[piece]) for tensor in flat), *parameters)
         flat_output[piece].copy_(first)
         partial = [each.sum() for each in rest]
         sums = [total + each for total, each in zip(sums, partial, strict=True)] if sums else partial
@@ -182,8 +195,12 @@ def _run_compiled(program: Program, tensors: Sequence[Tensor], parameters: Seque
     output = torch.empty_like(tensors[0])
     if program.name not in _compiled:
         _compiled[program.name] = _compile(program)
+    flat_output, flat = _flat(output), _aligned(tensors)
+    for tensor in (flat_output, *flat):
+        # Not dynamic=True: that would turn every constant of a polynomial into an argument of each call.
+        torch._dynamo.maybe_mark_dynamic(tensor, 0)
     with torch.no_grad():
-        sums: list[Tensor] = _compiled[program.name](_flat(output), _aligned(tensors), scalars)
+        sums: list[Tensor] = _compiled[program.name](flat_output, flat, scalars)
     return [output, *sums]
 
 
@@ -197,7 +214,7 @@ def _compile(program: Program) -> Callable[..., Any]:
     own = types.FunctionType(
         loop.__code__.replace(co_name=program.name), loop.__globals__, program.name, None, loop.__closure__
     )
-    compiled: Callable[..., Any] = torch.compile(own, dynamic=True, fullgraph=True)
+    compiled: Callable[..., Any] = torch.compile(own, fullgraph=True)
     return compiled
 
 

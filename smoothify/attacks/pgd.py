@@ -45,7 +45,9 @@ class PGD(Attack):
         if self.steps < 1:
             raise ConfigError(f"attack steps={self.steps}: at least 1 is needed")
         if self.step_size is not None:
-            object.__setattr__(self, "step_size", parse_epsilon(self.step_size, "step_size"))
+            object.__setattr__(
+                self, "step_size", parse_epsilon(self.step_size, "step_size", largest=self.threat.longest)
+            )
 
     def __str__(self) -> str:
         return f"PGD-{self.steps}"

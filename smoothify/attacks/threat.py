@@ -12,15 +12,16 @@ from smoothify.errors import ConfigError, UnknownNameError
 _FRACTION = re.compile(r"\s*([0-9.]+)\s*/\s*255\s*")
 
 
-def parse_epsilon(value: float | str, name: str = "epsilon") -> float:
+def parse_epsilon(value: float | str, name: str = "epsilon", *, largest: float = 1.0) -> float:
     """Return an epsilon or a step size in [0, 1] pixel units.
 
     Args:
         value: a number in [0, 1] units, or text: ``"0.1"`` or ``"8/255"``.
         name: what it is called in an error.
+        largest: the largest that makes sense; an L2 distance may exceed 1.
 
     Raises:
-        ConfigError: not a number, negative, or above 1 without "/255".
+        ConfigError: not a number, negative, or above the largest (as 8 is, meant as "8/255").
 
     >>> parse_epsilon("8/255") == 8 / 255, parse_epsilon(0.1)
     (True, 0.1)
@@ -35,7 +36,7 @@ def parse_epsilon(value: float | str, name: str = "epsilon") -> float:
         raise ConfigError(f"{name}={value!r} is not a number in [0, 1] pixel units; write 0.1 or '8/255'") from None
     if not math.isfinite(number) or number < 0:
         raise ConfigError(f"{name}={value} is not in [0, 1] pixel units; write 0.1 or '8/255'")
-    if number > 1:
+    if number > largest:
         hint = f"; did you mean '{number:g}/255'?" if not fraction and number <= 255 else "; write 0.1 or '8/255'"
         raise ConfigError(f"{name}={number:g} is not in [0, 1] pixel units{hint}")
     return number
@@ -63,14 +64,12 @@ class ThreatModel:
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
             raise UnknownNameError("norm", self.norm, NORMS)
-        if (
-            self.norm == "l2"
-            and not isinstance(self.epsilon, str)
-            and math.isfinite(self.epsilon)
-            and self.epsilon >= 0
-        ):
-            return
-        object.__setattr__(self, "epsilon", parse_epsilon(self.epsilon))
+        object.__setattr__(self, "epsilon", parse_epsilon(self.epsilon, largest=self.longest))
+
+    @property
+    def longest(self) -> float:
+        """The longest step that can make sense: a pixel's whole range under Linf, unbounded under L2."""
+        return 1.0 if self.norm == "linf" else math.inf
 
     @property
     def radius(self) -> float:

@@ -3,6 +3,7 @@
 from smoothify.surgery import hosts
 from smoothify.surgery.conversions import conversions
 from smoothify.surgery.convert import convert, convert_, inspect
+from smoothify.surgery.kinks import Kink, find_kink
 from smoothify.surgery.replay import replay_
 from smoothify.surgery.report import Report
 from smoothify.surgery.rulebook import TORCH
@@ -11,6 +12,7 @@ from smoothify.surgery.sites import Found, Operation, Site
 
 __all__ = [
     "Found",
+    "Kink",
     "Operation",
     "Report",
     "Rule",
@@ -19,6 +21,7 @@ __all__ = [
     "conversions",
     "convert",
     "convert_",
+    "find_kink",
     "inspect",
     "register_rule",
     "replay_",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from smoothify.surgery.rules import Rule, rule_for_callable
@@ -23,9 +23,7 @@ class Call:
     operands: tuple[Any, ...]
 
 
-def read_call(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Call | None:
+def read_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
     """Return the activation that a call computes, or None where it is no activation or cannot be read.
 
     >>> import torch
@@ -59,7 +57,7 @@ def _operand_names(rule: Rule, given: Mapping[str, Any]) -> tuple[str, ...]:
     return (first, *(name for name in ("weight", "other") if rule.function in BINARY and name in given))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parameter_names(function: Callable[..., Any], rule: Rule) -> tuple[str, ...]:
     try:
         return tuple(inspect.signature(function).parameters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -35,8 +36,20 @@ class Conversion:
             only=list(scope.only) or None,
             exclude=list(scope.exclude) or None,
             strict=strict,
-            sites={site.key: site.becomes for site in sites if site.becomes is not None},
+            sites=_keyed(sites),
         )
+
+
+def _keyed(sites: Iterable[Site]) -> dict[str, str]:
+    """Name every changed site without line numbers, which differ between versions of a host."""
+    keyed: dict[str, str] = {}
+    times: Counter[str] = Counter()
+    for site in sites:
+        if site.becomes is not None:
+            key = site.path if site.kind == "module" else f"{site.path}:{site.function}"
+            times[key] += 1
+            keyed[key if times[key] == 1 else f"{key}#{times[key]}"] = site.becomes
+    return keyed
 
 
 def remember(root: nn.Module, conversion: Conversion) -> None:

@@ -13,11 +13,13 @@ from smoothify.errors import UnconvertedError
 from smoothify.surgery.conversions import Conversion, remember
 from smoothify.surgery.edges import unwrapped, walk
 from smoothify.surgery.execute import become_all, execute
+from smoothify.surgery.hosts import descriptions
 from smoothify.surgery.modules import Snapshot
 from smoothify.surgery.plan import look_at, plan, seen_sites
 from smoothify.surgery.report import Report
 from smoothify.surgery.rules import Target, To
 from smoothify.surgery.scope import Globs, Replace, Scope
+from smoothify.surgery.shared import split_shared
 from smoothify.surgery.sites import Site
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -41,7 +43,8 @@ def convert(
     ``only`` and ``exclude`` are globs over module paths; ``replace`` is "nonsmooth", "all" or a set of
     function names; "all" leaves sigmoid and tanh, which are gates. The result is verified by running a shell
     of it on fake tensors, with the host's example input or ``example_input`` (a tensor, a tuple of
-    arguments, a mapping of keyword arguments). What each function becomes is the table of rules in the documentation.
+    arguments, a mapping of keyword arguments). What each function becomes is the table of rules in the
+    documentation.
 
     Raises UnconvertedError, naming every site, where a non-smooth activation would remain
     (``strict=False`` returns nevertheless), and UnsupportedModelError for scripted or wrapped models.
@@ -84,13 +87,16 @@ def convert_(
     scope.check(root, [path for node in walk(root) for path in node.paths])
     snapshot = Snapshot()
     try:
-        # Modules first: for a model without function calls, the run that looks for calls is the proof as well.
+        # Modules first: without function calls, the run that looks for calls is the proof as well.
         planned = plan(root, seen_sites(root), target, scope)
         become_all(planned, snapshot)
         look = look_at(root, planned, example_input)
+        planned, added = split_shared(root, look.seen, look.runs, target, snapshot)
+        if added:
+            look = look_at(root, planned, example_input)
         calls = plan(root, look.calls, target, scope)
         outcome = execute(root, look, calls, target)
-        sites = (*(item.site for item in look.seen), *outcome.sites, *outcome.left)
+        sites = (*(item.site for item in look.seen), *added, *outcome.sites, *outcome.left)
         left = _left(sites, scope) if strict else []
         if left:
             outcome.undo()
@@ -99,8 +105,10 @@ def convert_(
         snapshot.restore()
         raise
     changed = any(site.becomes is not None for site in sites)
+    followed = ""
     if changed:
         remember(root, Conversion.of(target, scope, strict, sites))
+        followed = descriptions.follow(root, sites)
     return Report(
         type(root).__name__,
         sites,
@@ -109,6 +117,7 @@ def convert_(
         tuple(dict.fromkeys(run.mode for run in outcome.runs)),
         applied=changed,
         note=outcome.note,
+        followed=followed,
     )
 
 

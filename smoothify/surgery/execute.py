@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from smoothify.surgery.attributes import slot_for
 from smoothify.surgery.edges import walk
 from smoothify.surgery.modules import Snapshot, become, build, is_smooth, settle
 from smoothify.surgery.plan import Look, Planned
-from smoothify.surgery.probe import Event, ProbeError, Run, probe
+from smoothify.surgery.probe import ProbeError, Run, probe
+from smoothify.surgery.recorder import Event
 from smoothify.surgery.rewrite import WAYS, Target, rewrite
 from smoothify.surgery.rules import Target as To
 from smoothify.surgery.rules import spelled
@@ -36,7 +38,11 @@ def become_all(planned: Iterable[Planned], snapshot: Snapshot) -> None:
     for item in planned:
         if item.new is not None:
             snapshot.take(item.module)
-            become(item.module, item.new)
+            if item.held is None:
+                become(item.module, item.new)
+            elif item.found is not None:
+                snapshot.take_container(item.held.container)
+                item.held.put(slot_for(item.held.value, item.new, item.found))
 
 
 def execute(root: nn.Module, look: Look, planned: list[Planned], to: To) -> Outcome:
@@ -59,7 +65,7 @@ def execute(root: nn.Module, look: Look, planned: list[Planned], to: To) -> Outc
         snapshot.restore()
         raise
     sites = tuple(_with_how(item, how) for item in planned)
-    left = tuple(_left(root, runs, changes))
+    left = tuple(_left(root, runs, planned))
     return Outcome(sites, left, tuple(runs), note, bool(changes), snapshot.restore)
 
 
@@ -108,7 +114,7 @@ def _verify(root: nn.Module, look: Look) -> tuple[tuple[Run, ...], str]:
 
 def _wrong(look: Look, runs: tuple[Run, ...], note: str, changes: list[Planned]) -> set[int]:
     """Return the rewritten modules that still run what they should not, or do something else than before."""
-    rewritten = {id(item.module) for item in changes if item.event is not None}
+    rewritten = {id(item.module) for item in changes if item.site.kind != "fused"}
     if look.runs and not runs:
         return rewritten
     wrong = {
@@ -151,16 +157,16 @@ def _with_how(item: Planned, how: dict[int, How]) -> Site:
     return replace(item.site, how=how[id(item.module)])
 
 
-def _left(root: nn.Module, runs: Iterable[Run], changes: list[Planned]) -> Iterable[Site]:
+def _left(root: nn.Module, runs: Iterable[Run], planned: list[Planned]) -> Iterable[Site]:
     paths = {id(node.module): node.path for node in walk(root)}
     seen: set[tuple[str, str, str]] = set()
     for one in runs:
         for event in one.events:
             if not _still_kinked(event) or event.found is None or id(event.module) not in paths:
                 continue
-            known = any(_same(event, item) for item in changes)
-            if not known and not event.file.startswith("<smoothify"):
-                continue
+            same = [item for item in planned if _same(event, item)]
+            if any(item.new is None for item in same) or not (same or event.file.startswith("<smoothify")):
+                continue  # it was not to change
             key = (paths[id(event.module)], event.source, spelled(event.found))
             if key not in seen:
                 seen.add(key)

@@ -133,9 +133,9 @@ def recipes(cls: type[nn.Module]) -> tuple[Recipe, ...]:
 
 
 def _reduce(self: nn.Module, protocol: Any) -> Any:
-    base = original_class(type(self))
-    _, _, *rest = base.__reduce_ex__(self, 2)
-    return (_new, (base, recipes(type(self))), *rest)
+    base: Any = original_class(type(self))
+    reduced: tuple[Any, ...] = base.__reduce_ex__(self, 2)
+    return (_new, (base, recipes(type(self))), *reduced[2:])
 
 
 def _new(base: type[nn.Module], chain: tuple[Recipe, ...]) -> nn.Module:
@@ -146,8 +146,8 @@ def _new(base: type[nn.Module], chain: tuple[Recipe, ...]) -> nn.Module:
     return made
 
 
-def _deepcopy(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    copied: nn.Module = object.__new__(type(self))
+def _deepcopy(self: Any, memo: dict[int, Any]) -> Any:
+    copied = object.__new__(type(self))
     memo[id(self)] = copied
     copied.__setstate__(deepcopy(self.__getstate__(), memo))
     return copied

@@ -12,57 +12,66 @@ from typing import Any
 from smoothify.surgery.rulebook import is_rectifying_clamp
 from smoothify.surgery.sites import Found
 
-# Operations that are C1 in every floating-point argument wherever they are defined (√x, 1/x and ‖x‖ away from 0).
-SMOOTH: frozenset[str] = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Operations that are C1 in every floating-point argument where they are defined (√x and ‖x‖ away from 0).
+SMOOTH: frozenset[str] = _words(
     """
     view _unsafe_view reshape _reshape_alias t transpose permute expand expand_as slice select split
-    split_with_sizes split_copy chunk unbind cat stack squeeze unsqueeze alias detach clone contiguous _to_copy to
-    copy lift_fresh flatten unflatten unfold as_strided roll flip repeat tile index_select gather narrow
-    pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle diagonal diag_embed diag movedim rot90
-    constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d
-    replication_pad3d pad im2col col2im empty_like zeros_like ones_like full_like rand_like randn_like new_empty
-    new_zeros new_ones new_full new_empty_strided bernoulli native_dropout dropout uniform normal random exponential fill zero
-    scatter scatter_add scatter_reduce index_put _index_put_impl index index_add index_copy index_fill masked_fill
-    masked_scatter where tril triu repeat_interleave view_as_complex view_as_real _view_as_complex _view_as_real
-    real imag complex polar conj _conj resolve_conj resolve_neg view_as set_ meshgrid block_diag _pin_memory
-    _fft_r2c _fft_c2r _fft_c2c fft_rfft2 fft_irfft2
-    add sub rsub mul div true_divide neg positive addcmul addcdiv reciprocal pow float_power square sqrt rsqrt
-    exp exp2 expm1 log log1p log2 log10 sin cos tan asin acos atan atan2 sinh cosh asinh acosh atanh tanh sigmoid
-    erf erfc erfinv logit softplus silu gelu mish celu log_sigmoid_forward glu softmax _softmax _safe_softmax log_softmax
-    _log_softmax logsumexp lerp xlogy special_xlog1py nan_to_num special_expit special_ndtr lgamma digamma
-    mm bmm addmm baddbmm addbmm addmv addr mv dot vdot matmul linear convolution _convolution conv1d conv2d conv3d
-    conv_transpose2d convolution_overrideable mkldnn_convolution einsum _trilinear bilinear kron outer tensordot
-    linalg_matmul linalg_inv_ex linalg_solve_ex _linalg_det _linalg_slogdet linalg_cross cross _linalg_check_errors
-    avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
-    _adaptive_avg_pool2d _adaptive_avg_pool3d mean sum nansum var var_mean std std_mean cumsum logcumsumexp
-    cumprod prod trace upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d
-    upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d upsample_linear1d _upsample_bilinear2d_aa
-    _upsample_bicubic2d_aa native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_functional
-    _native_batch_norm_legit_no_training _batch_norm_with_update _batch_norm_no_update _batch_norm_with_update_functional
-    cudnn_batch_norm batch_norm native_layer_norm layer_norm native_group_norm group_norm rms_norm _fused_rms_norm
-    instance_norm linalg_vector_norm norm frobenius_norm cosine_similarity embedding
-    _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_efficient_attention
-    _scaled_dot_product_flash_attention _scaled_dot_product_attention_math _scaled_dot_product_cudnn_attention
-    _scaled_dot_product_fused_attention_overrideable scaled_dot_product_attention _native_multi_head_attention
-    smooth_l1_loss huber_loss mse_loss nll_loss nll_loss_forward nll_loss2d_forward binary_cross_entropy
-    binary_cross_entropy_with_logits kl_div cross_entropy_loss lstm _thnn_fused_lstm_cell rnn_tanh gru
-    _unsafe_index _unsafe_masked_index is_same_size sym_size sym_stride sym_numel sym_storage_offset size stride
-    is_nonzero device layout dtype _assert_tensor_metadata _has_compatible_shallow_copy_type record_stream
-    result_type is_pinned is_complex is_floating_point resize _resize_output unsafe_split unsafe_chunk
-    unsafe_split_with_sizes hann_window stft istft _cdist_forward _nested_tensor_from_mask
-    """.split()
+    split_with_sizes split_copy chunk unbind cat stack squeeze unsqueeze alias detach clone contiguous
+    _to_copy to copy lift_fresh flatten unflatten unfold as_strided roll flip repeat tile index_select
+    gather narrow pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle diagonal diag_embed
+    diag movedim rot90 constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d
+    replication_pad1d replication_pad2d replication_pad3d pad im2col col2im empty_like zeros_like
+    ones_like full_like rand_like randn_like new_empty new_zeros new_ones new_full new_empty_strided
+    bernoulli native_dropout dropout uniform normal random exponential fill zero scatter scatter_add
+    scatter_reduce index_put _index_put_impl index index_add index_copy index_fill masked_fill
+    masked_scatter where tril triu repeat_interleave view_as_complex view_as_real _view_as_complex
+    _view_as_real real imag complex polar conj _conj resolve_conj resolve_neg view_as set_ meshgrid
+    block_diag _pin_memory _fft_r2c _fft_c2r _fft_c2c fft_rfft2 fft_irfft2 add sub rsub mul div
+    true_divide neg positive addcmul addcdiv reciprocal pow float_power square sqrt rsqrt exp exp2 expm1
+    log log1p log2 log10 sin cos tan asin acos atan atan2 sinh cosh asinh acosh atanh tanh sigmoid erf
+    erfc erfinv logit softplus silu gelu mish celu log_sigmoid_forward glu softmax _softmax _safe_softmax
+    log_softmax _log_softmax logsumexp lerp xlogy special_xlog1py nan_to_num special_expit special_ndtr
+    lgamma digamma mm bmm addmm baddbmm addbmm addmv addr mv dot vdot matmul linear convolution
+    _convolution conv1d conv2d conv3d conv_transpose2d convolution_overrideable mkldnn_convolution einsum
+    _trilinear bilinear kron outer tensordot linalg_matmul linalg_inv_ex linalg_solve_ex _linalg_det
+    _linalg_slogdet linalg_cross cross _linalg_check_errors avg_pool1d avg_pool2d avg_pool3d
+    adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d
+    mean sum nansum var var_mean std std_mean cumsum logcumsumexp cumprod prod trace upsample_nearest1d
+    upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d upsample_bilinear2d upsample_bicubic2d
+    upsample_trilinear3d upsample_linear1d _upsample_bilinear2d_aa _upsample_bicubic2d_aa
+    native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_functional
+    _native_batch_norm_legit_no_training _batch_norm_with_update _batch_norm_no_update
+    _batch_norm_with_update_functional cudnn_batch_norm batch_norm native_layer_norm layer_norm
+    native_group_norm group_norm rms_norm _fused_rms_norm instance_norm linalg_vector_norm norm
+    frobenius_norm cosine_similarity embedding _scaled_dot_product_flash_attention_for_cpu
+    _scaled_dot_product_efficient_attention _scaled_dot_product_flash_attention
+    _scaled_dot_product_attention_math _scaled_dot_product_cudnn_attention
+    _scaled_dot_product_fused_attention_overrideable scaled_dot_product_attention
+    _native_multi_head_attention smooth_l1_loss huber_loss mse_loss nll_loss nll_loss_forward
+    nll_loss2d_forward binary_cross_entropy binary_cross_entropy_with_logits kl_div cross_entropy_loss
+    lstm _thnn_fused_lstm_cell rnn_tanh gru _unsafe_index _unsafe_masked_index is_same_size sym_size
+    sym_stride sym_numel sym_storage_offset size stride is_nonzero device layout dtype
+    _assert_tensor_metadata _has_compatible_shallow_copy_type record_stream result_type is_pinned
+    is_complex is_floating_point resize _resize_output unsafe_split unsafe_chunk unsafe_split_with_sizes
+    hann_window stft istft _cdist_forward _nested_tensor_from_mask
+    """
 )
 
-NONSMOOTH: frozenset[str] = frozenset(
+NONSMOOTH: frozenset[str] = _words(
     """
     max_pool1d max_pool1d_with_indices max_pool2d max_pool2d_with_indices max_pool3d_with_indices
     mkldnn_max_pool2d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d fractional_max_pool2d
-    max min amax amin aminmax maximum minimum fmax fmin clamp clamp_min clamp_max clip abs sign sgn round floor
-    ceil trunc frac fmod remainder floor_divide sort topk argmax argmin argsort median nanmedian kthvalue mode
-    msort cummax cummin heaviside unique_dim _unique2 unique_consecutive hinge_embedding_loss l1_loss
-    margin_ranking_loss grid_sampler_2d grid_sampler_3d histc bincount searchsorted bucketize rnn_relu _cdist
-    relu_backward
-    """.split()
+    max min amax amin aminmax maximum minimum fmax fmin clamp clamp_min clamp_max clip abs sign sgn round
+    floor ceil trunc frac fmod remainder floor_divide sort topk argmax argmin argsort median nanmedian
+    kthvalue mode msort cummax cummin heaviside unique_dim _unique2 unique_consecutive
+    hinge_embedding_loss l1_loss margin_ranking_loss grid_sampler_2d grid_sampler_3d histc bincount
+    searchsorted bucketize rnn_relu _cdist relu_backward
+    """
 )
 
 # Smooth in their first argument; piecewise linear in the sampling positions, which are the second.
@@ -94,9 +103,7 @@ ACTIVATIONS: dict[str, Reader] = {
     "hardtanh": _hardtanh,
     "clamp": lambda given: Found("clamp", {"min": given.get("min"), "max": given.get("max")}),
     "clamp_min": lambda given: Found("clamp", {"min": given.get("min"), "max": None}),
-    "threshold": lambda given: Found(
-        "threshold", {"threshold": given["threshold"], "value": given["value"]}
-    ),
+    "threshold": lambda given: Found("threshold", {"threshold": given["threshold"], "value": given["value"]}),
     "leaky_relu": lambda given: Found("leaky_relu", {"negative_slope": given.get("negative_slope", 0.01)}),
     "_prelu_kernel": _plain("prelu"),
     "rrelu_with_noise": lambda given: Found(
@@ -126,3 +133,17 @@ def activation(name: str, given: Mapping[str, Any]) -> Found | None:
     reader = ACTIVATIONS.get(name)
     found = reader(given) if reader else None
     return None if found and found.function == "clamp" and not is_rectifying_clamp(found) else found
+
+
+ANYWHERE = _words(
+    "relu relu6 hardtanh leaky_relu _prelu_kernel rrelu_with_noise elu celu hardswish hardsigmoid threshold"
+)
+"""Activations that count wherever they stand, on constant tables too."""
+
+SMOOTH_ACTIVATIONS = _words("silu gelu mish celu softplus")
+
+INCIDENTAL = _words(
+    "view _unsafe_view reshape _reshape_alias t transpose permute expand slice select squeeze unsqueeze "
+    "alias detach clone lift_fresh empty_like clamp clamp_min maximum mul add sub div"
+)
+"""What surgery itself may add or leave out: not compared between the runs before and after."""

@@ -10,10 +10,12 @@ from typing import Any
 from torch import nn
 
 from smoothify.surgery import hosts
+from smoothify.surgery.attributes import Held, held, held_function
 from smoothify.surgery.edges import Node, walk
 from smoothify.surgery.hosts import examples
 from smoothify.surgery.modules import build, described, has_own_forward, is_smooth, recognised, settle
-from smoothify.surgery.probe import Event, Example, ProbeError, Run, probe
+from smoothify.surgery.probe import Example, ProbeError, Run, probe
+from smoothify.surgery.recorder import Event
 from smoothify.surgery.rules import Target, known_function, qualified_name, rule_for_class, spelled
 from smoothify.surgery.scope import Scope
 from smoothify.surgery.sites import Found, Operation, Site
@@ -28,6 +30,8 @@ class Planned:
     found: Found | None = None
     event: Event | None = None
     """For a call: where it was seen to run."""
+    held: Held | None = None
+    """For a function in an attribute: where it is held."""
     new: nn.Module | None = None
 
 
@@ -53,7 +57,21 @@ def seen_sites(root: nn.Module) -> list[Planned]:
     """Return the sites that can be seen without running the model."""
     nodes = walk(root)
     inside = _inside_smooth(nodes)
-    return [site for node in nodes if id(node.module) not in inside and (site := _module_site(node))]
+    seen = [site for node in nodes if id(node.module) not in inside and (site := _module_site(node))]
+    return [*seen, *(site for thing in held(root) if (site := _held_site(thing)) is not None)]
+
+
+def _held_site(thing: Held) -> Planned | None:
+    if isinstance(thing.value, nn.Module):
+        found = recognised(thing.value)
+        owner, module, place = qualified_name(type(thing.value)), thing.value, None
+    else:
+        found = held_function(thing.value)
+        owner, module, place = qualified_name(type(thing.owner)), thing.owner, thing
+    if found is None:
+        return None
+    site = Site(thing.path, "attribute", spelled(found), is_smooth(found), owner, how="attribute")
+    return Planned(site, module, found, held=place)
 
 
 def look_at(root: nn.Module, seen: list[Planned], example_input: Any = None) -> Look:
@@ -115,7 +133,8 @@ def _settled(sites: list[Planned], events: list[Event], runs: list[Run]) -> Iter
         if item.site.smooth is not None or id(item.module) not in called or id(item.module) in doubtful:
             yield item
         elif id(item.module) not in calling:  # else its calls are sites of their own
-            note = f"{type(item.module).__qualname__} has a forward of its own, all of whose operations are smooth"
+            name = type(item.module).__qualname__
+            note = f"{name} has a forward of its own, all of whose operations are smooth"
             yield replace(item, site=replace(item.site, smooth=True, note=note))
 
 
@@ -126,7 +145,9 @@ def _call_sites(events: list[Event], paths: dict[int, Node]) -> list[Planned]:
             continue
         key = (id(event.module), event.method, event.file, event.line, spelled(event.found))
         if key not in sites:
-            sites[key] = Planned(_call_site(event, event.found, paths[id(event.module)]), event.module, event.found, event)
+            sites[key] = Planned(
+                _call_site(event, event.found, paths[id(event.module)]), event.module, event.found, event
+            )
     return list(sites.values())
 
 
@@ -181,9 +202,7 @@ def plan(root: nn.Module, sites: Iterable[Planned], to: Target, scope: Scope) ->
     return [_planned(root, parents.get(id(item.module)), item, to, scope) for item in sites]
 
 
-def _planned(
-    root: nn.Module, parent: nn.Module | None, item: Planned, to: Target, scope: Scope
-) -> Planned:
+def _planned(root: nn.Module, parent: nn.Module | None, item: Planned, to: Target, scope: Scope) -> Planned:
     site, found = item.site, item.found
     if found is None or site.note or not wants(scope, site, found):
         return item
@@ -192,8 +211,11 @@ def _planned(
     new = build(found, to)
     if new is None:
         return replace(item, site=replace(site, note=f"no rule says what {spelled(found)} becomes"))
-    new = settle(new, item.module, parent, root) if item.event is None else settle(new, None, item.module, root)
+    own = item.event is None and item.held is None
+    new = settle(new, item.module, parent, root) if own else settle(new, None, item.module, root)
     spec, smooth = described(new)
+    if item.held is not None and next(new.parameters(), None) is not None:
+        return item  # a learned one belongs to the call: the pass over calls registers it
     if spec == spelled(found) and not to.keeps(found.function):
         return item
     return replace(item, site=replace(site, becomes=spec, becomes_smooth=smooth), new=new)

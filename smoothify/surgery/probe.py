@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from types import CodeType, FrameType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
-import smoothify
-from smoothify.surgery.composites import Composite
-from smoothify.surgery.edges import walk
-from smoothify.surgery.modules import recognised
-from smoothify.surgery.operations import NONSMOOTH, SAMPLERS, SMOOTH, activation
+from smoothify.surgery.caches import undisturbed
+from smoothify.surgery.recorder import Event, Recorder
 from smoothify.surgery.shell import Shell, fake_tensor, real_tensor, spec_of
-from smoothify.surgery.sites import Found
-
-Category = Literal["activation", "nonsmooth", "unverified"]
-
-_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
-_TORCH_MODULES = f"{Path(torch.nn.modules.__file__).parent}{os.sep}"
-_MODULE_CALL = str(Path(torch.nn.modules.module.__file__))
-_ACTIVATIONS = f"{Path(smoothify.__file__).parent / 'activations'}{os.sep}"
-_SURGERY = f"{Path(__file__).parent}{os.sep}"
-_INPUT, _LEARNED = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +27,8 @@ class Example:
     kwargs: Mapping[str, Any] | None = None
     real: bool = False
     """Whether the model only runs on real tensors."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """An operation that ran and is not simply smooth, and the code that ran it."""
-
-    category: Category
-    name: str
-    found: Found | None
-    module: nn.Module
-    """The original of the module whose method holds the call."""
-    method: str
-    code: CodeType | None
-    """The code that holds the call itself: the method, or a helper that it calls."""
-    file: str
-    line: int
-
-    @property
-    def source(self) -> str:
-        """``file:line``, the file without its folders."""
-        return f"{Path(self.file).name}:{self.line}"
+    prepare: Callable[[nn.Module], None] | None = None
+    """What to do to the shell first: a detector that enlarges its images would take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +40,8 @@ class Run:
     trace: tuple[tuple[int, str], ...]
     """Every operation in order, with the id of the module in whose call it ran."""
     called: frozenset[int]
+    shared: Mapping[int, list[tuple[nn.Module, str]]]
+    """For each learnable activation module, by id: the module and method of every call, in order."""
 
 
 class ProbeError(Exception):
@@ -87,11 +54,12 @@ def probe(model: nn.Module, example: Example) -> list[Run]:
     Nothing of the model changes: no weight is copied, no hook runs, no statistic moves.
     """
     if not example.real:
-        try:
-            return _runs(model, example, FakeTensorMode(allow_non_fake_inputs=True))
-        except ProbeError as error:
-            if not _needs_values(error.__cause__):
-                raise
+        for finite in (False, True):
+            try:
+                return _runs(model, example, FakeTensorMode(allow_non_fake_inputs=True), finite)
+            except ProbeError as error:
+                if not _needs_values(error.__cause__):
+                    raise
     return _runs(model, example, None)
 
 
@@ -103,12 +71,25 @@ def _needs_values(error: BaseException | None) -> bool:
     return False
 
 
-def _runs(model: nn.Module, example: Example, fake: FakeTensorMode | None) -> list[Run]:
+class _Finite(TorchFunctionMode):
+    """Answers the check for overflow that half-precision code makes: everything is finite."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.isfinite, torch.isinf, torch.isnan):
+            return torch.tensor(func is torch.isfinite)
+        return func(*args, **(kwargs or {}))
+
+
+def _runs(model: nn.Module, example: Example, fake: FakeTensorMode | None, finite: bool = False) -> list[Run]:
     convert: Callable[[Tensor], Tensor] = fake_tensor(fake) if fake else real_tensor
-    with torch.random.fork_rng(devices=[]), ExitStack() as stack:
+    with undisturbed(model), torch.random.fork_rng(devices=[]), ExitStack() as stack:
         if fake:
             stack.enter_context(fake)
+        if finite:
+            stack.enter_context(_Finite())
         shell = Shell(model, convert)
+        if example.prepare:
+            example.prepare(shell.root)
         return [_run(shell, example, mode, convert, grad) for mode, grad in _modes(model)]
 
 
@@ -119,24 +100,27 @@ def _modes(model: nn.Module) -> list[tuple[str, bool]]:
     return modes
 
 
-def _run(
-    shell: Shell, example: Example, mode: str, convert: Callable[[Tensor], Tensor], grad: bool
-) -> Run:
+def _run(shell: Shell, example: Example, mode: str, convert: Callable[[Tensor], Tensor], grad: bool) -> Run:
     device = next((p.device for p in (*shell.root.parameters(), *shell.root.buffers())), torch.device("cpu"))
     args, kwargs = spec_of((example.args, dict(example.kwargs or {})), device, convert)
     shell.root.train(mode == "train")
     torch.manual_seed(0)  # the same draws in every probe, so that two of them compare
-    recorder = _Recorder(shell, (args, kwargs))
+    recorder = Recorder(shell, (args, kwargs))
     try:
-        with _module_calls(recorder), torch.set_grad_enabled(grad), recorder:
+        with _module_calls(recorder), warnings.catch_warnings(), torch.set_grad_enabled(grad), recorder:
+            warnings.simplefilter("ignore")  # what the model warns about, it warns about in a real forward
             shell.root(*args, **kwargs)
     except Exception as error:
-        raise ProbeError(f"the model's forward failed in {mode} mode: {type(error).__name__}: {error}") from error
-    return Run(mode, tuple(recorder.events), tuple(recorder.trace), frozenset(recorder.called))
+        raise ProbeError(
+            f"the model's forward failed in {mode} mode: {type(error).__name__}: {error}"
+        ) from error
+    return Run(
+        mode, tuple(recorder.events), tuple(recorder.trace), frozenset(recorder.called), recorder.shared
+    )
 
 
 @contextmanager
-def _module_calls(recorder: _Recorder) -> Iterator[None]:
+def _module_calls(recorder: Recorder) -> Iterator[None]:
     # A hook would switch off torch's fused paths, which must be seen; so the call itself is followed.
     original = nn.Module.__call__
     thread = threading.get_ident()
@@ -155,167 +139,3 @@ def _module_calls(recorder: _Recorder) -> Iterator[None]:
         yield
     finally:
         nn.Module.__call__ = original  # type: ignore[method-assign]
-
-
-class _Recorder(TorchDispatchMode):
-    """Sees every operation, follows which tensors depend on the input, and keeps what is not simply smooth."""
-
-    def __init__(self, shell: Shell, inputs: Any) -> None:
-        super().__init__()
-        self.shell = shell
-        self.events: list[Event] = []
-        self.trace: list[tuple[int, str]] = []
-        self._stack = [0]
-        self.called: set[int] = set()
-        self._opaque = [0]
-        self._known = {
-            id(module): isinstance(module, Composite) or recognised(module) is not None for module in shell.modules
-        }
-        self._registered = {id(node.module) for node in walk(shell.root)}
-        self._marks: dict[int, int] = {}
-        self._storages: list[Any] = []
-        for tensor in _tensors(inputs):
-            self._mark(tensor, _INPUT)
-        for parameter in shell.root.parameters():
-            self._mark(parameter, _LEARNED)
-
-    def enter(self, module: nn.Module) -> None:
-        """A module of the shell is being called."""
-        if not self._opaque[-1] and self._known[id(module)] and id(module) not in self._registered:
-            found = recognised(module)
-            if found is not None:
-                self._add("activation", "slot", found)
-        self.called.add(id(self.shell.original[id(module)]))
-        self._stack.append(id(self.shell.original[id(module)]))
-        self._opaque.append(self._opaque[-1] + self._known.get(id(module), False))
-
-    def leave(self) -> None:
-        """The call has ended."""
-        self._opaque.pop()
-        self._stack.pop()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        namespace, _, full = func._schema.name.partition("::")
-        if namespace == "prim":
-            return func(*args, **kwargs)
-        name = full.rstrip("_") if not full.endswith("__") else full
-        marks = [(tensor, self._mark_of(tensor)) for tensor in _tensors((args, kwargs))]
-        if name == "_transformer_encoder_layer_fwd":
-            result = torch.empty_like(args[0])
-            self._fused(func, args, kwargs)
-        else:
-            result = func(*args, **kwargs)
-        union = 0
-        for _, mark in marks:
-            union |= mark
-        if union:
-            for tensor in _tensors(result):
-                self._mark(tensor, union)
-        if self._opaque[-1]:
-            return result
-        if name not in _ANYWHERE and name not in _SMOOTH_SITES and name not in _TRIVIAL:
-            self.trace.append((self._stack[-1], name))
-        if union == 0 and name not in _ANYWHERE:
-            return result
-        self._judge(namespace, name, func, args, kwargs, marks)
-        return result
-
-    def _judge(
-        self,
-        namespace: str,
-        name: str,
-        func: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        marks: Sequence[tuple[Tensor, int]],
-    ) -> None:
-        if namespace == "aten":
-            if name in SMOOTH and name not in _SMOOTH_SITES:
-                return
-            found = activation(name, _given(func, args, kwargs))
-            if found is not None and (
-                found.function not in ("clamp",) or any(mark & _INPUT for _, mark in marks)
-            ):
-                self._add("activation", name, found)
-                return
-        from_input = [tensor for tensor, mark in marks if mark & _INPUT and _floating(tensor)]
-        if not from_input or namespace == "aten" and name in SMOOTH:
-            return
-        if name == "maximum" and len(marks) == 2 and marks[1][1] == _LEARNED:
-            self._add("activation", name, Found("maximum"))  # max(x, τ), τ learned
-        elif name in SAMPLERS and not (marks[1][1] & _INPUT):
-            return
-        else:
-            self._add("nonsmooth" if namespace == "aten" and name in NONSMOOTH else "unverified", name, None)
-
-    def _fused(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = _given(func, args, kwargs)
-        self._add("activation", "fused", Found("gelu" if given["use_gelu"] else "relu"))
-
-    def _add(self, category: Category, name: str, found: Found | None) -> None:
-        place = self._place()
-        if place is not None:
-            module, method, frame = place
-            self.events.append(
-                Event(
-                    category, name, found, module, method, frame.f_code, frame.f_code.co_filename, frame.f_lineno
-                )
-            )
-
-    def _place(self) -> tuple[nn.Module, str, FrameType] | None:
-        """Find the frame that holds the call, and the method of a module that it belongs to."""
-        frame: FrameType | None = sys._getframe(1)
-        held: FrameType | None = None
-        while frame is not None:
-            file = frame.f_code.co_filename
-            if file.startswith(_ACTIVATIONS):
-                return None
-            library = file.startswith(_TORCH) and not file.startswith(_TORCH_MODULES) or file == _MODULE_CALL
-            if not library and not file.startswith(_SURGERY):
-                held = held or frame
-                owner = self.shell.original.get(id(frame.f_locals.get("self")))
-                if owner is not None:
-                    return owner, frame.f_code.co_name, held
-            frame = frame.f_back
-        return None
-
-    def _mark(self, tensor: Tensor, mark: int) -> None:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self._marks:
-            self._storages.append(storage)  # alive, so that no later storage takes its address
-        self._marks[storage._cdata] = self._marks.get(storage._cdata, 0) | mark
-
-    def _mark_of(self, tensor: Tensor) -> int:
-        return self._marks.get(tensor.untyped_storage()._cdata, 0)
-
-
-_ANYWHERE = frozenset(
-    "relu relu6 hardtanh leaky_relu _prelu_kernel rrelu_with_noise elu celu hardswish hardsigmoid threshold".split()
-)
-_SMOOTH_SITES = frozenset("silu gelu mish celu softplus".split())
-_TRIVIAL = frozenset(
-    "view _unsafe_view reshape _reshape_alias t transpose permute expand slice select squeeze unsqueeze alias "
-    "detach clone lift_fresh empty_like clamp clamp_min maximum mul add sub div".split()
-)
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, (list, tuple)):
-        return [tensor for item in value for tensor in _tensors(item)]
-    if isinstance(value, dict):
-        return [tensor for item in value.values() for tensor in _tensors(item)]
-    return []
-
-
-def _floating(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
-
-
-def _given(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    names = [argument.name for argument in func._schema.arguments]
-    return {**dict(zip(names, args, strict=False)), **kwargs}

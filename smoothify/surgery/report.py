@@ -37,6 +37,8 @@ class Report:
     applied: bool = False
     """Whether a conversion changed something."""
     note: str = ""
+    followed: str = ""
+    """What the host's own description of the model now says, where it could follow."""
 
     @property
     def converted(self) -> tuple[Site, ...]:
@@ -72,6 +74,7 @@ class Report:
             "modes": list(self.modes),
             "applied": self.applied,
             "note": self.note,
+            "followed": self.followed,
             "sites": [site.to_dict() for site in self.sites],
             "operations": [operation.to_dict() for operation in self.operations],
             "unverified": [operation.to_dict() for operation in self.unverified],
@@ -90,6 +93,7 @@ class Report:
             if operations:
                 rows = _grouped((op.path, (op.name, op.source or "", op.note), op.count) for op in operations)
                 parts.append(f"{title}\n{_table(('where', 'operation', 'source', 'note'), rows)}")
+        parts += [f"  {self.followed}"] if self.followed else []
         parts.append(self._verdict())
         return "\n".join(parts)
 

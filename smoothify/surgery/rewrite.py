@@ -17,8 +17,8 @@ from smoothify.surgery.calls import read_call
 from smoothify.surgery.generated import Method, Recipe, Seen, adopt, generate, original_class, recipes
 from smoothify.surgery.rules import spelled
 from smoothify.surgery.sites import Found, How
-from smoothify.surgery.source import SourceRefused, rewrite_source
-from smoothify.surgery.tracing import Traced, TraceRefused, trace
+from smoothify.surgery.source import SourceRefusedError, rewrite_source
+from smoothify.surgery.tracing import Traced, TraceRefusedError, trace
 
 WAYS: tuple[How, ...] = ("graph", "source", "runtime")
 Build = Callable[[Found], "nn.Module | None"]
@@ -34,6 +34,8 @@ class Target:
 
     method: str
     calls: Mapping[Place, Found]
+    shared: Mapping[int, tuple[Found, bool]] = field(default_factory=dict)
+    """Activation modules by id whose calls get one activation each; whether the first keeps its own."""
 
     @property
     def places(self) -> frozenset[Place]:
@@ -109,6 +111,13 @@ def rewrite(module: nn.Module, targets: Sequence[Target], build: Build, ways: It
     return used
 
 
+def rewrite_by_graph(module: nn.Module, target: Target, slots: Slots) -> None:
+    """Rewrite one method by its graph; raises TraceRefusedError and then changes nothing."""
+    method = _by_graph(module, target, slots)
+    slots.install()
+    adopt(module, Recipe((method,)))
+
+
 def _method(module: nn.Module, target: Target, slots: Slots, ways: Sequence[How]) -> tuple[Method, How]:
     function = getattr(type(module), target.method)
     for way in ways:
@@ -118,7 +127,7 @@ def _method(module: nn.Module, target: Target, slots: Slots, ways: Sequence[How]
                     return _by_graph(module, target, slots), way
                 if way == "source":
                     return _by_source(function, target, slots), way
-        except (TraceRefused, SourceRefused):
+        except (TraceRefusedError, SourceRefusedError):
             continue
     return _by_mode(target, slots), "runtime"
 
@@ -136,7 +145,7 @@ def _by_mode(target: Target, slots: Slots) -> Method:
 def _by_source(function: Any, target: Target, slots: Slots) -> Method:
     wanted = {(line, word) for _, line, word in target.places}
     if any(file != function.__code__.co_filename for file, _, _ in target.places):
-        raise SourceRefused("the call stands in a helper")
+        raise SourceRefusedError("the call stands in a helper")
 
     def slot(found: Found, line: int, column: int) -> str | None:
         return slots.name(found, line, column) if (line, spelled(found)) in wanted else None
@@ -151,10 +160,11 @@ def _by_graph(module: nn.Module, target: Target, slots: Slots) -> Method:
     for training in (True, False):
         traced = trace(module, target.method, training)
         seen += [item for item in _replace(traced.graph, target, slots) if item not in seen]
+        _split(module, traced.graph, target, slots)
         code = traced.graph.python_code("self")
         modes[training] = traced, _body(code.src), dict(code.globals)
     if {place for place, _, _ in seen} != target.places:
-        raise TraceRefused("the trace does not pass by every call")
+        raise TraceRefusedError("the trace does not pass by every call")
     return _assembled(module, target, modes, seen, _redirections(target, slots))
 
 
@@ -172,7 +182,10 @@ def _assembled(
     ]
     lines = [f"def {target.method}({', '.join(arguments)}):"]
     if train.constants:
-        other = " or ".join(f"{name} is not {value!r}" if value is None or isinstance(value, bool) else f"{name} != {value!r}" for name, value in train.constants.items())
+        other = " or ".join(
+            f"{name} is not {value!r}" if value is None or isinstance(value, bool) else f"{name} != {value!r}"
+            for name, value in train.constants.items()
+        )
         lines += [f"    if {other}:", f"        return otherwise({', '.join(parameters)})"]
     if train_body == eval_body:
         lines.append(train_body)
@@ -221,6 +234,21 @@ def _replace(graph: fx.Graph, target: Target, slots: Slots) -> list[Seen]:
     return seen
 
 
+def _split(module: nn.Module, graph: fx.Graph, target: Target, slots: Slots) -> None:
+    """Give every call of a shared activation module a slot of its own."""
+    times: dict[int, int] = defaultdict(int)
+    for node in graph.nodes:
+        called = (
+            module.get_submodule(str(node.target)) if node.op == "call_module" and target.shared else None
+        )
+        if id(called) not in target.shared:
+            continue
+        found, keeps_first = target.shared[id(called)]
+        times[id(called)] += 1
+        if times[id(called)] > 1 or not keeps_first:
+            node.target = slots.name(found, "shared", node.target, times[id(called)]) or node.target
+
+
 def _rewire(graph: fx.Graph, old: fx.Node, new: fx.Node, written: fx.Node | None) -> None:
     if written is not None:  # what is read of the input afterwards is the result of the in-place call
         after = False
@@ -254,6 +282,6 @@ def _again(module: nn.Module, method: Method) -> Method:
     try:
         again = _by_graph(module, Target(method.name, calls), known)
         return replace(again, redirected=method.redirected, seen=method.seen)
-    except TraceRefused:
+    except TraceRefusedError:
         text = "def make(__class__, otherwise):\n    return otherwise\n"
         return Method(method.name, "runtime", text, {}, redirected=method.redirected)

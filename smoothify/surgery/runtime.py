@@ -44,7 +44,8 @@ def redirected(method: Callable[..., Any], slots: Mapping[str, str]) -> Callable
     @functools.wraps(method)
     def around(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_dynamo_compiling():
-            return torch.compiler.disable(run)(self, *args, **kwargs)
+            eager: Any = torch.compiler.disable
+            return eager(run)(self, *args, **kwargs)
         return run(self, *args, **kwargs)
 
     def run(self: nn.Module, *args: Any, **kwargs: Any) -> Any:

@@ -15,8 +15,11 @@ _HOOKS = frozenset(name for name in nn.Module().__dict__ if name.endswith(("_hoo
 }
 
 
+HOOKS_OF_HOSTS = ("transformers.utils.output_capturing",)
+
+
 class Shell:
-    """Copies the structure of a model: containers are copied, tensors pass through ``tensor``, hooks are left out.
+    """Copies the structure of a model: containers copied, tensors passed through ``tensor``, no hooks.
 
     Some hosts cache tensors on themselves while they run; on a shell that harms nobody. No weight is copied.
     """
@@ -33,7 +36,12 @@ class Shell:
     def shallow(module: nn.Module) -> nn.Module:
         """Return a copy of one module over the same children and tensors."""
         copied: nn.Module = object.__new__(type(module))
-        copied.__dict__.update({name: value.copy() if type(value) in (dict, list) else value for name, value in module.__dict__.items()})
+        copied.__dict__.update(
+            {
+                name: value.copy() if type(value) in (dict, list) else value
+                for name, value in module.__dict__.items()
+            }
+        )
         return copied
 
     def _module(self, module: nn.Module) -> nn.Module:
@@ -45,7 +53,7 @@ class Shell:
         self.original[id(copied)] = module
         self.modules.append(copied)
         state = {name: value for name, value in module.__dict__.items() if name not in _HOOKS}
-        copied.__dict__.update({name: type(module.__dict__[name])() for name in _HOOKS & module.__dict__.keys()})
+        copied.__dict__.update({name: _own_hooks(module, name) for name in _HOOKS & module.__dict__.keys()})
         for name, value in state.items():
             copied.__dict__[name] = self._value(value)
         copied.__dict__.pop("_compiled_call_impl", None)
@@ -68,6 +76,8 @@ class Shell:
             return copied
         if kind is types.MethodType and isinstance(value.__self__, nn.Module):
             return types.MethodType(value.__func__, self._module(value.__self__))
+        if isinstance(value, functools._lru_cache_wrapper):  # shared, it would keep fake tensors for later
+            return functools.lru_cache(**value.cache_parameters())(self._value(value.__wrapped__))
         if kind is functools.partial:
             return functools.partial(
                 self._value(value.func),
@@ -75,6 +85,16 @@ class Shell:
                 **self._value(value.keywords),
             )
         return value
+
+
+def _own_hooks(module: nn.Module, table: str) -> Any:
+    """Return the entries of a hook table that the host installed itself: its forward may need them."""
+    entries = module.__dict__[table]
+    kept = type(entries)()
+    for key, hook in entries.items():
+        if getattr(hook, "__module__", "").startswith(HOOKS_OF_HOSTS):
+            kept[key] = hook
+    return kept
 
 
 def fake_tensor(mode: Any) -> Callable[[Tensor], Tensor]:

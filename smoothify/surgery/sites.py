@@ -46,11 +46,6 @@ class Site:
     note: str = ""
 
     @property
-    def key(self) -> str:
-        """What identifies the site within its model: the path, and the source line of a call."""
-        return f"{self.path}@{self.source}" if self.source else self.path
-
-    @property
     def now_smooth(self) -> bool | None:
         """Whether what stands at this site now is smooth."""
         return self.becomes_smooth if self.becomes is not None else self.smooth

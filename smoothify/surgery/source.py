@@ -16,7 +16,7 @@ from smoothify.surgery.calls import Call, read_call
 from smoothify.surgery.sites import Found
 
 
-class SourceRefused(Exception):
+class SourceRefusedError(Exception):
     """A method whose text cannot be rewritten; the message says why."""
 
 
@@ -33,30 +33,34 @@ def rewrite_source(
 ) -> Rewritten:
     """Replace the recognised calls on the given lines; ``slot`` names what is called instead.
 
-    Raises SourceRefused where a line has none that can be read, or the method cannot be rebuilt from text.
+    Raises SourceRefusedError where a line has none that can be read, or there is no plain text to rewrite.
     """
     if hasattr(function, "__wrapped__") or not inspect.isfunction(function):
-        raise SourceRefused("it is decorated")
+        raise SourceRefusedError("it is decorated")
     try:
         text, first = inspect.getsourcelines(function)
         tree = ast.parse(textwrap.dedent("".join(text)))
     except (OSError, TypeError, SyntaxError) as error:
-        raise SourceRefused("its source is not to be had") from error
+        raise SourceRefusedError("its source is not to be had") from error
     definition = tree.body[0]
     if not isinstance(definition, ast.FunctionDef) or definition.decorator_list:
-        raise SourceRefused("it is no plain function definition")
+        raise SourceRefusedError("it is no plain function definition")
     closure = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
     names = {**vars(builtins), **function.__globals__, **closure}
     change = _Change(names, lines, first - 1, slot)
     changed = change.visit(definition)
     if lines - change.done:
-        raise SourceRefused("a call on it cannot be read from the text")
+        raise SourceRefusedError("a call on it cannot be read from the text")
     changed.decorator_list = []
     captured = sorted(name for name in function.__code__.co_freevars if name != "__class__")
     body = textwrap.indent(ast.unparse(changed), "    ")
     copies = "".join(f"    {name} = _captured[{name!r}]\n" for name in captured)
     made = f"def make(__class__, otherwise):\n{copies}{body}\n    return {definition.name}\n"
-    scope = {name: function.__globals__[name] for name in _global_names(function.__code__) if name in function.__globals__}
+    scope = {
+        name: function.__globals__[name]
+        for name in _global_names(function.__code__)
+        if name in function.__globals__
+    }
     defaults = {name: value for name, value in closure.items() if name in captured}
     return Rewritten(made, {**scope, "_captured": defaults})
 
@@ -83,7 +87,7 @@ class _Change(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         call = self._read(node.value) if isinstance(node.value, ast.Call) else None
         if call is not None and call.found.inplace:
-            raise SourceRefused("it drops the result of an in-place call")
+            raise SourceRefusedError("it drops the result of an in-place call")
         return self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:

@@ -1,14 +1,14 @@
 """The local graph pass: tracing one method of one module, its children as leaves, or saying why not.
 
 A trace bakes in whatever it does not see as a tensor. Everything that could make the generated code differ
-from the method is refused here (``TraceRefused``), so that another way is taken.
+from the method is refused here (``TraceRefusedError``), so that another way is taken.
 """
 
 from __future__ import annotations
 
 import inspect
-import random
 import os
+import random
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ _AMBIENT = frozenset(
 )
 
 
-class TraceRefused(Exception):
+class TraceRefusedError(Exception):
     """A method whose trace could differ from the method; the message says why."""
 
 
@@ -63,10 +63,10 @@ class Traced:
 
 
 def trace(module: nn.Module, method: str, training: bool) -> Traced:
-    """Trace a method of a module as it stands, in one mode; raises TraceRefused."""
+    """Trace a method of a module as it stands, in one mode; raises TraceRefusedError."""
     function = getattr(type(module), method, None)
     if not inspect.isfunction(function):
-        raise TraceRefused(f"{method} is no plain method")
+        raise TraceRefusedError(f"{method} is no plain method")
     names, constants = _signature(function)
     copied = Shell.shallow(module)
     reads: set[str] = set()
@@ -75,17 +75,17 @@ def trace(module: nn.Module, method: str, training: bool) -> Traced:
     tracer = _Tracer()
     state = random.getstate()
     try:
-        with _NoKernels(), _ambient_refused():
+        with _NoKernels(), _AmbientRefused():
             graph = tracer.trace(copied)
-    except TraceRefused:
+    except TraceRefusedError:
         raise
     except Exception as error:
-        raise TraceRefused(f"{type(error).__name__}: {error}") from error
+        raise TraceRefusedError(f"{type(error).__name__}: {error}") from error
     if random.getstate() != state:
         random.setstate(state)
-        raise TraceRefused("it draws random numbers in Python")
+        raise TraceRefusedError("it draws random numbers in Python")
     if any(node.op == "get_attr" and "_tensor_constant" in str(node.target) for node in graph.nodes):
-        raise TraceRefused("it computes a constant tensor")
+        raise TraceRefusedError("it computes a constant tensor")
     return Traced(graph, constants, frozenset(reads - {"training"}))
 
 
@@ -94,13 +94,13 @@ def _signature(function: Callable[..., Any]) -> tuple[list[str], dict[str, Any]]
     constants: dict[str, Any] = {}
     for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise TraceRefused(f"its signature has {parameter}")
+            raise TraceRefusedError(f"its signature has {parameter}")
         if parameter.default is parameter.empty:
             names.append(name)
         elif isinstance(parameter.default, (bool, int, float, str, type(None))):
             constants[name] = parameter.default
         else:
-            raise TraceRefused(f"the default of {name} is no constant")
+            raise TraceRefusedError(f"the default of {name} is no constant")
     return names, constants
 
 
@@ -118,11 +118,11 @@ def _watching(
         return value
 
     def write(self: nn.Module, name: str, value: Any) -> None:
-        raise TraceRefused(f"it sets self.{name}")
+        raise TraceRefusedError(f"it sets self.{name}")
 
-    listed = ", ".join(names)
+    passed = ", ".join(["self", *names])
     scope: dict[str, Any] = {"function": function, "constants": dict(constants)}
-    exec(f"def forward(self, {listed}):\n    return function(self, {listed + ', ' if names else ''}**constants)", scope)
+    exec(f"def forward({passed}):\n    return function({passed}, **constants)", scope)
     return type(
         cls.__name__, (cls,), {"forward": scope["forward"], "__getattribute__": read, "__setattr__": write}
     )
@@ -132,15 +132,15 @@ class _Proxy(fx.Proxy):
     """A proxy that does not let code ask for its type: the answer would be baked in, and wrong."""
 
     @property
-    def __class__(self) -> type:  # type: ignore[override]
+    def __class__(self) -> type:
         caller = sys._getframe(1).f_code.co_filename
         if caller.startswith((_TORCH, _SURGERY)):
             return _Proxy
-        raise TraceRefused("it asks for the type of its input")
+        raise TraceRefusedError("it asks for the type of its input")
 
     @__class__.setter
     def __class__(self, value: type) -> None:
-        raise TraceRefused("it changes the type of its input")
+        raise TraceRefusedError("it changes the type of its input")
 
 
 class _Tracer(fx.Tracer):
@@ -169,7 +169,7 @@ def place() -> tuple[str, int]:
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        library = file.startswith(_TORCH) and not file.startswith(_MODULES) or file == _CALL
+        library = (file.startswith(_TORCH) and not file.startswith(_MODULES)) or file == _CALL
         if not library and not file.startswith(_SURGERY):
             return file, frame.f_lineno
         if frame.f_back is None:
@@ -178,16 +178,19 @@ def place() -> tuple[str, int]:
     return "", 0
 
 
-class _NoKernels(TorchDispatchMode):
+class _NoKernels(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not type its modes
     """A kernel that runs while tracing makes a constant, random ones included."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func._schema.name.startswith("prim::"):
             return func(*args, **(kwargs or {}))
-        raise TraceRefused(f"{func} does not depend on the input and would become a constant")
+        raise TraceRefusedError(f"{func} does not depend on the input and would become a constant")
 
 
-class _ambient_refused:  # noqa: N801 (a context manager, used as a verb)
+class _AmbientRefused:
     """Refuses a trace in which the model's own code asks what differs from call to call."""
 
     def __enter__(self) -> None:
@@ -208,4 +211,4 @@ class _ambient_refused:  # noqa: N801 (a context manager, used as a verb)
         if name in _AMBIENT and caller is not None:
             file = caller.f_code.co_filename
             if not file.startswith((_TORCH, _SURGERY)):
-                raise TraceRefused(f"it asks {name}(), whose answer differs from call to call")
+                raise TraceRefusedError(f"it asks {name}(), whose answer differs from call to call")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from smoothify.activations import get, parse
-from smoothify.attacks import PGD, ThreatModel, attack, parse_epsilon
+from smoothify.attacks import PGD, ThreatModel, attack
 from smoothify.data import SAMPLE, Augmentation
 from smoothify.errors import ConfigError
 from smoothify.objectives import objective
@@ -92,7 +92,7 @@ class AttackConfig:
         self.build()
         attack(self.check, self.threat)
         attack(self.final, self.threat)
-        if self.step_size is not None and parse_epsilon(self.step_size) == 0:
+        if self.step_size is not None and self.build().step == 0:
             raise ConfigError("attack.step_size=0 would leave every image as it starts; give a positive one")
 
     @property
@@ -173,6 +173,8 @@ class Config:
         _at_least("epochs", self.epochs, 1)
         _at_least("batch_size", self.batch_size, 1)
         _at_least("seed", self.seed, 0)
+        if self.seed >= 2**31:
+            raise ConfigError(f"seed={self.seed}: it must be below 2^31")
         if not self.lr > 0:
             raise ConfigError(f"lr={self.lr}: it must be positive")
         if not 0 <= self.label_smoothing < 1:

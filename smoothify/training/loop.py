@@ -140,6 +140,9 @@ def train(
         training_seconds = time.perf_counter() - epoch_started
 
         totals = accelerator.reduce(totals, reduction="sum")
+        if accelerator.num_processes > 1:  # each process kept its own batch statistics; those that are saved count
+            for buffer in unwrapped.buffers():
+                torch.distributed.broadcast(buffer, src=0)
         try:
             held_out = robust_accuracy(unwrapped, parts.held_out, check, seed=config.seed, accelerator=accelerator)
         except NonFiniteError as error:

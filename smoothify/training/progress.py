@@ -82,9 +82,10 @@ class Terminal:
         if self._progress is None:
             return
         task = self._progress.tasks[0]
-        fields = {"figures": figures} if figures else {}
+        if figures:
+            self._progress.update(self._task, figures=figures)
         rate = f"{task.speed:.0f} images/s" if task.speed else ""
-        self._progress.update(self._task, advance=images, rate=rate, **fields)
+        self._progress.update(self._task, advance=images, rate=rate)
 
     def end(self) -> None:
         """Take the bar away."""

@@ -121,6 +121,11 @@ def test_random_start_fills_the_ball(norm: str) -> None:
     assert abs(size.median().item() - 0.5**0.5) < 0.03
 
 
+def test_an_l2_radius_may_exceed_1() -> None:
+    assert ThreatModel("l2", 3.0).radius == ThreatModel("l2", "3").radius == 3.0
+    assert PGD(ThreatModel("l2", 3.0), step_size=2.0).step == 2.0
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_zero_epsilon_changes_nothing(norm: str) -> None:
     clean, labels = images()
@@ -137,6 +142,7 @@ def test_zero_epsilon_changes_nothing(norm: str) -> None:
         (lambda: ThreatModel("linf", float("nan")), ConfigError, "nan"),
         (lambda: ThreatModel("linf", "eight"), ConfigError, "'eight'"),
         (lambda: ThreatModel("l2", float("inf")), ConfigError, "inf"),
+        (lambda: ThreatModel("l2", "-3"), ConfigError, "not in"),
         (lambda: ThreatModel("linfty"), UnknownNameError, "'linf'"),
         (lambda: attack("pgd50", ThreatModel()), UnknownNameError, "'pgd-50'"),
         (lambda: PGD()(linear(), torch.rand(2, 48), torch.tensor([0, 1])), DataError, "(2, 48)"),

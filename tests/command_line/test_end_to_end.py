@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 
 import smoothify
+from smoothify.attacks import PGD
+from smoothify.data import Images, hold_out, labels_of, load
+from smoothify.evaluation import robust_accuracy
+from smoothify.models import PixelClassifier
 
 BIN = Path(sys.executable).parent
 TINY = ["--epochs", "2", "--batch_size", "16", "--data.held_out", "16", "--attack.check", "pgd-2", "--lr", "0.05"]
@@ -66,7 +70,13 @@ def test_two_processes_do_the_same_job(run: tuple[Path, str], stripes: Path, tmp
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 1/2") == 1, "only the main process speaks"
     assert "identical logits" in done.stdout
-    assert smoothify.from_pretrained(folder / "best")
+    saved = PixelClassifier.from_host(smoothify.from_pretrained(folder / "last"))
+    source = load(str(stripes))
+    _, held_out = hold_out(labels_of(source), 16, seed=0)
+    checked = robust_accuracy(saved, Images(source, input_size=(1, 28, 28), indices=held_out), PGD(steps=2))
+    reported = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert reported["held_out_clean_accuracy"] == checked.clean.value, "what was measured is not what was saved"
+    assert reported["held_out_robust_accuracy"] == checked.robust.value
     single = launch(
         "smoothify.evaluate", str(folder / "best"), "--batch_size", "7", "--output", str(tmp_path / "1.json")
     )

@@ -7,13 +7,14 @@ import math
 from torch import Tensor
 
 from smoothify.activations.formulas import Number
+from smoothify.activations.formulas.primitives import erf_of_positive, log1p_of_unit
 
 _HUGE = 1e30  # stands in for infinity where infinity times an underflowed zero would be NaN
 _SATURATED = 40.0  # exp(-40) is below float64's resolution of 1: beyond it a sigmoid is 1
 
 
 def _softplus(x: Tensor) -> Tensor:
-    return x.clamp(min=0) + x.abs().neg().exp().log1p()
+    return x.clamp(min=0) + log1p_of_unit(x.abs().neg().exp())
 
 
 def _sech_squared(v: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ def mish_slope(x: Tensor) -> Tensor:
 
 def logish_value(x: Tensor) -> Tensor:
     """x log1p(σ(x))."""
-    return x.sigmoid().log1p() * x.clamp(min=-_HUGE)
+    return log1p_of_unit(x.sigmoid()) * x.clamp(min=-_HUGE)
 
 
 def logish_slope(x: Tensor) -> Tensor:
@@ -80,19 +81,19 @@ def logish_slope(x: Tensor) -> Tensor:
     x = x.clamp(-_HUGE, _SATURATED)
     n = x.exp()
     sigmoid = n / (1 + n)
-    return sigmoid.log1p() + x * (sigmoid / (1 + 2 * n))
+    return log1p_of_unit(sigmoid) + x * (sigmoid / (1 + 2 * n))
 
 
 def serf_value(x: Tensor) -> Tensor:
     """x erf(softplus(x))."""
-    return _softplus(x).erf() * x.clamp(min=-_HUGE)
+    return erf_of_positive(_softplus(x)) * x.clamp(min=-_HUGE)
 
 
 def serf_slope(x: Tensor) -> Tensor:
     """erf(s) + x (2/√π) e^(-s²) σ(x) for s = softplus(x)."""
     x = x.clamp(-_HUGE, _HUGE)
     s = _softplus(x)
-    return s.erf() + x * (2 / math.sqrt(math.pi)) * (s.square().neg().exp() * x.sigmoid())
+    return erf_of_positive(s) + x * (2 / math.sqrt(math.pi)) * (s.square().neg().exp() * x.sigmoid())
 
 
 def tanhsoft_1_value(x: Tensor, alpha: Number) -> Tensor:

@@ -8,6 +8,12 @@ import torch
 from torch import Tensor
 
 from smoothify.activations.formulas import Number
+from smoothify.activations.formulas.primitives import (
+    is_spelled_out,
+    log1p_of_unit,
+    one_minus_exp,
+    split_log1p,
+)
 
 _HUGE = 1e30  # stands in for infinity where infinity divided by infinity would be NaN
 _TINY = 1e-30
@@ -15,12 +21,12 @@ _TINY = 1e-30
 
 def parametric_softplus_value(x: Tensor, alpha: Number) -> Tensor:
     """log(1 + e^(αx)) / α (paper eq. 2), as relu(x) + log1p(e^(-|αx|)) / α."""
-    return x.clamp(min=0) + (alpha * x).abs().neg().exp().log1p() / alpha
+    return x.clamp(min=0) + log1p_of_unit((alpha * x).abs().neg().exp()) * (1 / alpha)
 
 
 def parametric_softplus_slope(y: Tensor, alpha: Number) -> Tensor:
     """1 / (1 + e^(-αx)) (paper eq. 3), in terms of the output: 1 - e^(-αy)."""
-    return -(-alpha * y).expm1()
+    return one_minus_exp(alpha * y)
 
 
 def squareplus_value(x: Tensor, b: Number) -> Tensor:
@@ -41,8 +47,9 @@ def smelu_value(x: Tensor, beta: Number) -> Tensor:
 
 
 def smelu_slope(y: Tensor, beta: Number) -> Tensor:
-    """min(1, √(y/β)); held a hair above 0, where the root has no derivative and the right one is 0."""
-    return (y.clamp(min=_TINY) / beta).sqrt().clamp(max=1)
+    """min(1, √(y/β)), as y / √(yβ) with the root held above 0, where it has no derivative."""
+    held = y.clamp(max=_HUGE)
+    return (held * (held.clamp(min=_TINY) * beta).rsqrt()).clamp(max=1)
 
 
 # SmoothReLU is relu(x) · k(αx) with k(u) = 1 - log1p(u)/u, which cancels for small u. Below the join k comes
@@ -65,12 +72,15 @@ def _series(t: Tensor) -> Tensor:
 
 def smoothrelu_value(x: Tensor, alpha: Number) -> Tensor:
     """x - log(αx + 1) / α for x ≥ 0, else 0 (paper eq. 5)."""
+    if is_spelled_out(x):
+        u = (alpha * x).clamp(min=0)
+        multiple, f, rest = split_log1p(u)
+        return ((u - f) - multiple + rest) * (1 / alpha)
     u = (alpha * x).clamp(0, _HUGE)
     low, high = u.clamp(max=_JOIN), u.clamp(min=_JOIN)
     half = 1 / (2 + low)
     s = low * half
-    t = s * s
-    small = (low - 2 * t * _series(t)) * half
+    small = (low - 2 * (s * s) * _series(s * s)) * half
     large = (1 - high.log1p() / high) * (1 / _VALUE_AT_JOIN)
     return small * large * x.clamp(min=0)
 
@@ -78,12 +88,15 @@ def smoothrelu_value(x: Tensor, alpha: Number) -> Tensor:
 def smoothrelu_slope(x: Tensor, alpha: Number) -> Tensor:
     """αx / (1 + αx) for x ≥ 0, else 0 (paper eq. 6)."""
     u = (alpha * x).clamp(0, _HUGE)
-    return u / (1 + u)
+    return u * (1 / (1 + u))
 
 
 def smoothrelu_partials(x: Tensor, alpha: Number) -> tuple[Tensor]:
-    """∂/∂α = relu(x)² m(αx) with m(u) = (log1p(u) - u/(1 + u)) / u², which tends to 1/2 at 0."""
+    """∂/∂α = (log1p(u) - u/(1 + u)) / α² for u = α relu(x), which tends to relu(x)²/2 for small u."""
     u = (alpha * x).clamp(0, _HUGE)
+    if is_spelled_out(x):
+        multiple, f, rest = split_log1p(u)
+        return (((f * u + (f - u)) * (1 / (1 + u)) - rest + multiple) * (1 / (alpha * alpha)),)
     low, high = u.clamp(max=_JOIN), u.clamp(min=_JOIN)
     half = 1 / (2 + low)
     s = low * half

@@ -17,7 +17,7 @@ _GUESSED_SIZES = (224, 32, 28, 64, 8)
 
 
 def from_input(example_input: Any) -> Example:
-    """Read a caller's ``example_input``: one tensor, a tuple of arguments, or a mapping of keyword arguments."""
+    """Read a caller's ``example_input``: a tensor, a tuple of arguments, a mapping of keyword ones."""
     if isinstance(example_input, Mapping):
         return Example((), dict(example_input))
     if isinstance(example_input, Tensor):
@@ -91,7 +91,7 @@ def _transformers(module: nn.Module, dtype: torch.dtype) -> Example | None:
         frames = getattr(vision, "num_frames", None)
         between = (int(frames),) if isinstance(frames, int) and frames > 1 else ()
         inputs["pixel_values"] = _image(channels, size, dtype, *between)
-        if "spatial_shapes" in takes or "pixel_attention_mask" in takes and "Siglip2" in type(module).__name__:
+        if "spatial_shapes" in takes:
             inputs.update(_patches(vision, channels, dtype))
     if "input_ids" in takes:
         length = min(8, int(getattr(text, "max_position_embeddings", 8) or 8))
@@ -104,14 +104,18 @@ def _transformers(module: nn.Module, dtype: torch.dtype) -> Example | None:
 def _patches(config: Any, channels: int, dtype: torch.dtype) -> dict[str, Tensor]:
     side, patch = 4, int(getattr(config, "patch_size", 16))
     return {
-        "pixel_values": torch.empty(_BATCH, side * side, channels * patch * patch, dtype=dtype, device="meta"),
+        "pixel_values": torch.empty(
+            _BATCH, side * side, channels * patch * patch, dtype=dtype, device="meta"
+        ),
         "pixel_attention_mask": torch.ones(_BATCH, side * side, dtype=torch.int64),
         "spatial_shapes": torch.full((_BATCH, 2), side, dtype=torch.int64),
     }
 
 
 def _torchvision(module: nn.Module, dtype: torch.dtype) -> Example | None:
-    origin = next((b.__module__ for b in type(module).__mro__ if b.__module__.startswith("torchvision.models")), "")
+    origin = next(
+        (b.__module__ for b in type(module).__mro__ if b.__module__.startswith("torchvision.models")), ""
+    )
     if not origin:
         return None
     if ".detection." in origin:
@@ -141,11 +145,21 @@ def _detection(module: nn.Module, dtype: torch.dtype) -> Example | None:
         "masks": torch.ones(1, side, side, dtype=torch.uint8),
         "keypoints": torch.full((1, 17, 3), 32.0, dtype=dtype),
     }
-    return Example((images, [dict(target) for _ in images]), real=True)
+    return Example((images, [dict(target) for _ in images]), real=True, prepare=_keep_images_small)
+
+
+def _keep_images_small(detector: Any) -> None:
+    if not getattr(detector.transform, "fixed_size", None):
+        detector.transform.min_size, detector.transform.max_size = (128,), 128
+    proposals = getattr(detector, "rpn", None)
+    if proposals is not None:
+        proposals._pre_nms_top_n = proposals._post_nms_top_n = {"training": 16, "testing": 16}
 
 
 def _guesses(model: nn.Module, dtype: torch.dtype) -> Iterator[Example]:
-    first = next((m for m in model.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear))), None)
+    first = next(
+        (m for m in model.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear))), None
+    )
     if first is None:
         yield Example((_image(3, (8, 8), dtype),))
     elif isinstance(first, nn.Linear):

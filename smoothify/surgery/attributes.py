@@ -1,0 +1,123 @@
+"""Activations that a module holds without registering them: functions, partials, list and dict entries."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, MutableMapping, MutableSequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from smoothify.surgery.calls import read_call
+from smoothify.surgery.composites import Composite
+from smoothify.surgery.edges import walk
+from smoothify.surgery.rules import rule_for_callable, spelled
+from smoothify.surgery.sites import Found
+
+_STATE = frozenset(nn.Module().__dict__)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A function or an unregistered module in an attribute of ``owner``, and how to put another there."""
+
+    path: str
+    owner: nn.Module
+    value: Any
+    container: Any
+    key: Any
+
+    def put(self, value: Any) -> None:
+        """Replace what is held."""
+        self.container[self.key] = value
+
+
+class FunctionSlot(Composite):
+    """Stands where a function stood: called as the function was, it runs an activation instead.
+
+    Called with other arguments than those it was made for, it runs the function itself.
+    """
+
+    def __init__(self, activation: nn.Module, function: Callable[..., Any], found: Found) -> None:
+        super().__init__(activation)
+        self.function, self.word = function, spelled(found)
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Map a tensor as the function would, smoothly."""
+        call = read_call(self.function, (x, *args), kwargs)
+        if call is not None and spelled(call.found) == self.word:
+            smooth: Tensor = self.activation(*call.operands)
+            return smooth
+        original: Tensor = self.function(x, *args, **kwargs)
+        return original
+
+    def formula(self, inner: str) -> str:
+        """Return what is computed, with ``inner`` as the spelling of T."""
+        return inner
+
+
+class PartialSlot(FunctionSlot):
+    """A ``FunctionSlot`` in the place of a ``functools.partial``."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Map a tensor as the partial would, smoothly."""
+        partial: Any = self.function
+        call = read_call(partial.func, (x, *args), {**partial.keywords, **kwargs})
+        if call is not None and spelled(call.found) == self.word:
+            smooth: Tensor = self.activation(*call.operands)
+            return smooth
+        original: Tensor = partial(x, *args, **kwargs)
+        return original
+
+
+def held(root: nn.Module) -> list[Held]:
+    """Return what the modules of a model hold in plain attributes: callables and unregistered modules."""
+    nodes = walk(root)
+    registered = {id(node.module) for node in nodes}
+    found: list[Held] = []
+    seen: set[int] = set()
+    for node in nodes:
+        for name, value in node.module.__dict__.items():
+            if name not in _STATE:
+                path = f"{node.path}.{name}" if node.path else name
+                found += _inside(path, node.module, value, node.module.__dict__, name, registered, seen)
+    return found
+
+
+def _inside(
+    path: str, owner: nn.Module, value: Any, container: Any, key: Any, registered: set[int], seen: set[int]
+) -> Iterator[Held]:
+    if isinstance(value, nn.Module):
+        if id(value) not in registered and id(value) not in seen:
+            seen.add(id(value))
+            for node in walk(value):
+                inner = f"{path}.{node.path}" if node.path else path
+                yield Held(inner, owner, node.module, container, key)
+    elif isinstance(value, MutableMapping) and type(value).__module__ in ("builtins", "collections"):
+        for name, item in value.items():
+            yield from _inside(f"{path}[{name!r}]", owner, item, value, name, registered, seen)
+    elif isinstance(value, MutableSequence) and isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _inside(f"{path}[{index}]", owner, item, value, index, registered, seen)
+    elif callable(value) and not isinstance(value, type) and held_function(value) is not None:
+        yield Held(path, owner, value, container, key)
+
+
+def held_function(value: Any) -> Found | None:
+    """Return the activation that a function or a partial of one computes when called with a tensor alone."""
+    function, keywords = value, {}
+    if isinstance(value, functools.partial):
+        if value.args:
+            return None
+        function, keywords = value.func, value.keywords
+    if rule_for_callable(function) is None:
+        return None
+    call = read_call(function, ("x",), keywords)
+    return call.found if call is not None else None
+
+
+def slot_for(value: Any, new: nn.Module, found: Found) -> FunctionSlot:
+    """Return what replaces a function or a partial."""
+    kind = PartialSlot if isinstance(value, functools.partial) else FunctionSlot
+    return kind(new, value, found)

@@ -1,0 +1,235 @@
+"""The recorder: sees every operation of a forward, and where in the model it was asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import smoothify
+from smoothify.surgery.composites import Composite
+from smoothify.surgery.edges import walk
+from smoothify.surgery.modules import recognised
+from smoothify.surgery.operations import (
+    ANYWHERE,
+    INCIDENTAL,
+    NONSMOOTH,
+    SAMPLERS,
+    SMOOTH,
+    SMOOTH_ACTIVATIONS,
+    activation,
+)
+from smoothify.surgery.shell import Shell
+from smoothify.surgery.sites import Found
+
+Category = Literal["activation", "nonsmooth", "unverified"]
+
+_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+_TORCH_MODULES = f"{Path(torch.nn.modules.__file__).parent}{os.sep}"
+_MODULE_CALL = str(Path(torch.nn.modules.module.__file__))
+_ACTIVATIONS = f"{Path(smoothify.__file__).parent / 'activations'}{os.sep}"
+_SURGERY = f"{Path(__file__).parent}{os.sep}"
+_BOX_HELPERS = ("box", "iou", "inter_union")
+_INPUT, _LEARNED = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An operation that ran and is not simply smooth, and the code that ran it."""
+
+    category: Category
+    name: str
+    found: Found | None
+    module: nn.Module
+    """The original of the module whose method holds the call."""
+    method: str
+    code: CodeType | None
+    """The code that holds the call itself: the method, or a helper that it calls."""
+    file: str
+    line: int
+
+    @property
+    def source(self) -> str:
+        """``file:line``, the file without its folders."""
+        return f"{Path(self.file).name}:{self.line}"
+
+
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not type its modes
+    """Sees every operation, follows which tensors depend on the input, keeps what is not smooth."""
+
+    def __init__(self, shell: Shell, inputs: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
+        self.shell = shell
+        self.events: list[Event] = []
+        self.trace: list[tuple[int, str]] = []
+        self._stack = [0]
+        self.called: set[int] = set()
+        self.shared: dict[int, list[tuple[nn.Module, str]]] = {}
+        self._opaque = [0]
+        self._known = {
+            id(module): isinstance(module, Composite) or recognised(module) is not None
+            for module in shell.modules
+        }
+        self._registered = {id(node.module) for node in walk(shell.root)}
+        self._marks: dict[int, int] = {}
+        self._storages: list[Any] = []
+        for tensor in _tensors(inputs):
+            self._mark(tensor, _INPUT)
+        for parameter in shell.root.parameters():
+            self._mark(parameter, _LEARNED)
+
+    def enter(self, module: nn.Module) -> None:
+        """A module of the shell is being called."""
+        if not self._opaque[-1] and self._known[id(module)] and id(module) not in self._registered:
+            found = recognised(module)
+            if found is not None:
+                self._add("activation", "slot", found)
+        if not self._opaque[-1] and self._known[id(module)] and next(module.parameters(), None) is not None:
+            place = self._place()
+            if place is not None:
+                original = self.shell.original[id(module)]
+                self.shared.setdefault(id(original), []).append(place[:2])
+        self.called.add(id(self.shell.original[id(module)]))
+        self._stack.append(id(self.shell.original[id(module)]))
+        self._opaque.append(self._opaque[-1] + self._known.get(id(module), False))
+
+    def leave(self) -> None:
+        """The call has ended."""
+        self._opaque.pop()
+        self._stack.pop()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        namespace, _, full = func._schema.name.partition("::")
+        if namespace == "prim":
+            return func(*args, **kwargs)
+        name = full.rstrip("_") if not full.endswith("__") else full
+        marks = [(tensor, self._mark_of(tensor)) for tensor in _tensors((args, kwargs))]
+        if name == "_transformer_encoder_layer_fwd":
+            result = torch.empty_like(args[0])
+            self._fused(func, args, kwargs)
+        else:
+            result = func(*args, **kwargs)
+        union = 0
+        for _, mark in marks:
+            union |= mark
+        if union:
+            for tensor in _tensors(result):
+                self._mark(tensor, union)
+        if self._opaque[-1]:
+            return result
+        if name not in ANYWHERE and name not in SMOOTH_ACTIVATIONS and name not in INCIDENTAL:
+            self.trace.append((self._stack[-1], name))
+        if union == 0 and name not in ANYWHERE:
+            return result
+        self._judge(namespace, name, func, args, kwargs, marks)
+        return result
+
+    def _judge(
+        self,
+        namespace: str,
+        name: str,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        marks: Sequence[tuple[Tensor, int]],
+    ) -> None:
+        from_input = [tensor for tensor, mark in marks if mark & _INPUT and _floating(tensor)]
+        if namespace == "aten":
+            if name in SMOOTH and name not in SMOOTH_ACTIVATIONS:
+                return
+            found = activation(name, _given(func, args, kwargs))
+            if found is not None and (found.function != "clamp" or (from_input and not self._on_boxes())):
+                self._add("activation", name, found)
+                return
+        if not from_input or (namespace == "aten" and name in SMOOTH):
+            return
+        if name == "maximum" and len(marks) == 2 and marks[1][1] == _LEARNED:
+            self._add("activation", name, Found("maximum"))  # max(x, τ), τ learned
+        elif name in SAMPLERS and not (marks[1][1] & _INPUT):
+            return
+        else:
+            self._add("nonsmooth" if namespace == "aten" and name in NONSMOOTH else "unverified", name, None)
+
+    def _fused(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = _given(func, args, kwargs)
+        self._add("activation", "fused", Found("gelu" if given["use_gelu"] else "relu"))
+
+    def _add(self, category: Category, name: str, found: Found | None) -> None:
+        place = self._place()
+        if place is not None:
+            module, method, frame = place
+            self.events.append(
+                Event(
+                    category,
+                    name,
+                    found,
+                    module,
+                    method,
+                    frame.f_code,
+                    frame.f_code.co_filename,
+                    frame.f_lineno,
+                )
+            )
+
+    def _place(self) -> tuple[nn.Module, str, FrameType] | None:
+        """Find the frame that holds the call, and the method of a module that it belongs to."""
+        frame: FrameType | None = sys._getframe(1)
+        held: FrameType | None = None
+        while frame is not None:
+            file = frame.f_code.co_filename
+            if file.startswith(_ACTIVATIONS):
+                return None
+            library = (
+                file.startswith(_TORCH) and not file.startswith(_TORCH_MODULES)
+            ) or file == _MODULE_CALL
+            if not library and not file.startswith(_SURGERY):
+                held = held or frame
+                owner = self.shell.original.get(id(frame.f_locals.get("self")))
+                if owner is not None:
+                    return owner, frame.f_code.co_name, held
+            frame = frame.f_back
+        return None
+
+    def _on_boxes(self) -> bool:
+        """Whether a helper over boxes asked: their sides and overlaps are clamped at 0, and no activation."""
+        place = self._place()
+        return place is not None and any(word in place[2].f_code.co_name for word in _BOX_HELPERS)
+
+    def _mark(self, tensor: Tensor, mark: int) -> None:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._marks:
+            self._storages.append(storage)  # alive, so that no later storage takes its address
+        self._marks[storage._cdata] = self._marks.get(storage._cdata, 0) | mark
+
+    def _mark_of(self, tensor: Tensor) -> int:
+        return self._marks.get(tensor.untyped_storage()._cdata, 0)
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, (list, tuple)):
+        return [tensor for item in value for tensor in _tensors(item)]
+    if isinstance(value, dict):
+        return [tensor for item in value.values() for tensor in _tensors(item)]
+    return []
+
+
+def _floating(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _given(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    names = [argument.name for argument in func._schema.arguments]
+    return {**dict(zip(names, args, strict=False)), **kwargs}

@@ -1,0 +1,130 @@
+"""Derivatives of every order and in every mode that autograd has, in x and in what is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, hessian, jacfwd, jacrev, jvp, vmap
+
+from smoothify import activations
+from smoothify.activations import functional
+from smoothify.activations.paths import BLOCK, kernel_path
+
+# torch's own forward-mode decompositions still use what torch deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
+
+
+def points() -> Tensor:
+    """Either side of every bend, and of SmoothReLU's series, but on no knot."""
+    return torch.tensor([-2.3, -0.7, -0.011, -2e-3, 1.3e-3, 0.004, 0.31, 0.9, 2.1], dtype=torch.float64)
+
+
+def as_function(name: str) -> tuple[Callable[..., Tensor], list[Tensor]]:
+    module = activations.create(name).double()
+    keys = [key for key, _ in module.named_parameters()]
+    tensors = [parameter.detach().clone().requires_grad_() for parameter in module.parameters()]
+
+    def function(x: Tensor, *parameters: Tensor) -> Tensor:
+        return functional_call(module, dict(zip(keys, parameters, strict=True)), (x,))
+
+    return function, tensors
+
+
+def test_first_derivatives(name: str) -> None:
+    function, parameters = as_function(name)
+    batched = name not in ("elu", "celu")  # torch's in-place elu_ has no batching rule for forward mode
+    inputs = (points().requires_grad_(), *parameters)
+    assert torch.autograd.gradcheck(
+        function,
+        inputs,
+        eps=1e-7,
+        check_forward_ad=True,
+        check_batched_grad=True,
+        check_batched_forward_grad=batched,
+    )
+
+
+def test_second_derivatives(name: str) -> None:
+    function, parameters = as_function(name)
+    inputs = (points().requires_grad_(), *parameters)
+    assert torch.autograd.gradgradcheck(
+        function, inputs, eps=1e-7, check_fwd_over_rev=True, check_rev_over_rev=True
+    )
+
+
+def test_transforms_agree_with_plain_autograd(name: str) -> None:
+    module = activations.create(name).double().requires_grad_(False)
+    x = points()
+    leaf = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(module(leaf).sum(), leaf, create_graph=True)
+    torch.testing.assert_close(jacrev(module)(x).diagonal(), expected.detach())
+    torch.testing.assert_close(jacfwd(module)(x).diagonal(), expected.detach())
+    torch.testing.assert_close(jvp(module, (x,), (torch.ones_like(x),))[1], expected.detach())
+    torch.testing.assert_close(vmap(module, in_dims=1, out_dims=1)(x.reshape(3, 3)), module(x.reshape(3, 3)))
+    if expected.requires_grad:
+        (second,) = torch.autograd.grad(expected.sum(), leaf)
+        torch.testing.assert_close(hessian(lambda v: module(v).sum())(x).diagonal(), second)
+
+
+@pytest.mark.parametrize("ensemble", ["smoothrelu", "pssilu", "hermite"])
+def test_an_ensemble_of_learned_activations_is_one_vmap(ensemble: str) -> None:
+    members = [activations.create(ensemble).double() for _ in range(3)]
+    with torch.no_grad():
+        for count, member in enumerate(members):
+            for parameter in member.parameters():
+                parameter.mul_(1 + count / 10)
+    stacked = {
+        key: torch.stack([member.get_parameter(key).detach() for member in members]).requires_grad_()
+        for key, _ in members[0].named_parameters()
+    }
+    x = points().reshape(3, 3)
+    together = vmap(lambda state, v: functional_call(members[0], state, (v,)), in_dims=(0, None))(stacked, x)
+    apart = torch.stack([member(x) for member in members])
+    torch.testing.assert_close(together, apart)
+    weights = torch.randn_like(apart)
+    got = torch.autograd.grad((together * weights).sum(), list(stacked.values()))
+    (apart * weights).sum().backward()
+    for key, gradient in zip(stacked, got, strict=True):
+        torch.testing.assert_close(
+            gradient, torch.stack([member.get_parameter(key).grad for member in members])
+        )
+
+
+def test_alpha_per_channel_by_broadcasting() -> None:
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    alpha = torch.tensor([5.0, 50.0, 500.0], dtype=torch.float64).reshape(3, 1, 1).requires_grad_()
+    assert torch.autograd.gradcheck(functional.smoothrelu, (x, alpha))
+
+
+@pytest.mark.parametrize("path", ["plain", "compiled"])
+def test_learned_gradients_agree_with_float64(path: str) -> None:
+    x = torch.randn(BLOCK + 17)
+    gradient = torch.randn_like(x)
+    with kernel_path(path):
+        module = activations.create("smoothrelu")
+        module(x).backward(gradient)
+    exact = activations.create("smoothrelu").double()
+    with kernel_path("plain"):
+        exact(x.double()).backward(gradient.double())
+    torch.testing.assert_close(module.root.grad.double(), exact.root.grad, rtol=1e-5, atol=0)
+
+
+def test_alpha_stays_positive_under_any_step() -> None:
+    module = activations.create("smoothrelu")
+    for value in (0.0, -3.0, 1e-30):
+        with torch.no_grad():
+            module.root.fill_(value)
+        y = module(torch.linspace(-1, 1, 5).requires_grad_())
+        assert module.alpha > 0 and torch.isfinite(y).all()
+        (gradient,) = torch.autograd.grad(y.sum(), module.root)
+        assert torch.isfinite(gradient)
+
+
+def test_what_is_learned_is_listed_for_the_optimizer() -> None:
+    model = nn.Sequential(
+        nn.Linear(2, 2), activations.create("smoothrelu"), nn.Sequential(activations.create("pssilu"))
+    )
+    assert list(activations.learned_parameters(model)) == ["1.root", "2.0.alpha", "2.0.beta"]

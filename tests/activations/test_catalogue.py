@@ -1,0 +1,159 @@
+"""Names, specs and descriptions."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from smoothify import activations
+from smoothify.activations import entries, functional, modules
+from smoothify.errors import SmoothifyError, SpecError, UnknownNameError
+
+NAMES = {
+    *(
+        "relu",
+        "softplus",
+        "parametric_softplus",
+        "silu",
+        "swish",
+        "gelu",
+        "gelu_tanh",
+        "quick_gelu",
+        "elu",
+        "celu",
+    ),
+    *("smoothrelu", "mish", "tanhexp", "tanhsoft_1", "tanhsoft_2", "tanhsoft_3", "hermite", "smelu"),
+    *("squareplus", "serf", "logish", "pssilu", "sigmoid", "tanh"),
+}
+
+
+def test_the_catalogue_holds_what_the_paper_and_its_successors_name() -> None:
+    assert set(activations.names()) >= NAMES
+    assert [entry.name for entry in entries.ENTRIES] == list(activations.names())[: len(entries.ENTRIES)]
+
+
+def test_every_module_of_ours_is_in_the_table_and_exported() -> None:
+    own = {
+        kind
+        for _, kind in inspect.getmembers(modules, inspect.isclass)
+        if kind.__module__ == modules.__name__ and not kind.__name__.startswith("_")
+    }
+    in_table = {entry.module for entry in entries.ENTRIES}
+    assert own <= in_table
+    assert {kind.__name__ for kind in own} <= set(activations.__all__)
+
+
+def test_every_entry_says_what_it_is(name: str) -> None:
+    entry = activations.get(name)
+    assert entry.formula and entry.source
+    assert entry.learnable == any(True for _ in activations.create(name).parameters())
+    assert (activations.create(name).__doc__ or "").strip()
+
+
+def test_functional_and_module_agree(name: str) -> None:
+    entry = activations.get(name)
+    x = torch.randn(50)
+    torch.testing.assert_close(entry.functional(x, **entry.defaults), activations.create(name)(x))
+
+
+def test_describe_inverts_create(name: str) -> None:
+    assert activations.describe(activations.create(name)) == name
+    for key, value in activations.get(name).defaults.items():
+        spec = f"{name}({key}={value / 2 + 0.25 if key != 'terms' else 6})"
+        module = activations.create(spec)
+        described = activations.describe(module)
+        assert described is not None
+        again = activations.create(described)
+        x = torch.randn(20)
+        torch.testing.assert_close(again(x), module(x), rtol=0, atol=0)
+        assert activations.describe(again) == described
+
+
+@pytest.mark.parametrize(
+    ("module", "spec"),
+    [
+        (nn.ReLU(inplace=True), "relu"),
+        (nn.Softplus(beta=4), "parametric_softplus(alpha=4)"),
+        (nn.Softplus(beta=4, threshold=3), None),
+        (nn.GELU(approximate="tanh"), "gelu_tanh"),
+        (nn.Mish(), "mish"),
+        (nn.ELU(1.4), "elu(alpha=1.4)"),
+        (nn.Hardswish(), None),
+        (nn.Identity(), None),
+        (type("Mine", (nn.ReLU,), {})(), None),
+        (activations.SmoothReLU(25), "smoothrelu(alpha=25)"),
+    ],
+)
+def test_describe(module: nn.Module, spec: str | None) -> None:
+    assert activations.describe(module) == spec
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "says"),
+    [
+        ("slu", UnknownNameError, "did you mean 'silu'"),
+        ("celu(alfa=1)", SpecError, "did you mean 'alpha'"),
+        ("silu(beta=1)", SpecError, "it takes no parameters"),
+        ("celu(alpha=one)", SpecError, "is not a number"),
+        ("celu(alpha=nan)", SpecError, "is not finite"),
+        ("celu(alpha=1, alpha=2)", SpecError, "given twice"),
+        ("celu(1.4)", SpecError, "is not 'key=number'"),
+        ("celu(alpha=__import__('os'))", SpecError, "not of the form"),
+        ("", SpecError, "not of the form"),
+        ("swish(beta=-1)", SpecError, "give a finite beta > 0"),
+        ("pssilu(beta=1)", SpecError, "outside [0, 1)"),
+        ("hermite(terms=2.5)", SpecError, "whole number"),
+    ],
+)
+def test_errors_say_what_to_do(spec: str, error: type[SmoothifyError], says: str) -> None:
+    with pytest.raises(error) as caught:
+        activations.create(spec)
+    assert says in str(caught.value)
+
+
+def test_registering_adds_and_never_overwrites(monkeypatch: pytest.MonkeyPatch) -> None:
+    from smoothify.activations import catalogue
+
+    monkeypatch.setattr(catalogue, "_ENTRIES", dict(catalogue._ENTRIES))
+    monkeypatch.setattr(catalogue, "_READERS", {key: list(each) for key, each in catalogue._READERS.items()})
+
+    class Cubed(nn.Module):
+        def __init__(self, scale: float = 2.0) -> None:
+            super().__init__()
+            self.scale = scale
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.scale * x**3
+
+    entry = activations.Activation(
+        "cubed", "scale · x³", "this test", Cubed, lambda x, scale: scale * x**3, 2, {"scale": 2.0}
+    )
+    activations.register_activation(entry)
+    assert activations.describe(activations.create("cubed(scale=3)")) == "cubed(scale=3)"
+    with pytest.raises(SmoothifyError, match="registered already"):
+        activations.register_activation(entry)
+
+
+def test_importing_brings_in_torch_alone() -> None:
+    code = (
+        "import sys, smoothify.activations\n"
+        "print([name for name in ('matplotlib', 'timm', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]" and not done.stderr
+
+
+def test_public_functions_are_documented_with_an_example() -> None:
+    for owner in (activations, functional):
+        for key, value in vars(owner).items():
+            if (
+                inspect.isfunction(value)
+                and not key.startswith("_")
+                and value.__module__.startswith("smoothify")
+            ):
+                assert ">>>" in (value.__doc__ or ""), f"{key} has no example"
