@@ -192,7 +192,8 @@ def _loading(config: ModelConfig) -> str:
             f"This model needs smoothify: {config.host} alone cannot load it with its activations, and does not."
         )
     native = _NATIVE_LOADING[config.host]
-    return f"## Loading\n\n```python\n{ours}\n```\n\nor, without smoothify:\n\n```python\n{native}\n```"
+    how = "" if config.native_exact else " (with logits equal to rounding)"
+    return f"## Loading\n\n```python\n{ours}\n```\n\nor, without smoothify{how}:\n\n```python\n{native}\n```"
 
 
 def _activations(config: ModelConfig) -> str:

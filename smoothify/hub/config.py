@@ -18,7 +18,7 @@ HOST_NAMES = ("timm", "torchvision", "transformers")
 NEEDS_SMOOTHIFY = "load_with_smoothify_"
 MAX_SITES = 20_000
 _BLOCK_KEYS = {
-    *("format", "host", "architecture", "model_args", "conversions", "native"),
+    *("format", "host", "architecture", "model_args", "conversions", "native", "native_exact"),
     *("weights_file", "weights_sha256", "versions"),
 }
 WEIGHTS = "model.safetensors"
@@ -32,7 +32,8 @@ class ModelConfig:
     """What a checked config.json says. ``architecture`` and ``model_args`` build the model before any
     conversion.
 
-    ``native`` names the libraries that were proven to load the repository by themselves; ``conversions`` are
+    ``native`` names the libraries that were proven to load the repository by themselves, ``native_exact`` whether
+    bit for bit or to rounding; ``conversions`` are
     replayed by smoothify; ``weights_sha256`` is the hex digest of model.safetensors, or None in a foreign
     repository.
     """
@@ -44,6 +45,7 @@ class ModelConfig:
     pretrained_cfg: Mapping[str, Any] = field(default_factory=dict)
     conversions: tuple[dict[str, Any], ...] = ()
     native: tuple[str, ...] = ()
+    native_exact: bool = True
     weights_sha256: str | None = None
     weights_file: str = WEIGHTS
     ours: bool = False
@@ -127,6 +129,7 @@ def _read_ours(raw: dict[str, Any], block: dict[str, Any], checks: Checks) -> Mo
             lambda w, v: checks.text(w, v, r"\w+", 50) or "",
         ),
         weights_sha256=checks.text("smoothify.weights_sha256", block.get("weights_sha256"), r"[0-9a-f]{64}"),
+        native_exact=bool(checks.flag("smoothify.native_exact", block.get("native_exact", True))),
         weights_file=weights_file(raw),
         ours=True,
     )
@@ -193,6 +196,7 @@ def render_config(config: ModelConfig, document: Mapping[str, Any], versions: Ma
         "model_args": dict(config.model_args),
         "conversions": list(config.conversions),
         "native": list(config.native),
+        "native_exact": config.native_exact,
         "weights_file": config.weights_file,
         "weights_sha256": config.weights_sha256,
         "versions": dict(versions),

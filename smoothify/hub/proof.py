@@ -35,12 +35,12 @@ def twin(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, tensors).cpu().eval()
 
 
-def difference(original: nn.Module, rebuilt: nn.Module, size: tuple[int, int, int]) -> str:
+def difference(original: nn.Module, rebuilt: nn.Module, size: tuple[int, int, int], *, tolerance: float = 0.0) -> str:
     """Say how ``rebuilt`` differs from ``original`` (a ``twin``), or return '' when their logits are equal.
 
-    Both are run on ``BATCH`` random images of ``size`` (channels, height, width), without gradients and
-    without touching the global random state. ``rebuilt`` is brought into the memory layout of
-    ``original``.
+    Both are run on ``BATCH`` random images of ``size`` (channels, height, width), without gradients and without
+    touching the global random state; ``rebuilt`` is brought into the memory layout of ``original``. ``tolerance``
+    is relative to the largest logit; 0 means bit for bit.
 
     >>> difference(nn.Flatten(), nn.Flatten(), (1, 2, 2))
     ''
@@ -62,7 +62,8 @@ def difference(original: nn.Module, rebuilt: nn.Module, size: tuple[int, int, in
             theirs = _logits(rebuilt.eval(), weights, images)
             if ours.shape != theirs.shape:
                 return f"the logits have the shape {tuple(theirs.shape)}, not {tuple(ours.shape)}"
-            if not torch.allclose(ours, theirs, rtol=0.0, atol=0.0, equal_nan=True):
+            scale = ours.nan_to_num().abs().max().item()
+            if not torch.allclose(ours, theirs, rtol=0.0, atol=tolerance * scale, equal_nan=True):
                 apart = (ours.double() - theirs.double()).abs().max().item()
                 where = _different_modules(original, rebuilt)
                 return f"the logits differ by up to {apart:.3g} with {how}{where}"

@@ -13,7 +13,7 @@ from torch import nn
 from smoothify import surgery
 from smoothify.errors import HubError, OutputExistsError, UnsupportedModelError
 from smoothify.hub import from_pretrained, save_pretrained
-from tests.hub.conftest import same_logits, small_model
+from tests.hub.conftest import images, same_logits, small_model
 
 NATIVE = ("silu", "gelu", "gelu_tanh", "mish", "elu", "celu", "quick_gelu")
 OURS = ("celu(alpha=1.4)", "softplus", "parametric_softplus", "smoothrelu", "squareplus", "smelu")
@@ -22,28 +22,27 @@ OURS = ("celu(alpha=1.4)", "softplus", "parametric_softplus", "smoothrelu", "squ
 @pytest.mark.parametrize("to", [None, *NATIVE, *OURS])
 def test_logits_are_identical_after_a_round_trip(to: str | None, tmp_path: Path) -> None:
     model = small_model(to)
-    loaded = from_pretrained(save_pretrained(model, tmp_path / "out"))
+    folder = save_pretrained(model, tmp_path / "out")
+    loaded = from_pretrained(folder)
     assert type(loaded) is type(model) and not loaded.training
     assert same_logits(model, loaded)
     assert surgery.conversions(loaded) == surgery.conversions(model)
     assert loaded.pretrained_cfg["mean"] == (0.2860,) and loaded.pretrained_cfg["input_size"] == (1, 28, 28)
-
-
-@pytest.mark.parametrize("to", NATIVE)
-def test_timm_alone_loads_what_it_can_express(to: str, tmp_path: Path) -> None:
-    model = small_model(to)
-    folder = save_pretrained(model, tmp_path / "out")
-    assert config_of(folder)["model_args"]["act_layer"] == to
-    assert same_logits(model, timm.create_model(f"local-dir:{folder}", pretrained=True).eval())
-
-
-@pytest.mark.parametrize("to", OURS)
-def test_timm_alone_refuses_what_it_cannot_express(to: str, tmp_path: Path) -> None:
-    folder = save_pretrained(small_model(to), tmp_path / "out")
-    assert config_of(folder)["smoothify"]["native"] == []
-    assert "needs smoothify" in (folder / "README.md").read_text()
-    with pytest.raises(RuntimeError, match=r"Unknown model .load_with_smoothify_resnet18"):
-        timm.create_model(f"local-dir:{folder}", pretrained=True)
+    config = config_of(folder)
+    if to in OURS:
+        assert config["smoothify"]["native"] == []
+        assert "needs smoothify" in (folder / "README.md").read_text()
+        with pytest.raises(RuntimeError, match=r"Unknown model .load_with_smoothify_resnet18"):
+            timm.create_model(f"local-dir:{folder}", pretrained=True)
+    else:
+        assert config["smoothify"]["native"] == ["timm"]
+        assert config["model_args"].get("act_layer") == to
+        native = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+        with torch.no_grad():
+            torch.testing.assert_close(native(images()), model(images()), rtol=0, atol=1e-4)
+        exact = config["smoothify"]["native_exact"]
+        assert same_logits(model, native) or not exact
+        assert ("equal to rounding" in (folder / "README.md").read_text()) == (not exact)
 
 
 def test_a_partial_conversion_is_not_claimed_native(tmp_path: Path) -> None:
