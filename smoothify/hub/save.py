@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,26 @@ def save_pretrained(
     described = host.describe(model, architecture, model_args or {})
     config = dataclasses.replace(described, conversions=_conversions(model), weights_sha256=digest(weights))
     with whole_folder(folder, overwrite=overwrite) as aside:
-        config = _write_proven(config, host, original, host.example_size(model), weights, aside)
+        config = _write_first_proven(config, host, original, host.example_size(model), weights, aside)
         for name, content in extra.items():
             write_atomically(aside / name, content)
         write_atomically(aside / CARD, render_card(card, config))
     return folder
+
+
+def _write_first_proven(
+    config: ModelConfig, host: Host, original: nn.Module, size: tuple[int, int, int], weights: bytes, aside: Path
+) -> ModelConfig:
+    """Where a conversion also changed the host's own description, that alone may build the converted model."""
+    try:
+        return _write_proven(config, host, original, size, weights, aside)
+    except HubError as error:
+        (aside / HIDDEN_WEIGHTS).unlink(missing_ok=True)
+        if config.conversions:
+            with suppress(HubError):
+                bare = dataclasses.replace(config, conversions=())
+                return _write_proven(bare, host, original, size, weights, aside)
+        raise error
 
 
 def _write_proven(
