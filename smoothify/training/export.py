@@ -112,6 +112,7 @@ class Exporter:
         save_pretrained(
             model,
             path,
+            architecture=self._torchvision_name(),
             model_args=self._model_args(),
             card=CardFacts(
                 model_name=f"{self.config.model.name.rpartition('/')[2]}-{self.config.model.activation}",
@@ -125,6 +126,10 @@ class Exporter:
             files={"training.yaml": yaml.safe_dump(settings, sort_keys=False).encode(), **pictures},
             overwrite=True,
         )
+
+    def _torchvision_name(self) -> str | None:
+        library, _, name = self.config.model.name.rpartition("/")
+        return name if library == "torchvision" else None
 
     def _model_args(self) -> dict[str, Any]:
         preset = PRESETS.get(self.config.model.name)

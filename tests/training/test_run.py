@@ -197,6 +197,20 @@ def test_what_cannot_be_is_refused_before_the_first_step(tiny: Config, changes, 
     assert not Path(tiny.output).exists()
 
 
+def test_a_torchvision_model_trains_and_is_published(tiny: Config) -> None:
+    model = ModelConfig(
+        name="torchvision/mobilenet_v2",
+        activation="silu",
+        input_size=(3, 32, 32),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.2, 0.2, 0.2),
+        arguments={"width_mult": 0.25},
+    )
+    outcome = train(with_changes(tiny, epochs=1, model=model))
+    assert outcome.reloaded_identical is True
+    assert type(smoothify.from_pretrained(outcome.folder.best)).__name__ == "MobileNetV2"
+
+
 def test_standard_training_and_relu_baseline(tiny: Config) -> None:
     outcome = train(with_changes(tiny, objective="standard", model=ModelConfig(activation="keep")))
     assert outcome.final.clean.value > 0.8
