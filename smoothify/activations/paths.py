@@ -31,7 +31,7 @@ Path = Literal["whole", "blocks", "compiled"]
 
 SMALL = 1 << 12  # elements: up to here whatever is called, calling it is what costs
 BLOCK = 1 << 17  # elements: 512 KiB of float32, about what a core's second-level cache can work in
-LARGE = 1 << 18  # elements: from here on ``auto`` compiles
+LARGE = 1 << 16  # elements: from here on ``auto`` compiles
 
 _preference: ContextVar[Preference] = ContextVar("kernel_path", default="auto")
 _compiled: dict[str, Callable[..., Any]] = {}
@@ -55,7 +55,7 @@ class Program:
 def kernel_path(path: Preference) -> Iterator[None]:
     """Choose how our kernels run in this block: ``auto``, ``plain`` (never compile) or ``compiled``.
 
-    ``auto`` compiles for tensors of 262,144 elements or more where a compiler is at hand; ``compiled`` does
+    ``auto`` compiles for tensors of 65,536 elements or more where a compiler is at hand; ``compiled`` does
     so at every size, and still falls back to plain code, with a warning, where compiling fails. Raises
     ValueError for another word.
 

@@ -7,7 +7,7 @@ import torch
 
 from smoothify import activations
 from smoothify.activations import functional, paths
-from smoothify.activations.paths import BLOCK, LARGE, kernel_path, kernel_report
+from smoothify.activations.paths import BLOCK, LARGE, SMALL, kernel_path, kernel_report
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "_compiled", {})
 
 
-@pytest.mark.parametrize(("size", "path"), [(10, "whole"), (BLOCK, "blocks"), (LARGE - 1, "blocks")])
+@pytest.mark.parametrize(("size", "path"), [(10, "whole"), (SMALL, "blocks"), (LARGE - 1, "blocks")])
 def test_the_size_decides(size: int, path: str) -> None:
     functional.mish(torch.zeros(size))
     assert kernel_report() == {"mish.forward": path}
