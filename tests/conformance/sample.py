@@ -22,7 +22,16 @@ SMALL = (
 )
 
 # Run on real tensors, or large in the smallest size: minutes each, left to the whole sweep.
-COSTLY = ("gemma4", "keypointrcnn", "maskrcnn", "retinanet", "ShieldGemma", "Sapiens", "DepthPro")
+COSTLY = (
+    "gemma4",
+    "sequencer",
+    "keypointrcnn",
+    "maskrcnn",
+    "retinanet",
+    "ShieldGemma",
+    "Sapiens",
+    "DepthPro",
+)
 
 
 def sample() -> dict[str, Build]:
