@@ -61,6 +61,8 @@ def sample() -> dict[str, Build]:
 
 def _size(name: str) -> tuple[int, int, str]:
     rank = next((index for index, word in enumerate(SMALL) if word in name), len(SMALL))
+    if name.startswith("transformers/"):  # several backbones do not build from their default configuration
+        rank = 0 if name.endswith("ForImageClassification") else 1
     return rank, len(name), name
 
 
