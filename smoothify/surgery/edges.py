@@ -11,6 +11,7 @@ from torch import nn
 from smoothify.errors import UnsupportedModelError
 from smoothify.surgery.rules import qualified_name
 
+COMPILED = "torch._dynamo.eval_frame.OptimizedModule"
 _WRAPPERS = {
     "torch.nn.parallel.distributed.DistributedDataParallel": "DistributedDataParallel",
     "torch.nn.parallel.data_parallel.DataParallel": "DataParallel",
@@ -75,7 +76,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     """
     if not isinstance(model, nn.Module):
         raise UnsupportedModelError(f"expected a torch.nn.Module, got {type(model).__name__}")
-    while qualified_name(type(model)) == "torch._dynamo.eval_frame.OptimizedModule":
+    while qualified_name(type(model)) == COMPILED:
         model = model.get_submodule("_orig_mod")
     for path, module in model.named_modules():
         where = f"{path!r} is" if path else "the model is"

@@ -140,6 +140,12 @@ ANYWHERE = _words(
 )
 """Activations that count wherever they stand, on constant tables too."""
 
+FACTORIES = _words(
+    "new_empty new_zeros new_ones new_full new_empty_strided empty_like zeros_like ones_like full_like "
+    "rand_like randn_like randint_like"
+)
+"""What takes only shape, dtype and device from a tensor: the result does not depend on its values."""
+
 SMOOTH_ACTIVATIONS = _words("silu gelu mish celu softplus")
 
 INCIDENTAL = _words(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
+from smoothify.errors import SmoothifyError
 from smoothify.surgery.caches import undisturbed
 from smoothify.surgery.recorder import Event, Recorder
 from smoothify.surgery.shell import Shell, fake_tensor, real_tensor, spec_of
@@ -44,7 +45,7 @@ class Run:
     """For each learnable activation module, by id: the module and method of every call, in order."""
 
 
-class ProbeError(Exception):
+class ProbeError(SmoothifyError):
     """A forward that could not be run; the cause is the model's own error."""
 
 

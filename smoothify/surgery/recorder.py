@@ -20,6 +20,7 @@ from smoothify.surgery.edges import walk
 from smoothify.surgery.modules import recognised
 from smoothify.surgery.operations import (
     ANYWHERE,
+    FACTORIES,
     INCIDENTAL,
     NONSMOOTH,
     SAMPLERS,
@@ -123,7 +124,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         union = 0
         for _, mark in marks:
             union |= mark
-        if union:
+        if union and name not in FACTORIES:
             for tensor in _tensors(result):
                 self._mark(tensor, union)
         if self._opaque[-1]:

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from smoothify.surgery.edges import COMPILED
+from smoothify.surgery.rules import qualified_name
+
 _HOOKS = frozenset(name for name in nn.Module().__dict__ if name.endswith(("_hooks", "_with_kwargs"))) | {
     "_forward_hooks_always_called"
 }
@@ -48,7 +51,11 @@ class Shell:
         if id(module) in self._memo:
             known: nn.Module = self._memo[id(module)]
             return known
-        copied: nn.Module = object.__new__(type(module))
+        if qualified_name(type(module)) == COMPILED:  # its forward is bound to the original
+            copied = self._module(module.get_submodule("_orig_mod"))
+            self._memo[id(module)] = copied
+            return copied
+        copied = object.__new__(type(module))
         self._memo[id(module)] = copied
         self.original[id(copied)] = module
         self.modules.append(copied)

@@ -22,7 +22,16 @@ SMALL = (
 )
 
 # Run on real tensors, or large in the smallest size: minutes each, left to the whole sweep.
-COSTLY = ("gemma4", "keypointrcnn", "maskrcnn", "retinanet", "ShieldGemma", "Sapiens", "DepthPro")
+COSTLY = (
+    "gemma4",
+    "sequencer",
+    "keypointrcnn",
+    "maskrcnn",
+    "retinanet",
+    "ShieldGemma",
+    "Sapiens",
+    "DepthPro",
+)
 
 
 def sample() -> dict[str, Build]:
@@ -52,6 +61,8 @@ def sample() -> dict[str, Build]:
 
 def _size(name: str) -> tuple[int, int, str]:
     rank = next((index for index, word in enumerate(SMALL) if word in name), len(SMALL))
+    if name.startswith("transformers/"):  # several backbones do not build from their default configuration
+        rank = 0 if name.endswith("ForImageClassification") else 1
     return rank, len(name), name
 
 

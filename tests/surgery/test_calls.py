@@ -281,3 +281,17 @@ def test_a_rewritten_module_trains_under_ddp(tmp_path: Path) -> None:
             smoothify.convert_(wrapped)
     finally:
         torch.distributed.destroy_process_group()
+
+
+def test_a_compiled_child_is_converted_inside_and_runs_compiled() -> None:
+    torch._dynamo.reset()
+    child = torch.compile(awkward.Functional(), backend="eager")
+    model = nn.Sequential(nn.Linear(6, 6), child, nn.ReLU())
+    x = torch.randn(4, 6)
+    with torch.no_grad():  # of a tensor that is no leaf, dynamo reads .grad and torch warns
+        model(x)
+    report = smoothify.convert_(model)
+    assert report.verified
+    assert {site.path for site in report.converted} == {"1._orig_mod", "2"}
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), F.silu(F.silu(child.linear(model[0](x)))))

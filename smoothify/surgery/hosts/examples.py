@@ -123,7 +123,7 @@ def _torchvision(module: nn.Module, dtype: torch.dtype) -> Example | None:
     if ".optical_flow." in origin:
         return Example((_image(3, (128, 128), dtype), _image(3, (128, 128), dtype)))
     if ".video." in origin:
-        side = 224 if "mvit" in origin or "swin" in origin else 112
+        side = 112 if origin.endswith(".resnet") else 224
         return Example((torch.empty(_BATCH, 3, 16, side, side, dtype=dtype, device="meta"),))
     if origin.endswith(".inception"):
         return Example((_image(3, (299, 299), dtype),))

@@ -1,0 +1,102 @@
+"""What the probe calls known, kept and unverified, and what it must leave alone."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import smoothify
+from smoothify.errors import SmoothifyError
+from smoothify.surgery.probe import ProbeError
+
+
+class MaskOfShapes(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mask = x.new_zeros(x.shape[-1])
+        return x * mask.masked_fill(mask != 0, -1.0)
+
+
+class MaskOfValues(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mask = x.new_zeros(x.shape)
+        mask[:, :2] = x[:, :2]
+        return x * mask.masked_fill(mask != 0, -1.0)
+
+
+class Pooled(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.max_pool1d(x[None], 2) + x.abs().amax() + x.sort(1).values[:, :1]
+
+
+class LogitScale(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.logit_scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.logit_scale.clamp(min=0).abs().exp()
+
+
+class TableOfBiases(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.linspace(-1, 1, 8))
+        self.mlp = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.mlp(self.table)
+
+
+class Overflow(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.clamp(-1e4, 1e4) if not torch.isfinite(x).all() else F.relu(x)
+
+
+CASES = {
+    "a mask made of shapes": (MaskOfShapes, set(), set(), True),
+    "a mask made of values": (MaskOfValues, set(), {"ne"}, False),
+    "operations that are kept": (Pooled, {"max_pool2d_with_indices", "abs", "amax", "sort"}, set(), True),
+    "a clamped parameter": (LogitScale, set(), set(), True),
+    "a relu on a constant table": (TableOfBiases, set(), set(), True),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_kept_and_what_is_unverified(case: str) -> None:
+    cls, kept, unverified, verified = CASES[case]
+    model = cls()
+    report = smoothify.convert_(model, example_input=torch.randn(4, 8))
+    assert {operation.name for operation in report.operations} == kept
+    assert {operation.name for operation in report.unverified} == unverified
+    assert report.verified is verified
+    assert all(site.now_smooth for site in report.sites)
+
+
+def test_a_check_for_overflow_does_not_need_values() -> None:
+    report = smoothify.convert_(Overflow(), example_input=torch.randn(4, 8))
+    assert [(site.function, site.becomes) for site in report.converted] == [("relu", "silu")]
+
+
+def test_nothing_of_a_model_moves() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout())
+    calls: list[int] = []
+    model[0].register_forward_hook(lambda *_: calls.append(1))
+    model[1].eval()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    draw = torch.get_rng_state()
+    smoothify.inspect(model)
+    assert not calls
+    assert [module.training for module in model] == [True, False, True, True]
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), draw)
+
+
+def test_an_example_that_does_not_fit_says_what_the_model_said() -> None:
+    with pytest.raises(ProbeError, match="forward failed in train mode: RuntimeError"):
+        smoothify.inspect(nn.Linear(3, 3), example_input=torch.zeros(2, 4))
+    assert issubclass(ProbeError, SmoothifyError)
+
+
+@pytest.mark.parametrize("example", [torch.zeros(2, 6), (torch.zeros(2, 6),), {"input": torch.zeros(2, 6)}])
+def test_examples_may_be_a_tensor_a_tuple_or_a_mapping(example: object) -> None:
+    assert smoothify.inspect(nn.Linear(6, 3), example_input=example).verified
