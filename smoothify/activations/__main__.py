@@ -16,9 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ...
     0
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m smoothify.activations", description="The catalogue, shown."
-    )
+    parser = argparse.ArgumentParser(prog="python -m smoothify.activations", description="The catalogue, shown.")
     commands = parser.add_subparsers(dest="command", required=True)
     plot = commands.add_parser("plot", help="draw the paper's figures 1 and 2 and every entry, as PNG files")
     plot.add_argument("--out", type=Path, default=Path("docs/images"), help="the folder to draw into")

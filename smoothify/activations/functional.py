@@ -49,18 +49,14 @@ SMOOTHRELU = Kernel(
 )
 SWISH = Kernel("swish", gated.swish_value, gated.swish_slope)
 QUICK_GELU = Kernel("quick_gelu", gated.swish_value, gated.swish_slope)
-MISH = Kernel(
-    "mish", gated.mish_value, gated.mish_slope, in_place=InPlace(blocks.mish_value, blocks.mish_backward)
-)
+MISH = Kernel("mish", gated.mish_value, gated.mish_slope, in_place=InPlace(blocks.mish_value, blocks.mish_backward))
 SERF = Kernel("serf", gated.serf_value, gated.serf_slope)
 LOGISH = Kernel("logish", gated.logish_value, gated.logish_slope)
 TANHEXP = Kernel("tanhexp", gated.tanhsoft_2_value, gated.tanhsoft_2_slope)
 TANHSOFT_1 = Kernel("tanhsoft_1", gated.tanhsoft_1_value, gated.tanhsoft_1_slope)
 TANHSOFT_2 = Kernel("tanhsoft_2", gated.tanhsoft_2_value, gated.tanhsoft_2_slope)
 TANHSOFT_3 = Kernel("tanhsoft_3", gated.tanhsoft_3_value, gated.tanhsoft_3_slope)
-HERMITE = Kernel(
-    "hermite", polynomials.hermite_value, polynomials.hermite_slope, partials=polynomials.hermite_partials
-)
+HERMITE = Kernel("hermite", polynomials.hermite_value, polynomials.hermite_slope, partials=polynomials.hermite_partials)
 PSSILU = Kernel("pssilu", gated.pssilu_value, gated.pssilu_slope, partials=gated.pssilu_partials)
 
 _Function = Callable[..., Tensor]

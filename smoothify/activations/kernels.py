@@ -48,9 +48,7 @@ class Kernel:
         if not x.is_floating_point():
             raise TypeError(f"{self.name}: the input is {x.dtype}; give it a floating-point tensor")
         if self.partials is None and any(isinstance(each, Tensor) for each in parameters):
-            raise TypeError(
-                f"{self.name}: its parameters are not learned; give them as numbers, not as tensors"
-            )
+            raise TypeError(f"{self.name}: its parameters are not learned; give them as numbers, not as tensors")
         function = Traceable if torch.compiler.is_compiling() else Elementwise
         output: Tensor = function.apply(x, self, *parameters)
         return output

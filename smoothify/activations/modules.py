@@ -17,8 +17,7 @@ def check_positive(owner: nn.Module, **values: float) -> None:
     for name, value in values.items():
         if not value > 0 or not math.isfinite(value):
             raise ValueError(
-                f"{type(owner).__name__}: {name}={value!r} leaves it undefined or not smooth; "
-                f"give a finite {name} > 0"
+                f"{type(owner).__name__}: {name}={value!r} leaves it undefined or not smooth; give a finite {name} > 0"
             )
 
 

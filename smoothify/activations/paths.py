@@ -187,9 +187,7 @@ def _run_compiled(program: Program, tensors: Sequence[Tensor], parameters: Seque
     # Parameters go in as scalar tensors: as Python numbers each value would be compiled anew.
     wide = torch.float64 if tensors[0].dtype == torch.float64 else torch.float32
     scalars = [
-        parameter.detach().reshape(())
-        if isinstance(parameter, Tensor)
-        else torch.tensor(parameter, dtype=wide)
+        parameter.detach().reshape(()) if isinstance(parameter, Tensor) else torch.tensor(parameter, dtype=wide)
         for parameter in parameters
     ]
     output = torch.empty_like(tensors[0])

@@ -108,9 +108,7 @@ class _Record:
         with torch.no_grad(), kernel_path(self.path), torch.autocast(device, dtype=dtype, enabled=enabled):
             made = self.compute(self.source)
         if made.stride() != self.stride:
-            made = torch.empty_strided(self.size, self.stride, dtype=made.dtype, device=made.device).copy_(
-                made
-            )
+            made = torch.empty_strided(self.size, self.stride, dtype=made.dtype, device=made.device).copy_(made)
         return made
 
 
@@ -223,9 +221,7 @@ def _frozen(function: Callable[..., Tensor], settings: list[Tensor | float]) -> 
     versions = [value._version if isinstance(value, Tensor) else 0 for value in values]
 
     def compute(x: Tensor) -> Tensor:
-        if any(
-            isinstance(v, Tensor) and v._version != seen for v, seen in zip(values, versions, strict=True)
-        ):
+        if any(isinstance(v, Tensor) and v._version != seen for v, seen in zip(values, versions, strict=True)):
             raise RuntimeError(
                 "recompute: a learned activation was updated between forward and backward; "
                 "step the optimizer after backward"

@@ -32,8 +32,7 @@ def split_spec(spec: str) -> tuple[str, dict[str, float]]:
         argument = _ARGUMENT.fullmatch(part)
         if argument is None:
             raise SpecError(
-                f"activation spec {spec!r}: {part.strip()!r} is not 'key=number'; "
-                f"write for example 'celu(alpha=1.4)'"
+                f"activation spec {spec!r}: {part.strip()!r} is not 'key=number'; write for example 'celu(alpha=1.4)'"
             )
         key = argument["key"]
         if key in parameters:

@@ -20,9 +20,7 @@ def _row(entry: Activation) -> str:
     learned = ", learned" if entry.learnable else ""
     formula = entry.formula.replace("|", "\\|")
     order = _order(entry)
-    return (
-        f"| `{entry.name}` | {parameters}{learned} | {formula} | {order} | {entry.keeps} | {entry.source} |"
-    )
+    return f"| `{entry.name}` | {parameters}{learned} | {formula} | {order} | {entry.keeps} | {entry.source} |"
 
 
 def _order(entry: Activation) -> str:

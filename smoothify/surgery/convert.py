@@ -147,9 +147,7 @@ def _left(sites: Iterable[Site], scope: Scope) -> list[Site]:
     return [
         with_fields(site, note=site.note or f"becomes {site.becomes}, which is not smooth")
         for site in sites
-        if site.now_smooth is False
-        and not site.note.startswith("kept: ")
-        and scope.holds((site.path, *site.aliases))
+        if site.now_smooth is False and not site.note.startswith("kept: ") and scope.holds((site.path, *site.aliases))
     ]
 
 

@@ -61,8 +61,7 @@ class _ModuleName:
 
 def _method(name: str, how: str, text: str, scope: Mapping[str, Any], *rest: Any) -> Method:
     known = {
-        key: import_module(value.name) if isinstance(value, _ModuleName) else value
-        for key, value in scope.items()
+        key: import_module(value.name) if isinstance(value, _ModuleName) else value for key, value in scope.items()
     }
     return Method(name, how, text, known, *rest)
 

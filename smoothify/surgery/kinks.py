@@ -29,9 +29,7 @@ class Kink:
         return f"kink at {self.position:.6f}: the derivative jumps by {self.jump:.2e} of its scale"
 
 
-def find_kink(
-    model: nn.Module, x: Tensor, *, segments: int = 4, seed: int = 0, length: float = 1.0
-) -> Kink | None:
+def find_kink(model: nn.Module, x: Tensor, *, segments: int = 4, seed: int = 0, length: float = 1.0) -> Kink | None:
     """Search random segments that start at an input for a kink of the model; None where there is none.
 
     A float64 copy of the model in eval mode is differentiated along the segment. Intervals in which the

@@ -114,10 +114,7 @@ class Snapshot:
     def take(self, module: nn.Module) -> None:
         """Remember a module as it is now; later calls for the same instance change nothing."""
         if id(module) not in self._states:
-            state = {
-                key: _copied(value) if key in _MODULE_STATE else value
-                for key, value in module.__dict__.items()
-            }
+            state = {key: _copied(value) if key in _MODULE_STATE else value for key, value in module.__dict__.items()}
             self._states[id(module)] = module, type(module), state
 
     def take_container(self, container: Any) -> None:
@@ -158,15 +155,11 @@ def become(module: nn.Module, new: nn.Module) -> None:
     kept = new.kept if isinstance(new, Composite) else frozenset()
     owned = _own_tensors(known)
     for table in _TENSOR_TABLES:
-        old_entries = {
-            name: value for name, value in state[table].items() if name not in owned or name in kept
-        }
+        old_entries = {name: value for name, value in state[table].items() if name not in owned or name in kept}
         state[table] = {**old_entries, **new.__dict__[table]}
     for name in parametrized_names(module):
         state.pop(name, None)
-    state["_non_persistent_buffers_set"] = (
-        module._non_persistent_buffers_set | new._non_persistent_buffers_set
-    )
+    state["_non_persistent_buffers_set"] = module._non_persistent_buffers_set | new._non_persistent_buffers_set
     cls = _beneath_parametrization(module, type(new))
     module.__dict__.clear()
     module.__dict__.update(state)

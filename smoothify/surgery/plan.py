@@ -110,17 +110,13 @@ def _module_site(node: Node) -> Planned | None:
     owner = qualified_name(type(module))
     found = recognised(module)
     if found is not None:
-        site = Site(
-            node.path, "module", spelled(found), is_smooth(found), owner, aliases=node.aliases, how="module"
-        )
+        site = Site(node.path, "module", spelled(found), is_smooth(found), owner, aliases=node.aliases, how="module")
         return Planned(site, module, found)
     if has_own_forward(module):
         known = rule_for_class(type(module))
         function = known[0].function if known else "unknown"
         note = f"{type(module).__qualname__} has a forward of its own; register_rule says what it is"
-        return Planned(
-            Site(node.path, "module", function, None, owner, aliases=node.aliases, note=note), module
-        )
+        return Planned(Site(node.path, "module", function, None, owner, aliases=node.aliases, note=note), module)
     return None
 
 
@@ -166,18 +162,14 @@ def _call_site(event: Event, found: Found, node: Node) -> Site:
     )
 
 
-def _operations(
-    events: list[Event], category: str, paths: dict[int, Node], runs: list[Run]
-) -> tuple[Operation, ...]:
+def _operations(events: list[Event], category: str, paths: dict[int, Node], runs: list[Run]) -> tuple[Operation, ...]:
     counts = Counter(
         (paths[id(event.module)].path, event.name, event.source)
         for event in events
         if event.category == category and id(event.module) in paths
     )
     times = max(len(runs), 1)
-    return tuple(
-        Operation(path, name, source, -(-count // times)) for (path, name, source), count in counts.items()
-    )
+    return tuple(Operation(path, name, source, -(-count // times)) for (path, name, source), count in counts.items())
 
 
 def _inside_smooth(nodes: list[Node]) -> set[int]:

@@ -112,12 +112,8 @@ def _run(shell: Shell, example: Example, mode: str, convert: Callable[[Tensor], 
             warnings.simplefilter("ignore")  # what the model warns about, it warns about in a real forward
             shell.root(*args, **kwargs)
     except Exception as error:
-        raise ProbeError(
-            f"the model's forward failed in {mode} mode: {type(error).__name__}: {error}"
-        ) from error
-    return Run(
-        mode, tuple(recorder.events), tuple(recorder.trace), frozenset(recorder.called), recorder.shared
-    )
+        raise ProbeError(f"the model's forward failed in {mode} mode: {type(error).__name__}: {error}") from error
+    return Run(mode, tuple(recorder.events), tuple(recorder.trace), frozenset(recorder.called), recorder.shared)
 
 
 @contextmanager

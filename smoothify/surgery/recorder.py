@@ -76,8 +76,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         self.shared: dict[int, list[tuple[nn.Module, str]]] = {}
         self._opaque = [0]
         self._known = {
-            id(module): isinstance(module, Composite) or recognised(module) is not None
-            for module in shell.modules
+            id(module): isinstance(module, Composite) or recognised(module) is not None for module in shell.modules
         }
         self._registered = {id(node.module) for node in walk(shell.root)}
         self._marks: dict[int, int] = {}
@@ -191,9 +190,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
             file = frame.f_code.co_filename
             if file.startswith(_ACTIVATIONS):
                 return None
-            library = (
-                file.startswith(_TORCH) and not file.startswith(_TORCH_MODULES)
-            ) or file == _MODULE_CALL
+            library = (file.startswith(_TORCH) and not file.startswith(_TORCH_MODULES)) or file == _MODULE_CALL
             if not library and not file.startswith(_SURGERY):
                 held = held or frame
                 owner = self.shell.original.get(id(frame.f_locals.get("self")))

@@ -118,9 +118,7 @@ class Report:
             return f"verified by execution ({ran} mode): every operation on the input's path is known"
         if not self.smooth:
             return f"not smooth (run in {ran} mode)"
-        left = (
-            f"{len(self.unverified)} operations are of unknown smoothness" if self.unverified else self.note
-        )
+        left = f"{len(self.unverified)} operations are of unknown smoothness" if self.unverified else self.note
         return f"not verified (run in {ran} mode): {left}"
 
 
@@ -178,6 +176,5 @@ def _table(heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
     ]
     widths = [max(len(line[index]) for line in lines) for index in range(len(used))]
     return "\n".join(
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )

@@ -103,9 +103,7 @@ def _assembled(
 ) -> Method:
     (train, train_body, train_scope), (evaluation, eval_body, eval_scope) = modes[True], modes[False]
     parameters = list(inspect.signature(getattr(type(module), target.method)).parameters)
-    arguments = [
-        f"{name}={train.constants[name]!r}" if name in train.constants else name for name in parameters
-    ]
+    arguments = [f"{name}={train.constants[name]!r}" if name in train.constants else name for name in parameters]
     lines = [f"def {target.method}({', '.join(arguments)}):"]
     if train.constants:
         other = " or ".join(
@@ -164,9 +162,7 @@ def _split(module: nn.Module, graph: fx.Graph, target: Target, slots: Slots) -> 
     """Give every call of a shared activation module a slot of its own."""
     times: dict[int, int] = defaultdict(int)
     for node in graph.nodes:
-        called = (
-            module.get_submodule(str(node.target)) if node.op == "call_module" and target.shared else None
-        )
+        called = module.get_submodule(str(node.target)) if node.op == "call_module" and target.shared else None
         if id(called) not in target.shared:
             continue
         found, keeps_first = target.shared[id(called)]

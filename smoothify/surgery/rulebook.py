@@ -140,9 +140,7 @@ def _built(cls: type[nn.Module], *, with_inplace: bool = True) -> Any:
     return original
 
 
-def _smooth(
-    function: str, cls: type[nn.Module], *functions: Any, order: Any = math.inf, arguments: Any = ()
-) -> Rule:
+def _smooth(function: str, cls: type[nn.Module], *functions: Any, order: Any = math.inf, arguments: Any = ()) -> Rule:
     """Return the rule of a function that is smooth: recognised, and changed only on request."""
     return Rule(function, rectified, order, (cls,), functions, arguments, gate=function in GATES)
 
@@ -268,12 +266,8 @@ TORCH: tuple[Rule, ...] = (
         rectifier=True,
         original=lambda found: Maximum(),
     ),
-    Rule(
-        "hardshrink", _kept, modules=(nn.Hardshrink,), functions=(F.hardshrink,), arguments=(("lambd", 0.5),)
-    ),
-    Rule(
-        "softshrink", _kept, modules=(nn.Softshrink,), functions=(F.softshrink,), arguments=(("lambd", 0.5),)
-    ),
+    Rule("hardshrink", _kept, modules=(nn.Hardshrink,), functions=(F.hardshrink,), arguments=(("lambd", 0.5),)),
+    Rule("softshrink", _kept, modules=(nn.Softshrink,), functions=(F.softshrink,), arguments=(("lambd", 0.5),)),
     _smooth("silu", nn.SiLU, F.silu),
     _smooth("mish", nn.Mish, F.mish),
     _smooth("sigmoid", nn.Sigmoid, F.sigmoid, torch.sigmoid, Tensor.sigmoid, torch.sigmoid_, Tensor.sigmoid_),

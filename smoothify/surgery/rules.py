@@ -139,9 +139,7 @@ def recognise(function: str, *, modules: Iterable[ModuleKey] = (), functions: It
 
 def _claim(rule: Rule, modules: tuple[ModuleKey, ...], functions: tuple[CallKey, ...]) -> None:
     taken = [f"{key!r} already belongs to {_MODULES[key].function!r}" for key in modules if key in _MODULES]
-    taken += [
-        f"{key!r} already belongs to {_FUNCTIONS[key].function!r}" for key in functions if key in _FUNCTIONS
-    ]
+    taken += [f"{key!r} already belongs to {_FUNCTIONS[key].function!r}" for key in functions if key in _FUNCTIONS]
     if taken:
         raise ValueError("; ".join(taken))
     _MODULES.update(dict.fromkeys(modules, rule))

@@ -28,9 +28,7 @@ class Scope:
         """Read the caller's arguments; raises ValueError for a ``replace`` that means nothing."""
         if isinstance(replace, str):
             if replace not in ("nonsmooth", "all"):
-                raise UnknownNameError(
-                    "replace= (a word, or a set of function names)", replace, ("nonsmooth", "all")
-                )
+                raise UnknownNameError("replace= (a word, or a set of function names)", replace, ("nonsmooth", "all"))
             functions: str | frozenset[str] = replace
         else:
             functions = frozenset(replace)
@@ -56,9 +54,7 @@ class Scope:
             for glob in globs:
                 if not _any_matches((glob,), paths):
                     hint = suggestion(nearest(glob, paths))
-                    raise ValueError(
-                        f"{option}={glob!r} matches no module of this {type(model).__name__}{hint}"
-                    )
+                    raise ValueError(f"{option}={glob!r} matches no module of this {type(model).__name__}{hint}")
 
 
 def _globs(value: Globs) -> tuple[str, ...]:

@@ -40,10 +40,7 @@ class Shell:
         """Return a copy of one module over the same children and tensors."""
         copied: nn.Module = object.__new__(type(module))
         copied.__dict__.update(
-            {
-                name: value.copy() if type(value) in (dict, list) else value
-                for name, value in module.__dict__.items()
-            }
+            {name: value.copy() if type(value) in (dict, list) else value for name, value in module.__dict__.items()}
         )
         return copied
 

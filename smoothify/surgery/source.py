@@ -57,9 +57,7 @@ def rewrite_source(
     copies = "".join(f"    {name} = _captured[{name!r}]\n" for name in captured)
     made = f"def make(__class__, otherwise):\n{copies}{body}\n    return {definition.name}\n"
     scope = {
-        name: function.__globals__[name]
-        for name in _global_names(function.__code__)
-        if name in function.__globals__
+        name: function.__globals__[name] for name in _global_names(function.__code__) if name in function.__globals__
     }
     defaults = {name: value for name, value in closure.items() if name in captured}
     return Rewritten(made, {**scope, "_captured": defaults})

@@ -123,9 +123,7 @@ def _watching(
     passed = ", ".join(["self", *names])
     scope: dict[str, Any] = {"function": function, "constants": dict(constants)}
     exec(f"def forward({passed}):\n    return function({passed}, **constants)", scope)
-    return type(
-        cls.__name__, (cls,), {"forward": scope["forward"], "__getattribute__": read, "__setattr__": write}
-    )
+    return type(cls.__name__, (cls,), {"forward": scope["forward"], "__getattribute__": read, "__setattr__": write})
 
 
 class _Proxy(fx.Proxy):

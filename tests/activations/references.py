@@ -93,9 +93,7 @@ REFERENCES: dict[str, Reference] = {
 def grid() -> torch.Tensor:
     """x in ±[1e-8, 1e4] and 0, as float32: evenly in magnitude, and evenly where activations bend."""
     magnitudes = torch.logspace(-8, 4, 49, dtype=torch.float64)
-    return torch.cat(
-        [-magnitudes.flip(0), torch.linspace(-12, 12, 97, dtype=torch.float64), magnitudes]
-    ).float()
+    return torch.cat([-magnitudes.flip(0), torch.linspace(-12, 12, 97, dtype=torch.float64), magnitudes]).float()
 
 
 @functools.cache

@@ -66,9 +66,7 @@ def _errors(name: str, repeats: int) -> tuple[Tensor, Tensor]:
     value_error = ((y[:count].detach().double() - values).abs() - tiny).clamp(min=0)
     slope_error = ((gradient[:count].double() - slopes).abs() - tiny).clamp(min=0).masked_fill(at_knot, 0)
     value_units = _units(values, slopes, VALUES.get(name, Bound(2)).scale)
-    return value_error / value_units, slope_error / _units(
-        slopes, curvatures, SLOPES.get(name, Bound(3.5)).scale
-    )
+    return value_error / value_units, slope_error / _units(slopes, curvatures, SLOPES.get(name, Bound(3.5)).scale)
 
 
 @pytest.mark.parametrize("repeats", [1, BLOCK // grid().numel() + 1], ids=["whole", "blocks"])

@@ -50,9 +50,7 @@ def test_first_derivatives(name: str) -> None:
 def test_second_derivatives(name: str) -> None:
     function, parameters = as_function(name)
     inputs = (points().requires_grad_(), *parameters)
-    assert torch.autograd.gradgradcheck(
-        function, inputs, eps=1e-7, check_fwd_over_rev=True, check_rev_over_rev=True
-    )
+    assert torch.autograd.gradgradcheck(function, inputs, eps=1e-7, check_fwd_over_rev=True, check_rev_over_rev=True)
 
 
 def test_transforms_agree_with_plain_autograd(name: str) -> None:
@@ -88,9 +86,7 @@ def test_an_ensemble_of_learned_activations_is_one_vmap(ensemble: str) -> None:
     got = torch.autograd.grad((together * weights).sum(), list(stacked.values()))
     (apart * weights).sum().backward()
     for key, gradient in zip(stacked, got, strict=True):
-        torch.testing.assert_close(
-            gradient, torch.stack([member.get_parameter(key).grad for member in members])
-        )
+        torch.testing.assert_close(gradient, torch.stack([member.get_parameter(key).grad for member in members]))
 
 
 def test_alpha_per_channel_by_broadcasting() -> None:

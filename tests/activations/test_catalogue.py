@@ -152,11 +152,7 @@ def test_importing_brings_in_torch_alone() -> None:
 def test_public_functions_are_documented_with_an_example() -> None:
     for owner in (activations, functional):
         for key, value in vars(owner).items():
-            if (
-                inspect.isfunction(value)
-                and not key.startswith("_")
-                and value.__module__.startswith("smoothify")
-            ):
+            if inspect.isfunction(value) and not key.startswith("_") and value.__module__.startswith("smoothify"):
                 assert ">>>" in (value.__doc__ or ""), f"{key} has no example"
 
 

@@ -36,14 +36,10 @@ def test_a_compiler_that_fails_is_reported_once_and_does_no_harm(monkeypatch: py
     monkeypatch.setattr(paths, "_compile", broken)
     x = torch.randn(64)
     with kernel_path("compiled"):
-        with pytest.warns(
-            RuntimeWarning, match="mish.forward runs on its plain path: OSError: no space left"
-        ):
+        with pytest.warns(RuntimeWarning, match="mish.forward runs on its plain path: OSError: no space left"):
             y = functional.mish(x)
         torch.testing.assert_close(functional.mish(x), y)
-    assert kernel_report() == {
-        "mish.forward": "whole (could not be compiled: OSError: no space left on device)"
-    }
+    assert kernel_report() == {"mish.forward": "whole (could not be compiled: OSError: no space left on device)"}
 
 
 def test_a_wrong_word_is_refused() -> None:

@@ -87,12 +87,8 @@ def main() -> None:
                     ratios[name].append(sum(measured) / reference)
                     parts[name].append(measured)
 
-    where = (
-        torch.cuda.get_device_name() if arguments.device.startswith("cuda") else platform.processor() or "CPU"
-    )
-    print(
-        f"{where}, one thread, torch {torch.__version__}, {arguments.dtype}, {SHAPE}, path: {arguments.path}"
-    )
+    where = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else platform.processor() or "CPU"
+    print(f"{where}, one thread, torch {torch.__version__}, {arguments.dtype}, {SHAPE}, path: {arguments.path}")
     print(f"relu: {1e3 * statistics.median(base):.2f} ms forward + backward\n")
     print("| activation | over relu | forward, ms | backward, ms | path |\n|---|---|---|---|---|")
     report = kernel_report()

@@ -64,9 +64,7 @@ class Storages(TorchDispatchMode):
         return result
 
     def alive(self) -> int:
-        return sum(
-            size for reference, size in self.made.values() if not torch.UntypedStorage._expired(reference)
-        )
+        return sum(size for reference, size in self.made.values() if not torch.UntypedStorage._expired(reference))
 
 
 def held_bytes(model: nn.Module, x: Tensor, y: Tensor, recompute: bool) -> int:
@@ -114,9 +112,7 @@ def main() -> None:
                 if count:
                     times[spec].append(taken)
     base = statistics.median(times["relu"])
-    print(
-        f"torch {torch.__version__}, timm {timm.__version__}, one thread, batch {arguments.batch}, ", end=""
-    )
+    print(f"torch {torch.__version__}, timm {timm.__version__}, one thread, batch {arguments.batch}, ", end="")
     print(f"{arguments.size} px, path: {arguments.path}; ", end="")
     print(f"relu: {1e3 * base:.0f} ms, {held['relu'] / 2**20:.1f} MiB\n")
     print("| resnet50 in | time over relu | memory over relu |\n|---|---|---|")

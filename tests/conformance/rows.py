@@ -75,17 +75,13 @@ def _row(name: str, build: Callable[[], nn.Module], begun: float) -> Row:
     try:
         model = build()
     except (ImportError, ValueError, TypeError, NotImplementedError, AttributeError, KeyError) as error:
-        return Row(
-            name, extra={"skipped": f"does not build by default: {type(error).__name__}: {error}"[:300]}
-        )
+        return Row(name, extra={"skipped": f"does not build by default: {type(error).__name__}: {error}"[:300]})
     example = next(iter(examples(model)), None)
     if example is not None:
         try:
             _forward(copy.deepcopy(model), example, False)
         except Exception as error:  # whatever the host raises: it does not run as built, so there is no row
-            return Row(
-                name, extra={"skipped": f"does not run as built: {type(error).__name__}: {error}"[:300]}
-            )
+            return Row(name, extra={"skipped": f"does not run as built: {type(error).__name__}: {error}"[:300]})
     converted = copy.deepcopy(model)
     classes = [type(module) for module in model.modules()]
     flags = [module.training for module in model.modules()]
@@ -148,9 +144,7 @@ def _forward(model: nn.Module, example: Any, training: bool) -> set[str]:
             return torch.rand(tensor.shape, device=device).to(tensor.dtype)
         return tensor.to(device)
 
-    args, kwargs = torch.utils._pytree.tree_map_only(
-        Tensor, placed, (example.args, dict(example.kwargs or {}))
-    )
+    args, kwargs = torch.utils._pytree.tree_map_only(Tensor, placed, (example.args, dict(example.kwargs or {})))
     model.train(training)
     if example.prepare:
         example.prepare(model)

@@ -36,9 +36,7 @@ def _torchvision_options(name: str) -> dict[str, object]:
 
     if name in ("googlenet", "inception_v3"):
         return {"init_weights": False}
-    if name in models.list_models(module=models.detection) or name in models.list_models(
-        module=models.segmentation
-    ):
+    if name in models.list_models(module=models.detection) or name in models.list_models(module=models.segmentation):
         return {"weights_backbone": None}
     return {}
 

@@ -104,18 +104,14 @@ def _transformers(module: nn.Module, dtype: torch.dtype) -> Example | None:
 def _patches(config: Any, channels: int, dtype: torch.dtype) -> dict[str, Tensor]:
     side, patch = 4, int(getattr(config, "patch_size", 16))
     return {
-        "pixel_values": torch.empty(
-            _BATCH, side * side, channels * patch * patch, dtype=dtype, device="meta"
-        ),
+        "pixel_values": torch.empty(_BATCH, side * side, channels * patch * patch, dtype=dtype, device="meta"),
         "pixel_attention_mask": torch.ones(_BATCH, side * side, dtype=torch.int64),
         "spatial_shapes": torch.full((_BATCH, 2), side, dtype=torch.int64),
     }
 
 
 def _torchvision(module: nn.Module, dtype: torch.dtype) -> Example | None:
-    origin = next(
-        (b.__module__ for b in type(module).__mro__ if b.__module__.startswith("torchvision.models")), ""
-    )
+    origin = next((b.__module__ for b in type(module).__mro__ if b.__module__.startswith("torchvision.models")), "")
     if not origin:
         return None
     if ".detection." in origin:
@@ -157,9 +153,7 @@ def _keep_images_small(detector: Any) -> None:
 
 
 def _guesses(model: nn.Module, dtype: torch.dtype) -> Iterator[Example]:
-    first = next(
-        (m for m in model.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear))), None
-    )
+    first = next((m for m in model.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear))), None)
     if first is None:
         yield Example((_image(3, (8, 8), dtype),))
     elif isinstance(first, nn.Linear):
