@@ -127,7 +127,7 @@ def run(program: Program, tensors: Sequence[Tensor], parameters: Sequence[Number
 def _choose(program: Program, tensors: Sequence[Tensor], parameters: Sequence[Number]) -> Path:
     x = tensors[0]
     size, wish = x.numel(), _preference.get()
-    if (size < BLOCK and wish != "compiled") or not _is_simple(x, tensors, parameters):
+    if (size < SMALL and wish != "compiled") or not _is_simple(x, tensors, parameters):
         return "whole"
     wanted = wish == "compiled" or (wish == "auto" and size >= LARGE)
     if wanted and program.name not in _refused and size > 1 and _compiler_for(x.device.type):
