@@ -5,12 +5,14 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 RUN    ?= runs/demo
 
-.PHONY: demo test lint types unit docs clean
+.PHONY: help demo test lint types unit bench sweep docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   install into .venv, then train, attack, save and reload a robust model (about 10 minutes)"
 	@echo "make test   install into .venv, then ruff, mypy, the tests and the documentation"
+	@echo "make sweep  convert every model of timm, transformers and torchvision and check each (about half an hour)"
+	@echo "make bench  what surgery and activations cost, as ratios"
 	@echo "make docs   the documentation into site/"
 
 $(STAMP): pyproject.toml
@@ -32,7 +34,14 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 unit: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --ignore tests/benchmarks
+
+bench: $(STAMP)
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-columns=min,median
+	$(BIN)/python tests/benchmarks/activation_cost.py
+
+sweep: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.conformance.sweep --workers 2 --out sweep.jsonl
 
 docs: $(STAMP)
 	$(BIN)/mkdocs build --strict --quiet

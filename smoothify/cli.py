@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+import torch
 from jsonargparse import ArgumentParser
 
-from smoothify.errors import NonFiniteError, SmoothifyError, UnknownNameError
+from smoothify.errors import ConfigError, NonFiniteError, SmoothifyError, UnknownNameError
 
 USER_ERROR, RUN_ERROR, INTERRUPTED = 2, 1, 130
 _UNKNOWN_ARGUMENT = re.compile(r"unrecognized arguments: (?:--)?([\w.-]+)", re.IGNORECASE)
@@ -40,6 +41,17 @@ class Parser(ArgumentParser):
             known = [name.strip(" '") for name in value["known"].split(",")]
             return f"{UnknownNameError(value['key'], value['value'], known)} (one of {', '.join(known)})"
         return message
+
+
+def use_cores(threads: int | None) -> None:
+    """Let torch use this many threads on a CPU; if not said, this process's fair share of the machine's cores.
+
+    ``accelerate launch`` starts a single process with one thread unless it is told otherwise.
+    """
+    if threads is not None and threads < 1:
+        raise ConfigError(f"--threads {threads}: at least 1 is needed")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def run(command: Callable[[], None], program: str) -> None:

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from smoothify.attacks import ThreatModel, attack
-from smoothify.cli import Parser, run
+from smoothify.cli import Parser, run, use_cores
 from smoothify.data import Images, load
 from smoothify.errors import ConfigError, OutputExistsError
 from smoothify.evaluation import RobustAccuracy, robust_accuracy
@@ -42,6 +42,9 @@ def parser() -> Parser:
     built.add_argument("--step_size", type=str | None, help="of the attack, in [0, 1] pixel units (default: its own)")
     built.add_argument("--batch_size", type=int, default=250, help="images attacked at a time (default: 250)")
     built.add_argument("--seed", type=int, default=0, help="of the random starts (default: 0)")
+    built.add_argument(
+        "--threads", type=int | None, help="CPU threads of each process (default: its share of the cores)"
+    )
     built.add_argument("--output", type=str | None, help="JSON file (default: evaluation.json in the model's folder)")
     built.add_argument("--overwrite", action="store_true", help="replace the JSON file if it exists")
     return built
@@ -53,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     datasets.disable_progress_bars()
     asked = parser().parse_args(arguments)
+    use_cores(asked.threads)
     output = _output(asked.model, asked.output, overwrite=asked.overwrite)
     host = from_pretrained(asked.model)
     settings = _settings(asked)

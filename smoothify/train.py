@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from smoothify.cli import Parser, run
+from smoothify.cli import Parser, run, use_cores
 from smoothify.errors import ConfigError
 from smoothify.training import Config, Outcome, Terminal, train
 
@@ -28,12 +28,15 @@ def parser() -> Parser:
     built.add_argument("--config", action="config", help="YAML file with any of the options below; later ones win")
     built.add_argument("--overwrite", action="store_true", help="delete the run that the output folder holds")
     built.add_argument("--resume", metavar="RUN", help="continue the run in this folder after its last finished epoch")
+    built.add_argument(
+        "--threads", type=int | None, help="CPU threads of each process (default: its share of the cores)"
+    )
     built.add_class_arguments(Config, as_group=False)
     return built
 
 
 def read(arguments: Sequence[str] | None = None) -> tuple[Config, bool, bool]:
-    """Return the config, whether to overwrite and whether to resume."""
+    """Return the config, whether to overwrite and whether to resume; take the CPU threads that were asked for."""
     built = parser()
     parsed = built.parse_args(arguments)
     if parsed.resume is not None:
@@ -43,6 +46,7 @@ def read(arguments: Sequence[str] | None = None) -> tuple[Config, bool, bool]:
         if parsed.overwrite:
             raise ConfigError("--overwrite deletes the run that --resume would continue; choose one")
         parsed = built.parse_args(["--config", str(saved), *(arguments or []), "--output", str(parsed.resume)])
+    use_cores(parsed.threads)
     values = built.instantiate(parsed)
     config = Config(**{field.name: values[field.name] for field in dataclasses.fields(Config)})
     return config, parsed.overwrite, parsed.resume is not None

@@ -65,7 +65,7 @@ ENTRIES: tuple[Activation, ...] = (
         "parametric_softplus", "log(1 + e^(αx)) / α", "paper eq. 2",
         modules.ParametricSoftplus, functional.parametric_softplus, math.inf, {"alpha": 10.0},
         readers={modules.ParametricSoftplus: _attributes("alpha"), nn.Softplus: _softplus_alpha},
-        sharpness="alpha", keeps="output",
+        sharpness="alpha",
     ),
     Activation(
         "silu", "x σ(x)", "Elfwing et al. 2018, Hendrycks and Gimpel 2016 (refs. 16, 24); paper §4.1",

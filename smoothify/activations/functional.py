@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
@@ -19,13 +20,6 @@ from smoothify.activations.formulas import Number, blocks, gated, rectifiers
 from smoothify.activations.formulas import hermite as polynomials
 from smoothify.activations.kernels import InPlace, Kernel
 
-PARAMETRIC_SOFTPLUS = Kernel(
-    "parametric_softplus",
-    rectifiers.parametric_softplus_value,
-    rectifiers.parametric_softplus_slope,
-    keeps="output",
-    in_place=InPlace(blocks.parametric_softplus_value, blocks.parametric_softplus_backward),
-)
 SQUAREPLUS = Kernel(
     "squareplus",
     rectifiers.squareplus_value,
@@ -82,7 +76,9 @@ def parametric_softplus(x: Tensor, alpha: float = 10.0) -> Tensor:
     >>> parametric_softplus(torch.tensor([-1.0, 0.0, 1.0]))
     tensor([4.5399e-06, 6.9315e-02, 1.0000e+00])
     """
-    return PARAMETRIC_SOFTPLUS(x, alpha)
+    # torch's own kernel: as fast as ours compiled, twice as fast as ours plain. Its default threshold of 20 cuts
+    # off 2e-9 / α, which float64 can see; above 40 nothing is left that any dtype could hold.
+    return F.softplus(x, beta=alpha, threshold=40.0)
 
 
 @_overridable

@@ -49,7 +49,7 @@ class Pointwise(nn.Module):
 class ParametricSoftplus(Pointwise):
     """log(1 + e^(αx)) / α, smooth of every order (paper eq. 2).
 
-    Any shape in, the same shape and dtype out; the output is kept for backward. ``alpha`` > 0 may be set
+    Any shape in, the same shape and dtype out; the input is kept for backward. ``alpha`` > 0 may be set
     at any time; ReLU is its limit. Raises ValueError for an ``alpha`` that is not positive.
 
     >>> ParametricSoftplus()(torch.tensor([0.0, 1.0]))

@@ -17,8 +17,22 @@ from smoothify.data import Images, hold_out, labels_of, load
 from smoothify.evaluation import robust_accuracy
 from smoothify.models import PixelClassifier
 
+pytestmark = pytest.mark.xdist_group("command line")  # one run is shared by several tests
 BIN = Path(sys.executable).parent
-TINY = ["--epochs", "2", "--batch_size", "16", "--data.held_out", "16", "--attack.check", "pgd-2", "--lr", "0.05"]
+TINY = [
+    "--epochs",
+    "2",
+    "--batch_size",
+    "16",
+    "--data.held_out",
+    "16",
+    "--attack.check",
+    "pgd-2",
+    "--lr",
+    "0.05",
+    "--threads",
+    "1",
+]
 
 
 def environment() -> dict[str, str]:
@@ -55,7 +69,7 @@ def test_evaluate_agrees_with_the_run(run: tuple[Path, str], tmp_path: Path) -> 
     folder, _ = run
     output = tmp_path / "figures.json"
     done = launch("smoothify.evaluate", str(folder / "best"), "--attack", "pgd-50", "--attack", "pgd-2",
-                  "--output", str(output))  # fmt: skip
+                  "--threads", "1", "--output", str(output))  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "robust accuracy" in done.stdout
     written = json.loads(output.read_text())
@@ -78,9 +92,16 @@ def test_two_processes_do_the_same_job(run: tuple[Path, str], stripes: Path, tmp
     assert reported["held_out_clean_accuracy"] == checked.clean.value, "what was measured is not what was saved"
     assert reported["held_out_robust_accuracy"] == checked.robust.value
     single = launch(
-        "smoothify.evaluate", str(folder / "best"), "--batch_size", "7", "--output", str(tmp_path / "1.json")
+        "smoothify.evaluate",
+        str(folder / "best"),
+        "--batch_size",
+        "7",
+        "--threads",
+        "1",
+        "--output",
+        str(tmp_path / "1.json"),
     )
-    double = launch("smoothify.evaluate", str(folder / "best"), "--batch_size", "7",
+    double = launch("smoothify.evaluate", str(folder / "best"), "--batch_size", "7", "--threads", "1",
                     "--output", str(tmp_path / "2.json"),
                     processes=2)  # fmt: skip
     assert single.returncode == double.returncode == 0, double.stderr

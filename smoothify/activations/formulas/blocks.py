@@ -7,22 +7,11 @@ activations whose plain path is worth it are here.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from smoothify.activations.formulas import Number
 
 _HUGE = 1e30
-
-
-def parametric_softplus_value(x: Tensor, alpha: float) -> tuple[Tensor]:
-    """log(1 + e^(αx)) / α: torch's own kernel, whose threshold is past the precision of each dtype."""
-    return (F.softplus(x, alpha, 20 if x.dtype == torch.float32 else 40),)
-
-
-def parametric_softplus_backward(y: Tensor, grad: Tensor, alpha: float) -> tuple[Tensor]:
-    """g (1 - e^(-αy))."""
-    return ((y * -alpha).expm1_().mul_(grad).neg_(),)
 
 
 def squareplus_value(x: Tensor, b: float) -> tuple[Tensor]:

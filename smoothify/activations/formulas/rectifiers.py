@@ -10,23 +10,11 @@ from torch import Tensor
 from smoothify.activations.formulas import Number
 from smoothify.activations.formulas.primitives import (
     is_spelled_out,
-    log1p_of_unit,
-    one_minus_exp,
     split_log1p,
 )
 
 _HUGE = 1e30  # stands in for infinity where infinity divided by infinity would be NaN
 _TINY = 1e-30
-
-
-def parametric_softplus_value(x: Tensor, alpha: Number) -> Tensor:
-    """log(1 + e^(αx)) / α (paper eq. 2), as relu(x) + log1p(e^(-|αx|)) / α."""
-    return x.clamp(min=0) + log1p_of_unit((alpha * x).abs().neg().exp()) * (1 / alpha)
-
-
-def parametric_softplus_slope(y: Tensor, alpha: Number) -> Tensor:
-    """1 / (1 + e^(-αx)) (paper eq. 3), in terms of the output: 1 - e^(-αy)."""
-    return one_minus_exp(alpha * y)
 
 
 def squareplus_value(x: Tensor, b: Number) -> Tensor:
