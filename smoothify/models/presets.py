@@ -26,9 +26,9 @@ _RESNET10_28PX = Preset(
     arguments=MappingProxyType(
         {
             "layers": (1, 1, 1, 1),
-            "channels": (24, 48, 96, 192),
+            "channels": (16, 32, 64, 128),
             "stem_type": "deep",
-            "stem_width": 16,
+            "stem_width": 8,
             "replace_stem_pool": True,
             "output_stride": 8,
             "in_chans": 1,

@@ -160,7 +160,7 @@ def train(
         }
         rows.append(row)
         reporter.note(describe_row(row, config.epochs))
-        if _rank(row) >= _rank(rows[best]):
+        if stands(rows, len(parts.held_out)):
             best = len(rows) - 1
             exporter.save(folder.best, rows)
         exporter.save(folder.last, rows)
@@ -197,8 +197,19 @@ def describe_row(row: dict[str, Any], epochs: int) -> str:
     )
 
 
-def _rank(row: dict[str, Any]) -> tuple[float, float]:
-    return row["held_out_robust_accuracy"], row["held_out_clean_accuracy"]
+def stands(rows: list[dict[str, Any]], images: int) -> bool:
+    """Whether the newest epoch is to be taken for the best: its robust accuracy is the highest, to one standard error.
+
+    Among epochs that the held-out images cannot tell apart the newest is the better bet, since it learned longest; an
+    epoch after the robust accuracy has really fallen (catastrophic overfitting) is not taken.
+
+    >>> rows = [{"held_out_robust_accuracy": accuracy} for accuracy in (0.70, 0.72, 0.71)]
+    >>> stands(rows, 500), stands([*rows, {"held_out_robust_accuracy": 0.60}], 500)
+    (True, False)
+    """
+    newest, highest = rows[-1]["held_out_robust_accuracy"], max(row["held_out_robust_accuracy"] for row in rows)
+    standard_error: float = (highest * (1 - highest) / images) ** 0.5
+    return bool(newest >= highest - standard_error)
 
 
 def _key(seed: int, epoch: int, process: int) -> int:

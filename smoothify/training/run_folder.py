@@ -42,7 +42,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The model with the best robust accuracy on held-out images, in Hub format."""
+        """The model with the best robust accuracy on held-out images, to their precision, in Hub format."""
         return self.path / "best"
 
     @property

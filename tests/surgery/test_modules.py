@@ -328,3 +328,13 @@ def test_a_registered_rule_is_used_and_overwrites_nothing() -> None:
             register_rule(Rule("mine", lambda found, to: None, modules=(nn.ReLU,)))
     finally:
         unregister_rule("ramp")
+
+
+@pytest.mark.parametrize("spec", ["parametric_softplus", "smoothrelu", "smelu", "celu(alpha=1.4)", "swish(beta=2)"])
+def test_inspect_sees_what_conversion_put_there(spec: str) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.LeakyReLU(0.2))
+    smoothify.convert_(model, to=spec)
+    sites = smoothify.inspect(model).sites
+    assert [site.path for site in sites] == ["1", "2"]
+    assert all(site.smooth for site in sites)
+    assert sites[0].function == spec
