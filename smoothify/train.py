@@ -35,8 +35,25 @@ def parser() -> Parser:
     return built
 
 
-def read(arguments: Sequence[str] | None = None) -> tuple[Config, bool, bool]:
-    """Return the config, whether to overwrite and whether to resume; take the CPU threads that were asked for."""
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a command line asks for.
+
+    Args:
+        config: the run.
+        overwrite: delete the run that the output folder holds.
+        resume: continue it.
+        threads: CPU threads of each process; its share of the cores if not given.
+    """
+
+    config: Config
+    overwrite: bool
+    resume: bool
+    threads: int | None
+
+
+def read(arguments: Sequence[str] | None = None) -> Request:
+    """Read a command line; nothing is trained or changed yet."""
     built = parser()
     parsed = built.parse_args(arguments)
     if parsed.resume is not None:
@@ -46,10 +63,9 @@ def read(arguments: Sequence[str] | None = None) -> tuple[Config, bool, bool]:
         if parsed.overwrite:
             raise ConfigError("--overwrite deletes the run that --resume would continue; choose one")
         parsed = built.parse_args(["--config", str(saved), *(arguments or []), "--output", str(parsed.resume)])
-    use_cores(parsed.threads)
     values = built.instantiate(parsed)
     config = Config(**{field.name: values[field.name] for field in dataclasses.fields(Config)})
-    return config, parsed.overwrite, parsed.resume is not None
+    return Request(config, parsed.overwrite, parsed.resume is not None, parsed.threads)
 
 
 def main() -> None:
@@ -58,10 +74,11 @@ def main() -> None:
 
     datasets.disable_progress_bars()
     console = Console(quiet=os.environ.get("RANK", "0") != "0")
-    config, overwrite, resume = read()
+    asked = read()
+    use_cores(asked.threads)
     with Terminal(console) as reporter:
-        outcome = train(config, overwrite=overwrite, resume=resume, reporter=reporter)
-    console.print(summary(config, outcome))
+        outcome = train(asked.config, overwrite=asked.overwrite, resume=asked.resume, reporter=reporter)
+    console.print(summary(asked.config, outcome))
 
 
 def summary(config: Config, outcome: Outcome) -> Table:

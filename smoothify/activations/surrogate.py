@@ -115,7 +115,7 @@ def _relu(smooth: Callable[[Tensor], Tensor], input: Tensor, inplace: bool = Fal
     if not torch.is_grad_enabled() or (inplace and not input.requires_grad):
         return torch.relu_(input) if inplace else torch.relu(input)
     if torch.compiler.is_compiling():
-        smoothed = smooth(input)
+        smoothed = smooth(input.clone() if inplace else input)  # what is kept for backward must not be overwritten
         value = torch.relu(input).detach() + (smoothed - smoothed.detach())  # the difference is exactly 0
         return input.copy_(value) if inplace else value
     output: Tensor = _InPlace.apply(input, smooth)[0] if inplace else _Surrogate.apply(input, smooth)

@@ -48,6 +48,9 @@ def save(checkpoint: Checkpoint, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"epoch-{checkpoint.epochs_done:04d}.{_digest(content)}.pt"
     write_atomically(path, content)
+    for same_epoch in folder.glob(f"epoch-{checkpoint.epochs_done:04d}.*.pt"):
+        if same_epoch != path:
+            same_epoch.unlink()
     for old in newest_first(folder)[_KEPT:]:
         old.unlink()
     return path

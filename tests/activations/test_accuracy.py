@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from references import REFERENCES, exact, grid, infinity_limits, ulp
 from torch import Tensor
 
 from smoothify import activations
 from smoothify.activations.paths import BLOCK, kernel_path
+from tests.activations.references import REFERENCES, exact, grid, infinity_limits, ulp
 
 
 @dataclass(frozen=True)

@@ -134,5 +134,5 @@ def test_printed_config_is_read_back(capsys, tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         train.parser().parse_args(["--lr", "0.125", "--attack.epsilon", "4/255", "--print_config"])
     (tmp_path / "config.yaml").write_text(capsys.readouterr().out)
-    config, _, _ = train.read(["--config", str(tmp_path / "config.yaml"), "--epochs", "7"])
+    config = train.read(["--config", str(tmp_path / "config.yaml"), "--epochs", "7"]).config
     assert (config.lr, config.attack.threat.radius, config.epochs) == (0.125, 4 / 255, 7)

@@ -89,10 +89,10 @@ def test_saved_config_gives_the_same_run(tiny: Config, tmp_path: Path) -> None:
     from smoothify.train import read
 
     first = train(tiny)
-    config, overwrite, resume = read(["--config", str(first.folder.config), "--output", str(tmp_path / "again")])
-    assert (overwrite, resume) == (False, False)
-    assert dataclasses.replace(config, output=tiny.output) == tiny
-    second = train(config)
+    asked = read(["--config", str(first.folder.config), "--output", str(tmp_path / "again")])
+    assert (asked.overwrite, asked.resume) == (False, False)
+    assert dataclasses.replace(asked.config, output=tiny.output) == tiny
+    second = train(asked.config)
     assert same(weights(first.folder.last), weights(second.folder.last))
     assert first.final.robust_correct == second.final.robust_correct
 
