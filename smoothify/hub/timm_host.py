@@ -68,7 +68,7 @@ def describe(model: nn.Module, architecture: str | None, overrides: Mapping[str,
     }
     checks.raise_if_any()
     checks = Checks("the model's description")
-    stored: Mapping[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+    stored: Mapping[str, Any] = model.pretrained_cfg  # type: ignore[assignment]  # set by timm
     given = {key: _lists(value) for key, value in stored.items()}
     # What the published weights have, not those that the model once came from.
     given |= {"input_size": list(example_size(model)), "num_classes": num_classes}
@@ -130,7 +130,7 @@ def load_through_timm(config: ModelConfig, weights: Path, source: str) -> nn.Mod
             model: nn.Module = timm.create_model(pretrained=True, **creation)
         except Exception as error:
             raise HubError(f"{source}: its weights do not fit {config.architecture} ({str(error)[:500]})") from error
-    model.pretrained_cfg.pop("file", None)  # type: ignore[union-attr, operator]
+    model.pretrained_cfg.pop("file", None)  # type: ignore[union-attr, operator]  # set by timm
     return model
 
 
@@ -154,7 +154,7 @@ def _creation(config: ModelConfig) -> dict[str, Any]:
 
 def example_size(model: nn.Module) -> tuple[int, int, int]:
     """Return (channels, height, width) of the images that a timm model takes."""
-    cfg: Mapping[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+    cfg: Mapping[str, Any] = model.pretrained_cfg  # type: ignore[assignment]  # set by timm
     stored = tuple(cfg.get("input_size") or (3, 224, 224))
     height, width = _image_size(model) or stored[-2:]
     return _channels(model) or stored[0], height, width
@@ -208,7 +208,7 @@ def _channels(model: nn.Module) -> int | None:
     found = getattr(model, "in_chans", None)
     if isinstance(found, int):
         return found
-    first = model.pretrained_cfg.get("first_conv")  # type: ignore[union-attr, operator]
+    first = model.pretrained_cfg.get("first_conv")  # type: ignore[union-attr, operator]  # set by timm
     name = first[0] if isinstance(first, list | tuple) and first else first
     layer = dict(model.named_modules()).get(name) if isinstance(name, str) else None
     return layer.in_channels if isinstance(layer, nn.Conv2d) else None

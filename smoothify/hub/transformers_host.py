@@ -79,7 +79,7 @@ def owns(model: nn.Module) -> bool:
 def describe(model: nn.Module, architecture: str | None, overrides: Mapping[str, Any]) -> ModelConfig:
     """Return the class and the checked config of a classifier; ``overrides`` replace values of its config."""
     kinds = [kind.__name__ for kind in type(model).__mro__ if kind.__module__.startswith("transformers.models.")]
-    raw = json.loads(model.config.to_json_string(use_diff=False))  # type: ignore[union-attr, operator]
+    raw = json.loads(model.config.to_json_string(use_diff=False))  # type: ignore[union-attr, operator]  # a HF config
     raw = {**raw, **overrides, "architectures": [architecture or kinds[0]]}
     source = "the model's config"
     _, config_class = _classes(raw, source)

@@ -131,8 +131,8 @@ def _module_calls(recorder: Recorder) -> Iterator[None]:
         finally:
             recorder.leave()
 
-    nn.Module.__call__ = followed  # type: ignore[method-assign]
+    nn.Module.__call__ = followed  # type: ignore[method-assign]  # for this run only
     try:
         yield
     finally:
-        nn.Module.__call__ = original  # type: ignore[method-assign]
+        nn.Module.__call__ = original  # type: ignore[method-assign]  # and put back
