@@ -40,6 +40,12 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
     Raises:
         SmoothifyError: anything that the config names does not exist or does not fit the rest.
     """
+    if config.batch_size % (processes * config.engine.accumulation):
+        in_pieces = f" in {config.engine.accumulation} pieces each" if config.engine.accumulation > 1 else ""
+        raise ConfigError(
+            f"batch_size={config.batch_size} cannot be shared evenly by {processes} processes{in_pieces}; "
+            f"choose a multiple of {processes * config.engine.accumulation}"
+        )
     torch.manual_seed(config.seed)
     train_source = load(config.data.path, config.data.train_split)
     test_source = load(config.data.path, config.data.test_split)
@@ -60,8 +66,6 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
         raise ConfigError(
             f"batch_size={config.batch_size} exceeds the {len(kept)} training images; choose a smaller one"
         )
-    if config.batch_size % processes:
-        raise ConfigError(f"batch_size={config.batch_size} cannot be shared evenly by {processes} processes")
     return Parts(
         host=host,
         classifier=classifier,

@@ -2,8 +2,10 @@
 
 from smoothify.training.config.attack import AttackConfig
 from smoothify.training.config.data import DataConfig
+from smoothify.training.config.engine import EngineConfig
 from smoothify.training.config.model import ModelConfig
 from smoothify.training.config.optimizer import OptimizerConfig
 from smoothify.training.config.run import Config
+from smoothify.training.config.version import refuse_newer
 
-__all__ = ["AttackConfig", "Config", "DataConfig", "ModelConfig", "OptimizerConfig"]
+__all__ = ["AttackConfig", "Config", "DataConfig", "EngineConfig", "ModelConfig", "OptimizerConfig", "refuse_newer"]

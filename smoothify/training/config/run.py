@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from smoothify import __version__
 from smoothify.errors import ConfigError
 from smoothify.objectives import objective
 from smoothify.training.config.attack import AttackConfig
 from smoothify.training.config.bounds import at_least
 from smoothify.training.config.data import DataConfig
+from smoothify.training.config.engine import EngineConfig
 from smoothify.training.config.model import ModelConfig
 from smoothify.training.config.optimizer import OptimizerConfig
+from smoothify.training.config.version import refuse_newer
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Config:
         data: what it is trained on.
         attack: the adversary of training, and the ones that measure.
         optimizer: momentum SGD and its schedule.
+        engine: how it is computed.
+        smoothify: the version that this config was written for; a newer one than is installed is refused.
     """
 
     output: str = "runs/train"
@@ -44,8 +49,11 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    smoothify: str = __version__
 
     def __post_init__(self) -> None:
+        refuse_newer(self.smoothify, "this config")
         at_least("epochs", self.epochs, 1)
         at_least("batch_size", self.batch_size, 1)
         at_least("seed", self.seed, 0)
