@@ -34,8 +34,8 @@ def parser() -> Parser:
     )
     looking.add_argument("--json", action="store_true", help="print the report as JSON")
     running = Parser(
-        description="Train and measure what a table of experiments lacks, with the public commands; then write the page of "
-        "results. What was finished before is not done again.",
+        description="Train and measure what a table of experiments lacks, with the public commands; then write the "
+        "page of results. What was finished before is not done again.",
         allow_abbrev=False,
     )
     running.add_argument("table", type=str, help="such as fashion_mnist/figure_3; 'all' for every one")

@@ -12,9 +12,9 @@ from smoothify.reproduction.table import Table
 _OPENING = """# Results
 
 Written by `python -m smoothify results` from the records of runs; nothing here is typed by hand. Accuracies in percent,
-the mean over seeds ± their standard deviation. The last column compares with the table's first row on the same seeds and
-images; its 95% interval covers another draw of seeds and of test images, and is bold where it excludes zero. An empty
-cell: nobody ran it here. "Paper" is what Xie et al. (arXiv:2006.14536) report, on ImageNet unless the table says otherwise.
+the mean over seeds ± their standard deviation. The last column compares with the table's first row on the same seeds
+and images; its 95% interval covers another draw of seeds and of test images, and is bold where it excludes zero. An
+empty cell: nobody ran it here. "Paper" is what Xie et al. (arXiv:2006.14536) report.
 """
 
 
@@ -45,7 +45,9 @@ def _section(table: Table) -> str:
         if columns:
             cells.append(_against(found, records[table.rows[0].name], columns[-1]) if row is not table.rows[0] else "")
         lines.append(_line(cells))
-    lines += ["", *(f"- {row.name}: {row.note}" for row in table.rows if row.note)]
+    if notes := [f"- {row.name}: {row.note}" for row in table.rows if row.note]:
+        lines += ["", *notes]
+    lines.append("")
     lines.append(_evidence(table, [record for found in records.values() for record in found]))
     return "\n".join(lines) + "\n"
 
