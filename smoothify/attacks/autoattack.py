@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from smoothify.attacks.base import Attack, Found
 from smoothify.attacks.ensemble import Ensemble
 from smoothify.attacks.noise import Randomness, seed_of
-from smoothify.attacks.threat import ThreatModel
 from smoothify.attacks.watch import Watch, WatchQueries, WatchRuns
 from smoothify.errors import ConfigError, DataError, UnknownNameError
 
@@ -48,9 +47,6 @@ class AutoAttackPart(Attack):
     part: Part = "apgd-ce"
     steps: int | None = None
 
-    def __str__(self) -> str:
-        return _TITLES[self.part] + (f"-{self.steps}" if self.steps else "")
-
     def __post_init__(self) -> None:
         if self.part not in get_args(Part):
             raise UnknownNameError("part of AutoAttack", self.part, get_args(Part))
@@ -64,7 +60,9 @@ class AutoAttackPart(Attack):
         """Let the library attack."""
         return self._attack(self._watch(model, labels), images, labels, generator)
 
-    def find(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None) -> Found:
+    def find(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None, full: bool = False
+    ) -> Found:
         """Let the library attack, and watch its passes for the step at which each image fell."""
         watch = self._watch(model, labels)
         attacked = self.constrain(self._attack(watch, images, labels, generator), images)
@@ -88,9 +86,11 @@ class AutoAttackPart(Attack):
             raise DataError(f"images in [{images.min():g}, {images.max():g}]; {self} takes images in [0, 1]")
         classes = count_classes(watch.model, images)
         if not self.possible(classes):
-            raise ConfigError(f"{self} needs {_FEWEST_CLASSES[self.part]} classes, the model has {classes}; use apgd-ce")
+            raise ConfigError(
+                f"{self} needs {_FEWEST_CLASSES[self.part]} classes, the model has {classes}; use apgd-ce"
+            )
         runner = self._runner(watch, classes, seed_of(generator), images.device)
-        cuda = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+        cuda = [torch.cuda.current_device()] if images.is_cuda else []
         with torch.random.fork_rng(devices=cuda), _frozen(watch.model):
             attacked: Tensor = runner.perturb(images.detach().contiguous(), labels)
         return attacked.detach()
@@ -119,8 +119,8 @@ class AutoAttackPart(Attack):
 class AutoAttack(Attack):
     """The standard AutoAttack: APGD-CE, APGD-T, FAB-T and Square, each on what the ones before it left standing.
 
-    On a model with 2 or 3 classes the targeted DLR loss does not exist; AutoAttack is then without APGD-T, with APGD-DLR
-    in its place where there are 3, and each result names the attack that it stands on.
+    On a model with 2 or 3 classes the targeted DLR loss does not exist; AutoAttack is then without APGD-T, with
+    APGD-DLR in its place where there are 3. A result names the attack that each image fell to.
 
     Args:
         threat: norm and epsilon.
@@ -132,6 +132,11 @@ class AutoAttack(Attack):
     def __str__(self) -> str:
         return "AutoAttack"
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parts' names."""
+        return tuple(_TITLES.values())
+
     def members(self, classes: int) -> Ensemble:
         """Return the attacks that a model with so many classes is put through."""
         second: tuple[Part, ...] = ("apgd-t",) if classes > 3 else ("apgd-dlr",) if classes == 3 else ()
@@ -142,9 +147,11 @@ class AutoAttack(Attack):
         """Attack with one after the other."""
         return self.find(model, images, labels, generator=generator).images
 
-    def find(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None) -> Found:
+    def find(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None, full: bool = False
+    ) -> Found:
         """Search with one after the other."""
-        return self.members(count_classes(model, images)).find(model, images, labels, generator=generator)
+        return self.members(count_classes(model, images)).find(model, images, labels, generator=generator, full=full)
 
 
 def count_classes(model: nn.Module, images: Tensor) -> int:

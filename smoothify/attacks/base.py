@@ -53,11 +53,25 @@ class Attack(ABC):
             attacked = self.run(model, images, labels, generator)
         return self.constrain(attacked.detach(), images)
 
-    def find(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None) -> Found:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `Found.attack` may say: its own name, and for an attack made of others theirs."""
+        return (str(self),)
+
+    def find(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None, full: bool = False
+    ) -> Found:
         """Look for one image in the threat model that is classified wrong, for each of a batch.
 
         The model is in eval mode and classifies every image of the batch right. Unlike a call, a search may stop
         early: an attack that can tell when an image fell overrides this, and spends nothing on it afterwards.
+
+        Args:
+            model: maps images in [0, 1] to logits (batch, classes).
+            images: (batch, channels, height, width), in [0, 1].
+            labels: (batch,), whole numbers.
+            generator: where random numbers come from.
+            full: do not stop early; what counts is what a call returns.
         """
         attacked = self(model, images, labels, generator=generator)
         with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -41,17 +41,24 @@ class Ensemble(Attack):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The members' names."""
+        return tuple(name for member in self.members for name in member.names)
+
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
         """Search; what the last attack tried on an image that stands is as good as anything."""
         return self.find(model, images, labels, generator=generator).images
 
-    def find(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None) -> Found:
+    def find(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None, full: bool = False
+    ) -> Found:
         """Search with each member among what still stands; the randomness goes on from one to the next."""
         result, fell = images.clone(), torch.zeros_like(labels, dtype=torch.bool)
-        step, by = torch.full_like(labels, -1), [str(self)] * len(labels)
+        step, by = torch.full_like(labels, -1), [self.names[0]] * len(labels)
         standing = torch.arange(len(labels), device=labels.device)
         for member in self.members:
-            found = member.find(model, images[standing], labels[standing], generator=generator)
+            found = member.find(model, images[standing], labels[standing], generator=generator, full=full)
             result[standing], fell[standing], step[standing] = found.images, found.fell, found.step
             for position, attack in zip(standing.tolist(), found.attack, strict=True):
                 by[position] = attack
@@ -75,7 +82,7 @@ class Restart(Attack):
     PGD-50, restart 2
     """
 
-    attack: Attack = PGD()
+    attack: Attack = field(default_factory=PGD)
     number: int = 1
 
     def __str__(self) -> str:
@@ -85,9 +92,11 @@ class Restart(Attack):
         """Run the attack."""
         return self.attack.run(model, images, labels, generator)
 
-    def find(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None) -> Found:
+    def find(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None, full: bool = False
+    ) -> Found:
         """Search with the attack."""
-        found = self.attack.find(model, images, labels, generator=generator)
+        found = self.attack.find(model, images, labels, generator=generator, full=full)
         return Found(found.images, found.fell, found.step, (str(self),) * len(labels))
 
 

@@ -69,12 +69,16 @@ class PGD(Attack):
                 attacked = self.constrain(attacked, images)
         return attacked
 
-    def find(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None) -> Found:
+    def find(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None, full: bool = False
+    ) -> Found:
         """Take the same steps as a call, look at the image after each, and go on with those that still stand.
 
         An image is also left alone once its iterates repeat: from there on PGD would only try again what it has
-        tried. That needs an exact repetition, which `_Repetition` finds.
+        tried. The model must be deterministic for that.
         """
+        if full:
+            return super().find(model, images, labels, generator=generator)
         tried = self._start(images.detach(), generator)
         result, fell = tried.clone(), torch.zeros_like(labels, dtype=torch.bool)
         step_of = torch.full_like(labels, -1)

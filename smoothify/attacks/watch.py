@@ -25,7 +25,7 @@ class Watch(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the model's logits."""
         # flattening makes the gradient contiguous on its way back, whatever layout the model computes in
-        logits: Tensor = self.model(images.flatten(1).unflatten(1, images.shape[1:]))
+        logits: Tensor = self.model(images.flatten(1).view(images.shape))
         if self._passes >= 0:
             self.look(logits.detach(), self._passes)
         self._passes += 1
