@@ -68,7 +68,7 @@ def test_one_run_a_folder_at_a_time(tiny: Config) -> None:
     config = dataclasses.replace(tiny, epochs=1)
     with open_run_folder(config):
         for options in ({}, {"overwrite": True}, {"resume": True}):
-            with pytest.raises(OutputExistsError, match="another run is in .* now|already holds a run"):
+            with pytest.raises(OutputExistsError, match=r"another run is in .* now|already holds a run"):
                 train(config, **options)
         assert RunFolder(Path(config.output)).config.is_file()
     assert train(config, overwrite=True).best_epoch == 1
