@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from smoothify.activations import is_smooth
@@ -12,7 +13,7 @@ from smoothify.data import Images, hold_out, labels_of, load
 from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier, input_size
 from smoothify.surgery import convert_
-from smoothify.training.config import Config
+from smoothify.training.config import Config, EngineConfig
 from smoothify.training.host import classifier_of, host_of
 
 
@@ -33,6 +34,49 @@ class Parts:
     train: Images
     held_out: Images
     test: Images
+
+    def trained(self, engine: EngineConfig) -> PixelClassifier:
+        """Return the classifier that is trained: the same host, as the engine is to compute it.
+
+        Measuring and saving keep to ``classifier``, whose forward stays in float32 and uncompiled.
+
+        Raises:
+            ConfigError: the host has no activation checkpointing.
+        """
+        if engine.activation_checkpointing:
+            _checkpoint_activations(self.host)
+        if engine.channels_last:
+            self.host.to(memory_format=torch.channels_last)
+        mean, std = (values.flatten().tolist() for values in (self.classifier.mean, self.classifier.std))
+        twin = PixelClassifier(self.host, mean=mean, std=std)
+        if engine.compile:
+            twin.compile()
+        return twin
+
+
+def start(config: Config) -> Accelerator:
+    """Start Accelerate as the config and ``accelerate launch`` say."""
+    engine = config.engine
+    try:
+        accelerator = Accelerator(
+            mixed_precision=engine.mixed_precision,
+            gradient_accumulation_steps=engine.accumulation,
+            log_with=engine.log_with,
+            project_dir=config.output,
+        )
+    except ValueError as error:
+        raise ConfigError(f"engine: {str(error).splitlines()[0]}") from error
+    return accelerator
+
+
+def _checkpoint_activations(host: nn.Module) -> None:
+    enable = getattr(host, "set_grad_checkpointing", None) or getattr(host, "gradient_checkpointing_enable", None)
+    try:
+        if enable is None:
+            raise ConfigError("it offers none")
+        enable()
+    except (AssertionError, ValueError) as error:
+        raise ConfigError(f"engine.activation_checkpointing: {type(host).__name__}: {error}; leave it off") from error
 
 
 def assemble(config: Config, *, processes: int = 1) -> Parts:
