@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +29,7 @@ class Update:
         objective: turns a batch into a loss.
         attack: the adversary of training.
         learning_rate: the learning rate of each step, counted from 0 over the whole run.
+        clip_norm: the gradient's largest length over all parameters; unbounded if None.
         seed: of what the model itself draws (dropout, stochastic depth), together with step and process.
     """
 
@@ -38,6 +40,7 @@ class Update:
     objective: Objective
     attack: Attack
     learning_rate: Callable[[int], float]
+    clip_norm: float | None
     seed: int
 
     def __call__(self, step: int, pieces: Sequence[Batch]) -> Tensor:
@@ -52,11 +55,16 @@ class Update:
         if isinstance(self.attacked, Replica):
             self.attacked.refresh()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(step)
+            group["lr"] = self.learning_rate(step) * group.get("lr_scale", 1.0)
         figures = torch.zeros(3, device=self.accelerator.device)
         for piece in pieces:
             figures += self._compute(piece)
         return figures
+
+    def attacked_images(self, steps: Iterable[Sequence[Batch]]) -> Iterator[Tensor]:
+        """Yield the images of steps as training attacks them; the model is left as it is."""
+        for piece in itertools.chain.from_iterable(steps):
+            yield self.attack(self.attacked, piece.images, piece.labels, generator=SampleNoise(piece.keys))
 
     def _compute(self, piece: Batch) -> Tensor:
         """Add one piece's gradient; after the last piece the optimizer steps."""
@@ -67,6 +75,8 @@ class Update:
                     self.model, self.attacked, self.attack, piece.images, piece.labels, generator=noise
                 )
             self.accelerator.backward(loss.value)
+            if self.clip_norm is not None and self.accelerator.sync_gradients:
+                self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             self.optimizer.step()
             self.optimizer.zero_grad()
         classes = piece.labels if piece.labels.ndim == 1 else piece.labels.argmax(1)

@@ -8,6 +8,7 @@ from smoothify import __version__
 from smoothify.errors import ConfigError
 from smoothify.objectives import objective
 from smoothify.training.config.attack import AttackConfig
+from smoothify.training.config.averaging import AveragingConfig
 from smoothify.training.config.bounds import at_least
 from smoothify.training.config.data import DataConfig
 from smoothify.training.config.engine import EngineConfig
@@ -32,7 +33,8 @@ class Config:
         model: what is trained.
         data: what it is trained on.
         attack: the adversary of training, and the ones that measure.
-        optimizer: momentum SGD and its schedule.
+        optimizer: how the parameters are updated.
+        averaging: which average of the weights is measured and saved.
         engine: how it is computed.
         smoothify: the version that this config was written for; a newer one than is installed is refused.
     """
@@ -49,6 +51,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    averaging: AveragingConfig = field(default_factory=AveragingConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     smoothify: str = __version__
 
