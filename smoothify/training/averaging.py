@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from smoothify.models import PixelClassifier
 from smoothify.training.config import AveragingConfig
-
-Attacked = Callable[[], Iterable[Tensor]]
 
 
 class Averaging(nn.Module):
@@ -58,10 +56,10 @@ class Averaging(nn.Module):
         if self.config.kind == "ema":
             self.average.update(self._source[0], step=step + 1)  # type: ignore[operator]  # ModelEmaV3's method
 
-    def after_epoch(self, epoch: int, attacked: Attacked) -> None:
+    def after_epoch(self, epoch: int, attacked: Iterable[Tensor]) -> None:
         """Take the weights after an epoch, counted from 0, into the mean, and measure its batch statistics.
 
-        ``attacked`` yields batches of attacked training images (batch, channels, height, width).
+        ``attacked`` yields attacked training images (batch, channels, height, width); read no further than needed.
         """
         if not isinstance(self.average, AveragedModel):
             return
@@ -70,7 +68,7 @@ class Averaging(nn.Module):
             self.average.n_averaged.fill_(epoch + 1 >= self.config.start)
             return
         self.average.update_parameters(self._source[0])
-        update_bn(self._enough(attacked()), self.classifier)
+        update_bn(self._enough(attacked), self.classifier)
         self.classifier.eval()
 
     def _enough(self, batches: Iterable[Tensor]) -> Iterable[Tensor]:

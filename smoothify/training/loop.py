@@ -19,6 +19,7 @@ from smoothify.training.averaging import Averaging
 from smoothify.training.batches import Batches
 from smoothify.training.config import Config
 from smoothify.training.export import Exporter
+from smoothify.training.mixing import mixing
 from smoothify.training.progress import Reporter, Silent
 from smoothify.training.record import Record, describe_row
 from smoothify.training.run_folder import RunFolder, flat, open_run_folder, recipe
@@ -115,6 +116,7 @@ def _run(
         optimizer=descent,
         objective=objective(config.objective, label_smoothing=config.label_smoothing),
         attack=config.attack.build(),
+        mixing=mixing(config, classes=len(parts.train.source.classes)),
         learning_rate=lambda step: config.lr * share_of_lr(step),
         clip_norm=config.optimizer.clip_norm,
         seed=config.seed,
@@ -158,7 +160,7 @@ def _run(
         training_seconds = time.perf_counter() - epoch_started
 
         if average is not None:
-            average.after_epoch(epoch, lambda epoch=epoch: update.attacked_images(batches.epoch(epoch)))
+            average.after_epoch(epoch, update.attacked_images(batches.epoch(epoch)))
         saver.agree()
         try:
             held_out = robust_accuracy(

@@ -51,7 +51,7 @@ def test_mean_over_epochs_starts_where_it_should_and_measures_batch_norm_anew() 
     for epoch in range(4):
         wander(classifier)
         weights.append(classifier.model[0].weight.detach().clone())
-        averaging.after_epoch(epoch, lambda: iter(batches))
+        averaging.after_epoch(epoch, iter(batches))
         if epoch < 2:
             assert torch.equal(averaging.classifier.model[0].weight, weights[epoch])
     averaged = averaging.classifier
@@ -67,13 +67,13 @@ def test_state_is_whole() -> None:
     first = Averaging(AveragingConfig("swa"), classifier)
     for epoch in range(2):
         wander(classifier)
-        first.after_epoch(epoch, lambda: [torch.rand(4, 1, 4, 4)])
+        first.after_epoch(epoch, [torch.rand(4, 1, 4, 4)])
     second = Averaging(AveragingConfig("swa"), classifier)
     second.load_state_dict(first.state_dict())
     wander(classifier)
     images = torch.rand(4, 1, 4, 4)
-    first.after_epoch(2, lambda: [images])
-    second.after_epoch(2, lambda: [images])
+    first.after_epoch(2, [images])
+    second.after_epoch(2, [images])
     assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
 
 

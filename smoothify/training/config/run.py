@@ -27,7 +27,8 @@ class Config:
         epochs: passes over the training images.
         batch_size: images a step, over all processes together.
         lr: peak learning rate for this batch size.
-        objective: "pgd_at" (adversarial training) or "standard".
+        objective: "pgd_at" (adversarial training), "mixture(clean=0.5)", "trades(beta=6)", "mart(beta=5)" or
+            "standard"; " + awp(gamma=0.005)" after any of them perturbs the weights, too.
         label_smoothing: in [0, 1); the paper uses 0.
         push: Hub repository "owner/name" that the best model is pushed to at the end.
         model: what is trained.
@@ -66,4 +67,6 @@ class Config:
             raise ConfigError(f"lr={self.lr}: it must be positive")
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"label_smoothing={self.label_smoothing}: it must be in [0, 1)")
-        objective(self.objective)
+        chosen = objective(self.objective)
+        if (self.data.mixup or self.data.cutmix) and not chosen.takes_soft_labels:
+            raise ConfigError(f"objective={self.objective!r} needs whole labels; set data.mixup and data.cutmix to 0")
