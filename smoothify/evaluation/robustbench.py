@@ -64,7 +64,7 @@ class _Measured(nn.Module):
         if low < 0 or high > 1:
             raise DataError(f"images in [{low:g}, {high:g}]; give them in [0, 1], the model normalises them itself")
         # flattening makes the gradient contiguous on its way back
-        logits: Tensor = self.classifier(images.flatten(1).unflatten(1, images.shape[1:]))
+        logits: Tensor = self.classifier(images.flatten(1).view(images.shape))
         return logits.clone()
 
 
