@@ -150,6 +150,9 @@ def _call_sites(events: list[Event], paths: dict[int, Node]) -> list[Planned]:
 def _call_site(event: Event, found: Found, node: Node) -> Site:
     owner = qualified_name(type(event.module))
     constraint = hosts.OUTPUT_CONSTRAINTS.get(owner, "")
+    note = f"kept: {constraint}" if constraint else ""
+    if event.own_backward:
+        note = "it stands in an autograd.Function, whose backward is its own; register_rule says what its class is"
     return Site(
         node.path,
         "fused" if event.name == "fused" else "call",
@@ -158,7 +161,7 @@ def _call_site(event: Event, found: Found, node: Node) -> Site:
         owner,
         aliases=node.aliases,
         source=event.source,
-        note=f"kept: {constraint}" if constraint else "",
+        note=note,
     )
 
 

@@ -15,6 +15,7 @@ from torch import fx, nn
 from smoothify.surgery.calls import read_call
 from smoothify.surgery.generated import Method, Recipe, Seen, adopt, generate, original_class, recipes
 from smoothify.surgery.rules import spelled
+from smoothify.surgery.runtime import RedirectedCallable
 from smoothify.surgery.sites import Found, How
 from smoothify.surgery.slots import Build, Place, Slots, Target
 from smoothify.surgery.source import SourceRefusedError, rewrite_source
@@ -29,6 +30,11 @@ def rewrite(module: nn.Module, targets: Sequence[Target], build: Build, ways: It
     used: How = "graph"
     methods: list[Method] = []
     for target in targets:
+        if target.method in module.__dict__:  # a function that somebody put over the method of the class
+            own = module.__dict__[target.method]
+            module.__dict__[target.method] = RedirectedCallable(module, own, _redirections(target, slots))
+            used = "runtime"
+            continue
         method, how = _method(module, target, slots, tuple(ways))
         methods.append(method)
         used = max(used, how, key=WAYS.index)
