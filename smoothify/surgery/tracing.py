@@ -6,11 +6,13 @@ from the method is refused here (``TraceRefusedError``), so that another way is 
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +81,7 @@ def trace(module: nn.Module, method: str, training: bool) -> Traced:
     tracer = _Tracer()
     state = random.getstate()
     try:
-        with _NoKernels(), _AmbientRefused():
+        with _uncollected(), _NoKernels(), _AmbientRefused():
             graph = tracer.trace(copied)
     except TraceRefusedError:
         raise
@@ -190,6 +192,18 @@ class _NoKernels(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch d
         if func._schema.name.startswith("prim::"):
             return func(*args, **(kwargs or {}))
         raise TraceRefusedError(f"{func} does not depend on the input and would become a constant")
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Put garbage collection off: what others do when it runs, such as asking the time, is not the model's doing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _AmbientRefused:
