@@ -115,8 +115,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
             self._mark(result, _INPUT)
             self._fused(func, args, kwargs)
             return result
-        else:
-            result = func(*args, **kwargs)
+        result = func(*args, **kwargs)
         union = 0
         for _, mark in marks:
             union |= mark

@@ -103,7 +103,9 @@ class Shell:
 
 def slots_of(cls: type[nn.Module]) -> list[str]:
     """Return the names that a class and its bases keep outside ``__dict__``."""
-    names = (name for base in cls.__mro__ for name, value in vars(base).items() if isinstance(value, MemberDescriptorType))
+    names = (
+        name for base in cls.__mro__ for name, value in vars(base).items() if isinstance(value, MemberDescriptorType)
+    )
     return list(dict.fromkeys(names))
 
 
@@ -115,6 +117,12 @@ def _own_hooks(module: nn.Module, table: str) -> Any:
         if getattr(hook, "__module__", "").startswith(HOOKS_OF_HOSTS):
             kept[key] = hook
     return kept
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody else than the host has put a hook on the forward of a module: a shell leaves it out."""
+    tables = ("_forward_hooks", "_forward_pre_hooks")
+    return any(len(module.__dict__[table]) > len(_own_hooks(module, table)) for table in tables)
 
 
 def fake_tensor(mode: Any) -> Callable[[Tensor], Tensor]:
