@@ -13,11 +13,11 @@ from smoothify.errors import UnsupportedModelError
 from smoothify.surgery.rules import qualified_name
 
 COMPILED = "torch._dynamo.eval_frame.OptimizedModule"
-_WRAPPERS = {
+WRAPPERS = {
     "torch.nn.parallel.distributed.DistributedDataParallel": "DistributedDataParallel",
     "torch.nn.parallel.data_parallel.DataParallel": "DataParallel",
     "torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel": "FSDP",
-    "torch.distributed.fsdp._fully_shard._fully_shard.FSDPModule": "FSDP (fully_shard)",
+    "torch.distributed.fsdp.FSDPModule": "FSDP (fully_shard)",
 }
 _QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 
@@ -93,7 +93,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
         if any(isinstance(tensor, UninitializedTensorMixin) for tensor in module._parameters.values()):
             raise UnsupportedModelError(f"{where} lazy ({type(module).__name__}); run it once, then convert it")
         for base in type(module).__mro__:
-            wrapper = _WRAPPERS.get(qualified_name(base))
+            wrapper = WRAPPERS.get(qualified_name(base))
             if wrapper is not None:
                 raise UnsupportedModelError(
                     f"{where} wrapped by {wrapper}, which has registered its parameters already; convert "

@@ -1,6 +1,7 @@
 """Models that work against surgery: nothing may go unseen; what cannot be done is said, and everything put back."""
 
 import copy
+import importlib
 import warnings
 
 import pytest
@@ -101,6 +102,15 @@ def test_a_copy_and_its_original_share_nothing_afterwards() -> None:
         smooth.linear.weight.zero_()
     assert torch.equal(other(X), F.silu(model.linear(X)))
     assert torch.equal(model(X), F.relu(model.linear(X)))
+
+
+def test_the_wrappers_are_known_by_the_names_that_torch_gives_them() -> None:
+    from smoothify.surgery.edges import WRAPPERS
+
+    for name in WRAPPERS:
+        module, _, attribute = name.rpartition(".")
+        wrapper = getattr(importlib.import_module(module), attribute)
+        assert f"{wrapper.__module__}.{wrapper.__qualname__}" == name
 
 
 class Wraps(nn.Module):
