@@ -69,14 +69,11 @@ def _by_mode(target: Target, slots: Slots) -> Method:
 
 
 def _by_source(function: Any, target: Target, slots: Slots) -> Method:
-    wanted = {(line, word) for _, line, word in target.places}
-    if any(file != function.__code__.co_filename for file, _, _ in target.places):
-        raise SourceRefusedError("the call stands in a helper")
+    def slot(found: Found, file: str, line: int, column: int) -> str | None:
+        place = file, line, spelled(found)
+        return slots.name(found, *place, column) if place in target.places else None
 
-    def slot(found: Found, line: int, column: int) -> str | None:
-        return slots.name(found, line, column) if (line, spelled(found)) in wanted else None
-
-    made = rewrite_source(function, frozenset(line for line, _ in wanted), slot)
+    made = rewrite_source(function, frozenset((file, line) for file, line, _ in target.places), slot)
     return Method(target.method, "source", made.text, made.scope)
 
 

@@ -1,4 +1,4 @@
-"""The source pass: a method's own text with its recognised calls replaced."""
+"""The source pass: the text of a method, and of the helpers that it calls, with the recognised calls replaced."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import builtins
 import inspect
 import textwrap
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,42 +29,39 @@ class Rewritten:
     scope: Mapping[str, Any]
 
 
-def rewrite_source(
-    function: Callable[..., Any], lines: frozenset[int], slot: Callable[[Found, int, int], str | None]
-) -> Rewritten:
+Line = tuple[str, int]
+"""File and line of a call."""
+Slot = Callable[[Found, str, int, int], "str | None"]
+"""What names the slot of a call: what was found there, file, line and column."""
+
+
+def rewrite_source(function: Callable[..., Any], lines: frozenset[Line], slot: Slot) -> Rewritten:
     """Replace the recognised calls on the given lines; ``slot`` names what is called instead.
+
+    The lines may stand in the method itself or in plain functions that it calls: such a helper is copied, and gets
+    the module as its first argument.
 
     Raises SourceRefusedError where a line has none that can be read, or there is no plain text to rewrite.
     """
-    if hasattr(function, "__wrapped__") or not inspect.isfunction(function):
-        raise SourceRefusedError("it is decorated")
-    try:
-        text, first = inspect.getsourcelines(function)
-        tree = ast.parse(textwrap.dedent("".join(text)))
-    except (OSError, TypeError, SyntaxError) as error:
-        raise SourceRefusedError("its source is not to be had") from error
-    definition = tree.body[0]
-    if not isinstance(definition, ast.FunctionDef) or definition.decorator_list:
-        raise SourceRefusedError("it is no plain function definition")
+    writer = _Writer(lines, slot)
+    definition = writer.definition(function)
     closure = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
     names = {**vars(builtins), **function.__globals__, **closure}
-    change = _Change(names, lines, first - 1, slot)
-    changed = change.visit(definition)
-    if lines - change.done:
+    body = _indented(writer.change(definition, function, names))
+    if lines - writer.done:
         raise SourceRefusedError("a call on it cannot be read from the text")
-    changed.decorator_list = []
     captured = sorted(name for name in function.__code__.co_freevars if name != "__class__")
-    body = textwrap.indent(ast.unparse(changed), "    ")
     copies = "".join(f"    {name} = _captured[{name!r}]\n" for name in captured)
-    made = f"def make(__class__, otherwise):\n{copies}{body}\n    return {definition.name}\n"
+    helpers = "".join(f"{text}\n" for text in writer.helpers.values())
+    made = f"def make(__class__, otherwise):\n{copies}{helpers}{body}\n    return {definition.name}\n"
     scope = {
         name: function.__globals__[name] for name in _global_names(function.__code__) if name in function.__globals__
     }
     defaults = {name: value for name, value in closure.items() if name in captured}
-    return Rewritten(made, {**scope, "_captured": defaults})
+    return Rewritten(made, {**scope, **writer.scope, "_captured": defaults})
 
 
-def _global_names(code: Any) -> set[str]:
+def _global_names(code: types.CodeType) -> set[str]:
     names = set(code.co_names)
     for constant in code.co_consts:
         if inspect.iscode(constant):
@@ -71,16 +69,101 @@ def _global_names(code: Any) -> set[str]:
     return names
 
 
+def _local_names(code: types.CodeType) -> set[str]:
+    names = {*code.co_varnames, *code.co_cellvars, *code.co_freevars}
+    for constant in code.co_consts:
+        if inspect.iscode(constant):
+            names |= _local_names(constant)
+    return names
+
+
+def _indented(definition: ast.FunctionDef) -> str:
+    definition.decorator_list = []
+    return textwrap.indent(ast.unparse(definition), "    ")
+
+
+class _Writer:
+    """The text of a method and of the helpers that hold calls of it."""
+
+    def __init__(self, lines: frozenset[Line], slot: Slot) -> None:
+        self.lines, self.slot = lines, slot
+        self.done: set[Line] = set()
+        self.helpers: dict[str, str] = {}
+        self.scope: dict[str, Any] = {}
+        self._names: dict[types.FunctionType, str] = {}
+
+    def definition(self, function: Callable[..., Any]) -> ast.FunctionDef:
+        """Read a function's own text."""
+        if hasattr(function, "__wrapped__") or not inspect.isfunction(function):
+            raise SourceRefusedError("it is decorated")
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        except (OSError, TypeError, SyntaxError) as error:
+            raise SourceRefusedError("its source is not to be had") from error
+        definition = tree.body[0]
+        if not isinstance(definition, ast.FunctionDef) or definition.decorator_list:
+            raise SourceRefusedError("it is no plain function definition")
+        return definition
+
+    def change(self, definition: ast.FunctionDef, function: Any, names: Mapping[str, Any]) -> ast.FunctionDef:
+        """Replace the calls in a function's text."""
+        code = function.__code__
+        changed: ast.FunctionDef = _Change(names, code.co_filename, code.co_firstlineno - 1, self).visit(definition)
+        return changed
+
+    def helper(self, function: types.FunctionType) -> str | None:
+        """Return the name of a helper's copy that takes the module first; None where it holds none of the calls."""
+        if function not in self._names:
+            if not self._holds(function, set()):
+                return None
+            self._names[function] = f"_helper_{len(self._names)}_{function.__name__}"
+            self.helpers[self._names[function]] = self._copy(function, self._names[function])
+        return self._names[function]
+
+    def _holds(self, function: types.FunctionType, seen: set[types.FunctionType]) -> bool:
+        """Whether one of the lines is in a function, or in a function that it calls by a global name."""
+        seen.add(function)
+        code = function.__code__
+        own = {line for *_, line in code.co_lines() if line is not None}
+        if any(file == code.co_filename and line in own for file, line in self.lines):
+            return True
+        called = (function.__globals__.get(name) for name in _global_names(code))
+        return any(
+            isinstance(other, types.FunctionType) and other not in seen and self._holds(other, seen) for other in called
+        )
+
+    def _copy(self, function: types.FunctionType, name: str) -> str:
+        local = _local_names(function.__code__)
+        if function.__closure__ or "self" in local:
+            raise SourceRefusedError("a call stands in a helper that is no plain function of its arguments")
+        changed = self.change(self.definition(function), function, {**vars(builtins), **function.__globals__})
+        prefixed = _Prefixed(f"{name}_", function.__globals__, local)
+        renamed: ast.FunctionDef = prefixed.visit(changed)
+        self.scope |= {f"{name}_{word}": function.__globals__[word] for word in prefixed.words}
+        renamed.name = name
+        renamed.args.args.insert(0, ast.arg("self"))
+        return _indented(renamed)
+
+
+class _Prefixed(ast.NodeTransformer):
+    """Gives every global name of a helper a prefix: it is copied into the scope of another module."""
+
+    def __init__(self, prefix: str, known: Mapping[str, Any], local: set[str]) -> None:
+        self.prefix, self.known, self.local = prefix, known, local
+        self.words: set[str] = set()
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if node.id in self.known and node.id not in self.local:
+            self.words.add(node.id)
+            node.id = f"{self.prefix}{node.id}"
+        return node
+
+
 class _Change(ast.NodeTransformer):
-    def __init__(
-        self,
-        names: Mapping[str, Any],
-        lines: frozenset[int],
-        offset: int,
-        slot: Callable[[Found, int, int], str | None],
-    ) -> None:
-        self.names, self.lines, self.offset, self.slot = names, lines, offset, slot
-        self.done: set[int] = set()
+    """Replaces the recognised calls in the text of one function."""
+
+    def __init__(self, names: Mapping[str, Any], file: str, offset: int, writer: _Writer) -> None:
+        self.names, self.file, self.offset, self.writer = names, file, offset, writer
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         call = self._read(node.value) if isinstance(node.value, ast.Call) else None
@@ -92,18 +175,28 @@ class _Change(ast.NodeTransformer):
         call = self._read(node)
         self.generic_visit(node)
         if call is None:
-            return node
-        name = self.slot(call.found, node.lineno + self.offset, node.col_offset)
+            return self._to_helper(node)
+        name = self.writer.slot(call.found, *self._line(node), node.col_offset)
         if name is None:
             return node
-        self.done.add(node.lineno + self.offset)
-        target = ast.Attribute(ast.Name("self", ast.Load()), name, ast.Load())
+        self.writer.done.add(self._line(node))
         operands = [operand for operand in call.operands if isinstance(operand, ast.expr)]
-        replaced = ast.copy_location(ast.Call(target, operands, []), node)
-        return ast.fix_missing_locations(replaced)
+        return _at(node, ast.Call(_of_self(name), operands, []))
+
+    def _to_helper(self, node: ast.Call) -> ast.AST:
+        function = self._resolve(node.func)
+        name = self.writer.helper(function) if isinstance(function, types.FunctionType) else None
+        if name is None:
+            return node
+        return _at(
+            node, ast.Call(ast.Name(name, ast.Load()), [ast.Name("self", ast.Load()), *node.args], node.keywords)
+        )
+
+    def _line(self, node: ast.Call) -> Line:
+        return self.file, node.lineno + self.offset
 
     def _read(self, node: ast.Call) -> Call | None:
-        if node.lineno + self.offset not in self.lines:
+        if self._line(node) not in self.writer.lines:
             return None
         function = self._resolve(node.func)
         args: list[Any] = list(node.args)
@@ -124,6 +217,14 @@ class _Change(ast.NodeTransformer):
             holder = self._resolve(node.value)
             return getattr(holder, node.attr, None) if holder is not None else None
         return None
+
+
+def _of_self(name: str) -> ast.expr:
+    return ast.Attribute(ast.Name("self", ast.Load()), name, ast.Load())
+
+
+def _at(place: ast.expr, new: ast.expr) -> ast.expr:
+    return ast.fix_missing_locations(ast.copy_location(new, place))
 
 
 def _literal(node: ast.expr) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -135,6 +137,35 @@ class Helper(Plain):
 
 def helper(x: Tensor) -> Tensor:
     return F.relu(x) + 1
+
+
+def relu(x: Tensor) -> Tensor:
+    """Has the name of a function that the method calls too, and means another."""
+    return F.leaky_relu(x, 0.2)
+
+
+def outer_helper(x: Tensor, scale: float = math.pi, *, shift: float = 1.0) -> Tensor:
+    return scale * relu(x) + helper(x) + shift
+
+
+class HelperOfHelper(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return outer_helper(self.linear(x), shift=2.0) if x.shape[0] > 1 else x
+
+
+def make_helper(bias: float) -> Callable[[Tensor], Tensor]:
+    def closed(x: Tensor) -> Tensor:
+        return F.relu(x + bias)
+
+    return closed
+
+
+closed_helper = make_helper(0.5)
+
+
+class HelperWithClosure(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return closed_helper(self.linear(x)) if x.shape[0] > 1 else x
 
 
 class HelperInPlace(Plain):
@@ -287,6 +318,8 @@ MODELS = {
         TypeDependent,
         Random,
         Helper,
+        HelperOfHelper,
+        HelperWithClosure,
         HelperInPlace,
         LambdaAttribute,
         PartialAttribute,

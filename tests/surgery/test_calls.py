@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,9 @@ WAYS = {
     "DataDependent": {"source"},
     "TypeDependent": {"source"},
     "Random": {"source"},
-    "Helper": {"runtime"},
+    "Helper": {"source"},
+    "HelperOfHelper": {"source"},
+    "HelperWithClosure": {"runtime"},
     "HelperInPlace": {"runtime"},
     "PartialAttribute": {"attribute"},
     "UnregisteredModule": {"attribute"},
@@ -144,7 +147,16 @@ def test_functional_call_compile_and_export_agree_with_eager() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ReadsTraining", "DataDependent", "Helper", "HelperInPlace", "ClampMinInPlace", "OptionalMask"]
+    "name",
+    [
+        "ReadsTraining",
+        "DataDependent",
+        "Helper",
+        "HelperWithClosure",
+        "HelperInPlace",
+        "ClampMinInPlace",
+        "OptionalMask",
+    ],
 )
 def test_compiled_agrees_with_eager_for_every_way(name: str) -> None:
     model = smoothify.convert(build(name))
@@ -295,3 +307,13 @@ def test_a_compiled_child_is_converted_inside_and_runs_compiled() -> None:
     assert {site.path for site in report.converted} == {"1._orig_mod", "2"}
     with torch.no_grad():
         torch.testing.assert_close(model(x), F.silu(F.silu(child.linear(model[0](x)))))
+
+
+@pytest.mark.skipif(shutil.which("c++") is None and shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+@pytest.mark.parametrize("name", ["ReadsTraining", "DataDependent", "Helper"])
+def test_inductor_agrees_with_eager(name: str) -> None:
+    model = smoothify.convert(build(name)).eval()
+    torch._dynamo.reset()
+    x = torch.randn(4, 6)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.compile(model)(x), model(x))
