@@ -53,6 +53,17 @@ def _built(cls: type[nn.Module], *, with_inplace: bool = True) -> Any:
     return original
 
 
+def _prelu(found: Found) -> nn.Module:
+    weight = found.parameters.get("weight")
+    if weight is None:
+        return Slope()
+    itself = nn.PReLU(weight.numel())
+    del itself.weight
+    if isinstance(weight, nn.Parameter):  # else it is parametrized, and stays what it is
+        itself.weight = weight
+    return itself
+
+
 def _smooth(function: str, cls: type[nn.Module], *functions: Any, order: Any = math.inf, arguments: Any = ()) -> Rule:
     """Return the rule of a function that is smooth: recognised, and changed only on request."""
     return Rule(function, counterparts.rectified, order, (cls,), functions, arguments, gate=function in GATES)
@@ -120,7 +131,7 @@ TORCH: tuple[Rule, ...] = (
         modules=(nn.PReLU,),
         functions=(F.prelu, torch.prelu, Tensor.prelu),
         rectifier=True,
-        original=lambda found: Slope(),
+        original=_prelu,
     ),
     Rule(
         "rrelu",

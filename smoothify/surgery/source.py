@@ -1,4 +1,4 @@
-"""The source pass: the text of a method, and of the helpers that it calls, with the recognised calls replaced."""
+"""The source pass: the text of a method, and of the plain functions that it calls, with recognised calls replaced."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ import ast
 import builtins
 import inspect
 import textwrap
-import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
 
 from smoothify.surgery.calls import Call, read_call
 from smoothify.surgery.sites import Found
+
+Line = tuple[str, int]
+"""File and line."""
+SlotName = Callable[[Found, str, int, int], "str | None"]
+"""Of what was found at a file, line and column: the name of the attribute that is called instead."""
+
+_CAPTURED = "_captured"
+_MODULE = "_smoothify_module"
 
 
 class SourceRefusedError(Exception):
@@ -29,39 +37,113 @@ class Rewritten:
     scope: Mapping[str, Any]
 
 
-Line = tuple[str, int]
-"""File and line of a call."""
-Slot = Callable[[Found, str, int, int], "str | None"]
-"""What names the slot of a call: what was found there, file, line and column."""
-
-
-def rewrite_source(function: Callable[..., Any], lines: frozenset[Line], slot: Slot) -> Rewritten:
-    """Replace the recognised calls on the given lines; ``slot`` names what is called instead.
-
-    The lines may stand in the method itself or in plain functions that it calls: such a helper is copied, and gets
-    the module as its first argument.
+def rewrite_source(function: Callable[..., Any], lines: frozenset[Line], slot: SlotName) -> Rewritten:
+    """Replace the recognised calls on the given lines, which stand in a method or in functions that it calls.
 
     Raises SourceRefusedError where a line has none that can be read, or there is no plain text to rewrite.
     """
-    writer = _Writer(lines, slot)
-    definition = writer.definition(function)
-    closure = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
-    names = {**vars(builtins), **function.__globals__, **closure}
-    body = _indented(writer.change(definition, function, names))
-    if lines - writer.done:
-        raise SourceRefusedError("a call on it cannot be read from the text")
-    captured = sorted(name for name in function.__code__.co_freevars if name != "__class__")
-    copies = "".join(f"    {name} = _captured[{name!r}]\n" for name in captured)
-    helpers = "".join(f"{text}\n" for text in writer.helpers.values())
-    made = f"def make(__class__, otherwise):\n{copies}{helpers}{body}\n    return {definition.name}\n"
-    scope = {
-        name: function.__globals__[name] for name in _global_names(function.__code__) if name in function.__globals__
-    }
-    defaults = {name: value for name, value in closure.items() if name in captured}
-    return Rewritten(made, {**scope, **writer.scope, "_captured": defaults})
+    if not isinstance(function, FunctionType) or not function.__code__.co_argcount:
+        raise SourceRefusedError("it is no plain method")
+    rewriting = _Rewriting(lines, slot, {function.__code__.co_filename, *(file for file, _ in lines)})
+    method = rewriting.definition(function, function.__code__.co_varnames[0])
+    if lines - rewriting.done:
+        raise SourceRefusedError("a call on one of the lines cannot be read from the text")
+    captured = [f"{name} = {_CAPTURED}[{name!r}]" for name in rewriting.captured if name.isidentifier()]
+    body = "\n".join([*captured, *map(ast.unparse, (*rewriting.helpers, method)), f"return {method.name}"])
+    text = f"def make(__class__, otherwise):\n{textwrap.indent(body, '    ')}\n"
+    return Rewritten(text, {**rewriting.scope, _CAPTURED: rewriting.captured})
 
 
-def _global_names(code: types.CodeType) -> set[str]:
+class _Rewriting:
+    """What is gathered while a method and the functions that it calls are rewritten."""
+
+    def __init__(self, lines: frozenset[Line], slot: SlotName, files: set[str]) -> None:
+        self.lines, self.slot, self.files = lines, slot, files
+        self.done: set[Line] = set()
+        self.scope: dict[str, Any] = {}
+        self.captured: dict[str, Any] = {}
+        self.helpers: list[ast.FunctionDef] = []
+        self._names: dict[FunctionType, str | None] = {}
+
+    def helper(self, function: Any) -> str | None:
+        """Return the name of the rewritten copy of a function; None where nothing in it changes."""
+        if not isinstance(function, FunctionType) or function.__code__.co_filename not in self.files:
+            return None
+        if function not in self._names:
+            self._names[function] = name = f"smoothify_{function.__name__}_{len(self._names)}"
+            before = len(self.done)
+            try:
+                definition = self.definition(function, _MODULE)
+            except SourceRefusedError:
+                definition = None
+            if definition is None or len(self.done) == before:
+                self._names[function] = None
+            else:
+                definition.name = name
+                definition.args.args.insert(0, ast.arg(_MODULE))
+                self.helpers.append(definition)
+        return self._names[function]
+
+    def definition(self, function: FunctionType, module: str) -> ast.FunctionDef:
+        """Return the changed definition of a function, in which ``module`` names the one that holds the slots."""
+        definition, offset = _parsed(function)
+        closure = {
+            name: cell.cell_contents
+            for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        }
+        known = _global_names(function.__code__) & function.__globals__.keys()
+        self._add(self.scope, {name: function.__globals__[name] for name in known})
+        self._add(self.captured, closure)
+        self._keep_defaults(function, definition)
+        local = {*function.__code__.co_varnames, *function.__code__.co_cellvars}
+        names = {**vars(builtins), **function.__globals__, **closure}
+        free = {name: value for name, value in names.items() if name not in local}
+        change = _Change(free, self, function.__code__.co_filename, offset, module)
+        changed: ast.FunctionDef = change.visit(definition)
+        return changed
+
+    def _keep_defaults(self, function: FunctionType, definition: ast.FunctionDef) -> None:
+        """Let the defaults be the very objects that they are: they were computed when the function was made."""
+        for index, value in enumerate(function.__defaults__ or ()):
+            if not isinstance(definition.args.defaults[index], ast.Constant):
+                definition.args.defaults[index] = self._kept(f"{function.__qualname__} {index}", value)
+        for index, (argument, node) in enumerate(
+            zip(definition.args.kwonlyargs, definition.args.kw_defaults, strict=True)
+        ):
+            if node is not None and not isinstance(node, ast.Constant):
+                value = (function.__kwdefaults__ or {})[argument.arg]
+                definition.args.kw_defaults[index] = self._kept(f"{function.__qualname__} {argument.arg}", value)
+
+    def _kept(self, key: str, value: Any) -> ast.expr:
+        self._add(self.captured, {key: value})
+        return ast.Subscript(ast.Name(_CAPTURED, ast.Load()), ast.Constant(key), ast.Load())
+
+    @staticmethod
+    def _add(known: dict[str, Any], new: Mapping[str, Any]) -> None:
+        clash = next((name for name, value in new.items() if name in known and known[name] is not value), None)
+        if clash is not None:
+            raise SourceRefusedError(f"{clash} means one thing in it and another in a function that it calls")
+        known.update(new)
+
+
+def _parsed(function: FunctionType) -> tuple[ast.FunctionDef, int]:
+    """Return the definition of a function and the number of lines in the file before it."""
+    if hasattr(function, "__wrapped__"):
+        raise SourceRefusedError("it is decorated")
+    try:
+        text, first = inspect.getsourcelines(function)
+        tree = ast.parse(textwrap.dedent("".join(text)))
+    except (OSError, TypeError, SyntaxError) as error:
+        raise SourceRefusedError("its source is not to be had") from error
+    definition = tree.body[0]
+    if not isinstance(definition, ast.FunctionDef) or definition.decorator_list:
+        raise SourceRefusedError("it is no plain function definition")
+    if any(isinstance(node, (ast.Global, ast.Nonlocal)) for node in ast.walk(definition)):
+        raise SourceRefusedError("it sets a variable outside itself")
+    return definition, first - 1
+
+
+def _global_names(code: CodeType) -> set[str]:
     names = set(code.co_names)
     for constant in code.co_consts:
         if inspect.iscode(constant):
@@ -69,101 +151,9 @@ def _global_names(code: types.CodeType) -> set[str]:
     return names
 
 
-def _local_names(code: types.CodeType) -> set[str]:
-    names = {*code.co_varnames, *code.co_cellvars, *code.co_freevars}
-    for constant in code.co_consts:
-        if inspect.iscode(constant):
-            names |= _local_names(constant)
-    return names
-
-
-def _indented(definition: ast.FunctionDef) -> str:
-    definition.decorator_list = []
-    return textwrap.indent(ast.unparse(definition), "    ")
-
-
-class _Writer:
-    """The text of a method and of the helpers that hold calls of it."""
-
-    def __init__(self, lines: frozenset[Line], slot: Slot) -> None:
-        self.lines, self.slot = lines, slot
-        self.done: set[Line] = set()
-        self.helpers: dict[str, str] = {}
-        self.scope: dict[str, Any] = {}
-        self._names: dict[types.FunctionType, str] = {}
-
-    def definition(self, function: Callable[..., Any]) -> ast.FunctionDef:
-        """Read a function's own text."""
-        if hasattr(function, "__wrapped__") or not inspect.isfunction(function):
-            raise SourceRefusedError("it is decorated")
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-        except (OSError, TypeError, SyntaxError) as error:
-            raise SourceRefusedError("its source is not to be had") from error
-        definition = tree.body[0]
-        if not isinstance(definition, ast.FunctionDef) or definition.decorator_list:
-            raise SourceRefusedError("it is no plain function definition")
-        return definition
-
-    def change(self, definition: ast.FunctionDef, function: Any, names: Mapping[str, Any]) -> ast.FunctionDef:
-        """Replace the calls in a function's text."""
-        code = function.__code__
-        changed: ast.FunctionDef = _Change(names, code.co_filename, code.co_firstlineno - 1, self).visit(definition)
-        return changed
-
-    def helper(self, function: types.FunctionType) -> str | None:
-        """Return the name of a helper's copy that takes the module first; None where it holds none of the calls."""
-        if function not in self._names:
-            if not self._holds(function, set()):
-                return None
-            self._names[function] = f"_helper_{len(self._names)}_{function.__name__}"
-            self.helpers[self._names[function]] = self._copy(function, self._names[function])
-        return self._names[function]
-
-    def _holds(self, function: types.FunctionType, seen: set[types.FunctionType]) -> bool:
-        """Whether one of the lines is in a function, or in a function that it calls by a global name."""
-        seen.add(function)
-        code = function.__code__
-        own = {line for *_, line in code.co_lines() if line is not None}
-        if any(file == code.co_filename and line in own for file, line in self.lines):
-            return True
-        called = (function.__globals__.get(name) for name in _global_names(code))
-        return any(
-            isinstance(other, types.FunctionType) and other not in seen and self._holds(other, seen) for other in called
-        )
-
-    def _copy(self, function: types.FunctionType, name: str) -> str:
-        local = _local_names(function.__code__)
-        if function.__closure__ or "self" in local:
-            raise SourceRefusedError("a call stands in a helper that is no plain function of its arguments")
-        changed = self.change(self.definition(function), function, {**vars(builtins), **function.__globals__})
-        prefixed = _Prefixed(f"{name}_", function.__globals__, local)
-        renamed: ast.FunctionDef = prefixed.visit(changed)
-        self.scope |= {f"{name}_{word}": function.__globals__[word] for word in prefixed.words}
-        renamed.name = name
-        renamed.args.args.insert(0, ast.arg("self"))
-        return _indented(renamed)
-
-
-class _Prefixed(ast.NodeTransformer):
-    """Gives every global name of a helper a prefix: it is copied into the scope of another module."""
-
-    def __init__(self, prefix: str, known: Mapping[str, Any], local: set[str]) -> None:
-        self.prefix, self.known, self.local = prefix, known, local
-        self.words: set[str] = set()
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        if node.id in self.known and node.id not in self.local:
-            self.words.add(node.id)
-            node.id = f"{self.prefix}{node.id}"
-        return node
-
-
 class _Change(ast.NodeTransformer):
-    """Replaces the recognised calls in the text of one function."""
-
-    def __init__(self, names: Mapping[str, Any], file: str, offset: int, writer: _Writer) -> None:
-        self.names, self.file, self.offset, self.writer = names, file, offset, writer
+    def __init__(self, names: Mapping[str, Any], rewriting: _Rewriting, file: str, offset: int, module: str) -> None:
+        self.names, self.rewriting, self.file, self.offset, self.module = names, rewriting, file, offset, module
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         call = self._read(node.value) if isinstance(node.value, ast.Call) else None
@@ -173,30 +163,29 @@ class _Change(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         call = self._read(node)
-        self.generic_visit(node)
-        if call is None:
-            return self._to_helper(node)
-        name = self.writer.slot(call.found, *self._line(node), node.col_offset)
-        if name is None:
-            return node
-        self.writer.done.add(self._line(node))
-        operands = [operand for operand in call.operands if isinstance(operand, ast.expr)]
-        return _at(node, ast.Call(_of_self(name), operands, []))
-
-    def _to_helper(self, node: ast.Call) -> ast.AST:
         function = self._resolve(node.func)
-        name = self.writer.helper(function) if isinstance(function, types.FunctionType) else None
+        self.generic_visit(node)
+        if call is not None:
+            return self._replaced(node, call)
+        helper = self.rewriting.helper(function)
+        if helper is not None:
+            node.func = ast.Name(helper, ast.Load())
+            node.args.insert(0, ast.Name(self.module, ast.Load()))
+        return ast.fix_missing_locations(node)
+
+    def _replaced(self, node: ast.Call, call: Call) -> ast.AST:
+        line = self.file, node.lineno + self.offset
+        name = self.rewriting.slot(call.found, *line, node.col_offset)
         if name is None:
             return node
-        return _at(
-            node, ast.Call(ast.Name(name, ast.Load()), [ast.Name("self", ast.Load()), *node.args], node.keywords)
-        )
-
-    def _line(self, node: ast.Call) -> Line:
-        return self.file, node.lineno + self.offset
+        self.rewriting.done.add(line)
+        target = ast.Attribute(ast.Name(self.module, ast.Load()), name, ast.Load())
+        operands = [operand for operand in call.operands if isinstance(operand, ast.expr)]
+        replaced = ast.copy_location(ast.Call(target, operands, []), node)
+        return ast.fix_missing_locations(replaced)
 
     def _read(self, node: ast.Call) -> Call | None:
-        if self._line(node) not in self.writer.lines:
+        if (self.file, node.lineno + self.offset) not in self.rewriting.lines:
             return None
         function = self._resolve(node.func)
         args: list[Any] = list(node.args)
@@ -217,14 +206,6 @@ class _Change(ast.NodeTransformer):
             holder = self._resolve(node.value)
             return getattr(holder, node.attr, None) if holder is not None else None
         return None
-
-
-def _of_self(name: str) -> ast.expr:
-    return ast.Attribute(ast.Name("self", ast.Load()), name, ast.Load())
-
-
-def _at(place: ast.expr, new: ast.expr) -> ast.expr:
-    return ast.fix_missing_locations(ast.copy_location(new, place))
 
 
 def _literal(node: ast.expr) -> Any:

@@ -42,11 +42,15 @@ _AMBIENT = frozenset(
         "is_dynamo_compiling",
         "get_autocast_dtype",
         "checkpoint",
+        "__enter__",
         "perf_counter",
         "time",
         "random",
     }
 )
+
+# A graph does not record these: what is computed under them would be computed without.
+_MODES = frozenset({"_set_grad_enabled", "set_autocast_enabled", "_push_saved_tensors_default_hooks"})
 
 
 class TraceRefusedError(Exception):
@@ -216,6 +220,8 @@ class _AmbientRefused:
     def _seen(frame: Any, event: str, argument: Any) -> None:
         if event == "c_call":
             name, caller = getattr(argument, "__name__", ""), frame
+            if name in _MODES:
+                raise TraceRefusedError(f"it changes a mode of torch with {name}()")
         elif event == "call":
             name, caller = frame.f_code.co_name, frame.f_back
         else:

@@ -43,12 +43,22 @@ class Batches:
         pieces: how many pieces a process computes its share of a step in.
         seed: of order and augmentation.
         workers: processes that prepare images; 0 prepares them in this one.
+        channels_last: how images lie in memory on the device.
         accelerator: says which process this is, and where its device.
     """
 
     def __init__(
-        self, images: Images, *, batch_size: int, pieces: int, seed: int, workers: int, accelerator: Accelerator
+        self,
+        images: Images,
+        *,
+        batch_size: int,
+        pieces: int,
+        seed: int,
+        workers: int,
+        channels_last: bool,
+        accelerator: Accelerator,
     ) -> None:
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self._device, self._pieces = accelerator.device, pieces
         self._order = _Order(len(images), batch_size, pieces, seed, accelerator)
         self._loader = DataLoader(
@@ -68,7 +78,8 @@ class Batches:
         self._order.epoch, self._order.first = epoch, first
         step = []
         for images, labels, keys in self._loader:
-            step.append(Batch(*(tensor.to(self._device, non_blocking=True) for tensor in (images, labels, keys))))
+            images, labels, keys = (tensor.to(self._device, non_blocking=True) for tensor in (images, labels, keys))
+            step.append(Batch(images.contiguous(memory_format=self._layout), labels, keys))
             if len(step) == self._pieces:
                 yield step
                 step = []
@@ -102,8 +113,13 @@ class _Keyed(Dataset[tuple[Tensor, int, int]]):
 
     def __getitem__(self, pair: tuple[int, int]) -> tuple[Tensor, int, int]:
         position, key = pair
-        random.seed(key)
-        np.random.seed(key & 0xFFFFFFFF)
-        torch.default_generator.manual_seed(key)
+        reseed(key)
         image, label = self._images[position]
         return image, label, key
+
+
+def reseed(key: int) -> None:
+    """Seed the generators that augmentations draw from: Python's, NumPy's and torch's on the CPU."""
+    random.seed(key)
+    np.random.seed(key & 0xFFFFFFFF)
+    torch.default_generator.manual_seed(key)

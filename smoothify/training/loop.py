@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from accelerate import Accelerator
-from torch import nn
 
 from smoothify.attacks import attack
 from smoothify.errors import NonFiniteError
 from smoothify.evaluation import RobustAccuracy, robust_accuracy
 from smoothify.objectives import objective
 from smoothify.training import state
+from smoothify.training.attacked import attacked_model, describe
 from smoothify.training.batches import Batches
 from smoothify.training.config import Config
 from smoothify.training.export import Exporter
 from smoothify.training.progress import Reporter, Silent
 from smoothify.training.record import Record, describe_row
-from smoothify.training.run_folder import RunFolder, open_run_folder
+from smoothify.training.run_folder import RunFolder, flat, open_run_folder, recipe
 from smoothify.training.schedule import factor, optimizer
-from smoothify.training.setup import assemble
+from smoothify.training.setup import Parts, assemble, start
 from smoothify.training.update import Update
 
 _REPORT_EVERY = 10  # steps; reading the loss more often would make a GPU wait
@@ -72,31 +73,44 @@ def train(
         OSError: the folder cannot be written; what was finished before stays loadable.
     """
     started = time.perf_counter()
-    accelerator = Accelerator(
-        mixed_precision=config.engine.mixed_precision, gradient_accumulation_steps=config.engine.accumulation
-    )
+    accelerator = start(config)
     reporter = reporter if reporter is not None and accelerator.is_main_process else Silent()
     parts = assemble(config, processes=accelerator.num_processes)
-    if accelerator.is_main_process:
-        open_run_folder(config, overwrite=overwrite, resume=resume)
-    accelerator.wait_for_everyone()
-    folder = RunFolder(Path(config.output))
+    one_opens = accelerator.is_main_process
+    with open_run_folder(config, overwrite=overwrite, resume=resume) if one_opens else nullcontext():
+        accelerator.wait_for_everyone()
+        return _run(config, parts, accelerator, reporter, resume=resume, started=started)
 
+
+def _run(
+    config: Config, parts: Parts, accelerator: Accelerator, reporter: Reporter, *, resume: bool, started: float
+) -> Outcome:
+    folder = RunFolder(Path(config.output))
+    settings = flat(recipe(config))
+    accelerator.init_trackers("smoothify", config={name: str(value) for name, value in settings.items()})
     batches = Batches(
         parts.train,
         batch_size=config.batch_size,
         pieces=config.engine.accumulation,
         seed=config.seed,
         workers=config.data.workers,
+        channels_last=config.engine.channels_last,
         accelerator=accelerator,
     )
-    model, descent = accelerator.prepare(parts.classifier, optimizer(parts.classifier, config.lr, config.optimizer))
-    unwrapped: nn.Module = accelerator.unwrap_model(model)
+    trained = parts.trained(config.engine)
+    model, descent = accelerator.prepare(trained, optimizer(trained, config.lr, config.optimizer))
+    attacked = attacked_model(
+        config.attack.precision,
+        accelerator.unwrap_model(model),
+        parts.classifier.to(accelerator.device),
+        parts.held_out.batch(range(1))[0].to(accelerator.device),
+        compiled=config.engine.compile,
+    )
     share_of_lr = factor(config.optimizer, epochs=config.epochs, steps_per_epoch=len(batches))
     update = Update(
         accelerator=accelerator,
         model=model,
-        attacked=unwrapped,
+        attacked=attacked,
         optimizer=descent,
         objective=objective(config.objective, label_smoothing=config.label_smoothing),
         attack=config.attack.build(),
@@ -106,9 +120,11 @@ def train(
     check = attack(config.attack.check, config.attack.threat)
     exporter = Exporter(config, parts, folder, accelerator)
     record = Record(accelerator)
-    kept: dict[str, state.Stateful] = {"model": unwrapped, "optimizer": descent, "record": record}
+    kept: dict[str, state.Stateful] = {"model": parts.classifier, "optimizer": descent, "record": record}
     saver = state.Saver(kept, folder.checkpoints, accelerator)
 
+    if (told := describe(attacked)) is not None:
+        reporter.note(told)
     if resume:
         saver.restore(warn=reporter.note)
         reporter.note(f"resumed after step {record.step} ({record.step / len(batches):.2f} of {config.epochs} epochs)")
@@ -158,6 +174,7 @@ def train(
         exporter.save(folder.last, record.rows)
         if accelerator.is_main_process:
             folder.write_metrics(record.rows)
+        accelerator.log({name: value for name, value in row.items() if name != "check"}, step=record.step)
         saver.save(record.step)
 
     final, classifier, identical = exporter.measure_best(reporter)

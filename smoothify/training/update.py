@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
-from accelerate.utils import set_seed
 from torch import Tensor, nn
 
-from smoothify.attacks import Attack, SampleNoise
+from smoothify.attacks import Attack, SampleNoise, sample_keys
 from smoothify.objectives import Objective
-from smoothify.training.batches import Batch
+from smoothify.training.batches import Batch, reseed
+from smoothify.training.replica import Replica
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Update:
     Args:
         accelerator: runs it.
         model: the classifier, prepared by the accelerator.
-        attacked: the classifier that the attack sees; no wrapper that communicates.
+        attacked: the model that the attack sees (`smoothify.training.attacked`); it communicates with nobody.
         optimizer: of the classifier's parameters, prepared.
         objective: turns a batch into a loss.
         attack: the adversary of training.
@@ -46,7 +46,11 @@ class Update:
         Returns:
             This process's (images, sum of their losses, right answers), on the device; nobody has waited for them.
         """
-        set_seed((self.seed * 1_000_003 + step) * 4_096 + self.accelerator.process_index)
+        key = int(sample_keys(self.seed, step, torch.tensor([self.accelerator.process_index])))
+        reseed(key)
+        torch.manual_seed(key)  # the accelerators' generators, too
+        if isinstance(self.attacked, Replica):
+            self.attacked.refresh()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
         figures = torch.zeros(3, device=self.accelerator.device)

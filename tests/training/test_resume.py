@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import smoothify
-from smoothify.errors import ConfigError
+from smoothify.errors import ConfigError, OutputExistsError
 from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, state, train
+from smoothify.training.run_folder import open_run_folder
 
 KILLED_MID_EPOCH = """
 import os, signal, sys, torch
@@ -61,6 +62,16 @@ def test_killed_in_the_middle_of_an_epoch(often: Config, tmp_path: Path) -> None
         for rows in (state.load(run.folder.checkpoints, print).states["record"]["rows"] for run in (whole, resumed))
     ]
     assert timeless[0] == timeless[1]
+
+
+def test_one_run_a_folder_at_a_time(tiny: Config) -> None:
+    config = dataclasses.replace(tiny, epochs=1)
+    with open_run_folder(config):
+        for options in ({}, {"overwrite": True}, {"resume": True}):
+            with pytest.raises(OutputExistsError, match=r"another run is in .* now|already holds a run"):
+                train(config, **options)
+        assert RunFolder(Path(config.output)).config.is_file()
+    assert train(config, overwrite=True).best_epoch == 1
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ class AttackConfig:
         step_size: of the training attack, in [0, 1] pixel units; not given: epsilon for one step, else
             2.5·epsilon/steps.
         random_start: start from a uniform draw in the ball.
+        precision: of the training attack's gradients: "replica" takes them on a bfloat16 copy of the model with batch
+            norms folded, "autocast" under bfloat16 autocast, "same" on the model as it is trained; "auto" is "replica"
+            where the machine multiplies bfloat16, else "same".
         check: attack on the held-out images after every epoch.
         final: attack on the test images at the end.
     """
@@ -29,6 +32,7 @@ class AttackConfig:
     steps: int = 1
     step_size: float | str | None = None
     random_start: bool = True
+    precision: Literal["auto", "replica", "autocast", "same"] = "auto"
     check: str = "pgd-10"
     final: str = "pgd-50"
 
