@@ -44,6 +44,10 @@ def _inputs(model: nn.Module) -> dict[str, Any]:
     """The host's own example input, small where the model takes it so."""
     example = next(iter(examples(model)))
     described = example.args, dict(example.kwargs or {})
+    if example.real:
+        if example.prepare:
+            example.prepare(model)
+        return {"args": described[0], "kwargs": described[1]}
     for fill in (_small, _filled):
         args, kwargs = torch.utils._pytree.tree_map_only(Tensor, fill, described)
         try:
