@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from smoothify.errors import UnsupportedModelError
 from smoothify.surgery.rules import qualified_name
@@ -90,7 +90,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
             raise UnsupportedModelError(
                 f"{where} quantised ({type(module).__name__}), which has no derivative; convert the float model first"
             )
-        if any(isinstance(tensor, UninitializedTensorMixin) for tensor in module._parameters.values()):
+        if any(is_lazy(tensor) for tensor in module._parameters.values()):
             raise UnsupportedModelError(f"{where} lazy ({type(module).__name__}); run it once, then convert it")
         for base in type(module).__mro__:
             wrapper = WRAPPERS.get(qualified_name(base))

@@ -137,7 +137,7 @@ def _calls_followed(recorder: Recorder) -> Iterator[None]:
 
     apply = vars(torch.autograd.Function)["apply"]
     nn.Module.__call__ = followed  # type: ignore[method-assign]  # for this run only
-    torch.autograd.Function.apply = classmethod(followed_apply)  # type: ignore[assignment, arg-type]  # likewise
+    torch.autograd.Function.apply = classmethod(followed_apply)
     try:
         yield
     finally:
