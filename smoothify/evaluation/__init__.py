@@ -2,8 +2,8 @@
 
 from smoothify.evaluation.accuracy import full_precision, predict, robust_accuracy
 from smoothify.evaluation.landscape import Landscape, landscape
-from smoothify.evaluation.robustbench import as_robustbench, leaderboard_entry
 from smoothify.evaluation.results import RobustAccuracy, Share
+from smoothify.evaluation.robustbench import as_robustbench, leaderboard_entry
 
 __all__ = [
     "Landscape",

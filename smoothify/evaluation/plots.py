@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from smoothify.activations.plots import COLOURS
 from smoothify.attacks import Attack, show
 from smoothify.evaluation.accuracy import predict
-from smoothify.evaluation.results import Share
 from smoothify.evaluation.landscape import Landscape
+from smoothify.evaluation.results import Share
 
 
 def adversarial(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack, classes: Sequence[str]) -> bytes:
