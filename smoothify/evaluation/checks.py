@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +97,7 @@ def larger_epsilon(subject: Subject) -> Answer:
     half_range = 0.5 if subject.threat.norm == "linf" else 0.5 * subject.images[0].numel() ** 0.5
     scales = [0.5, 1.0, 2.0, 4.0, max(8.0, half_range / max(subject.threat.radius, 1e-6))]
     shares = [subject.share(subject.pgd(20, scale)) for scale in scales]
-    falls = all(second <= first + _SLACK for first, second in zip(shares, shares[1:], strict=False))
+    falls = all(second <= first + _SLACK for first, second in itertools.pairwise(shares))
     chance = 100 / subject.classes
     listed = ", ".join(f"{scale:.2g}ε {share:.1f}%" for scale, share in zip(scales, shares, strict=True))
     return _passes(falls and shares[-1] < chance), f"{listed}; chance {chance:.1f}%"
@@ -125,7 +126,7 @@ def stronger_with_steps(subject: Subject) -> Answer:
     noise = PGD(subject.threat, steps=1, step_size=0.0)
     own, many = subject.share(subject.attack), subject.share(subject.pgd(20))
     shares = [own, many, subject.share(one), subject.share(noise)]
-    good = all(first <= second + _SLACK for first, second in zip(shares, shares[1:], strict=False))
+    good = all(first <= second + _SLACK for first, second in itertools.pairwise(shares))
     names = (str(subject.attack), "PGD-20", "one step", "noise")
     return _passes(good), ", ".join(f"{name} {share:.1f}%" for name, share in zip(names, shares, strict=True))
 

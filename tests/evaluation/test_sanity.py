@@ -57,7 +57,9 @@ FRAUDS: dict[str, tuple[Callable[[PixelClassifier], nn.Module], Attack, set[str]
     "saturated softmax": (Saturated, HONEST, {"gradients of zero", "logits rescaled"}),
     "random noise": (Noisy, HONEST, {"deterministic"}),
     "normalises twice": (twice, HONEST, {"normalised once"}),
-    "attack returns its input": (lambda model: model, Nothing(LINF), {"attack moves images", "multi-step, one step, noise"}),
+    "attack returns its input": (
+        lambda model: model, Nothing(LINF), {"attack moves images", "multi-step, one step, noise"},
+    ),
 }  # fmt: skip
 
 
