@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from smoothify.attacks import Attack, inference_mode_of, show
 from smoothify.data import Images
-from smoothify.errors import DataError, NonFiniteError
+from smoothify.errors import ConfigError, DataError, NonFiniteError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -135,10 +135,13 @@ def robust_accuracy(
 
     Raises:
         DataError: no images, or a label that the model has no class for.
+        ConfigError: an attack that leaves its threat model.
         NonFiniteError: logits that are not finite.
     """
     if len(images) == 0:
         raise DataError("no images to measure accuracy on; choose a split that has some")
+    if attack.reach > attack.threat.radius:
+        raise ConfigError(f"{attack} leaves its threat model ({attack.threat}): it trains, but measures nothing")
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     verdicts = torch.zeros((2, len(images)), dtype=torch.int64, device=device)

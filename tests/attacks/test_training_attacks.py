@@ -102,3 +102,12 @@ def test_warm_up_raises_epsilon_and_step() -> None:
 def test_impossible_settings_are_refused(values: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         AttackConfig(**values)
+
+
+def test_an_attack_outside_the_threat_model_measures_nothing() -> None:
+    from smoothify.data import Images, load
+    from smoothify.evaluation import robust_accuracy
+
+    images = Images(load(split="test"), input_size=(1, 28, 28), indices=range(2))
+    with pytest.raises(ConfigError, match=r"N-FGSM leaves its threat model \(Linf, epsilon 0.1\)"):
+        robust_accuracy(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), images, NoiseFGSM())
