@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoothify.attacks import Attack
+from smoothify.attacks import Attack, Randomness
 from smoothify.objectives.base import Loss, Objective
 
 
@@ -31,7 +31,15 @@ class AdversarialTraining(Objective):
     name: ClassVar[str] = "pgd_at"
     label_smoothing: float = 0.0
 
-    def loss(self, model: nn.Module, attacked_model: nn.Module, attack: Attack, images: Tensor, labels: Tensor) -> Loss:
+    def loss(
+        self,
+        model: nn.Module,
+        attacked_model: nn.Module,
+        attack: Attack,
+        images: Tensor,
+        labels: Tensor,
+        generator: Randomness = None,
+    ) -> Loss:
         """Attack the batch, then take the loss of what came out."""
-        logits = model(attack(attacked_model, images, labels))
+        logits = model(attack(attacked_model, images, labels, generator=generator))
         return Loss(F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing), logits.detach())

@@ -1,6 +1,6 @@
 """The adversarial training loop, its config and what it leaves."""
 
-from smoothify.training.config import AttackConfig, Config, DataConfig, ModelConfig, OptimizerConfig
+from smoothify.training.config import AttackConfig, Config, DataConfig, EngineConfig, ModelConfig, OptimizerConfig
 from smoothify.training.loop import Outcome, train
 from smoothify.training.progress import Reporter, Silent, Terminal
 from smoothify.training.run_folder import RunFolder
@@ -9,6 +9,7 @@ __all__ = [
     "AttackConfig",
     "Config",
     "DataConfig",
+    "EngineConfig",
     "ModelConfig",
     "OptimizerConfig",
     "Outcome",
