@@ -43,7 +43,7 @@ def recompute_(model: nn.Module) -> None:
 def _enter(model: nn.Module, arguments: tuple[Any, ...]) -> None:
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return
-    if not torch._C._autograd._saved_tensors_hooks_is_enabled():  # torch.func forbids them
+    if torch._C._functorch.peek_interpreter_stack() is not None:  # torch.func forbids hooks on saved tensors
         return
     context = ExitStack()
     context.enter_context(recompute(model))
