@@ -64,3 +64,5 @@ class Config:
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"label_smoothing={self.label_smoothing}: it must be in [0, 1)")
         objective(self.objective)
+        if self.engine.fsdp and self.attack.precision in ("replica", "autocast"):
+            raise ConfigError(f"attack.precision={self.attack.precision} does not go with engine.fsdp; use same")
