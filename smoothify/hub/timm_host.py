@@ -16,6 +16,7 @@ from smoothify.hub.bounds import bounded_construction
 from smoothify.hub.checks import Checks, brief
 from smoothify.hub.config import NEEDS_SMOOTHIFY, ModelConfig
 from smoothify.hub.timm_fields import read_model_args, read_pretrained_cfg
+from smoothify.models.architectures import is_ours, register
 
 NAME = "timm"
 # Names that timm's act_layer and norm_layer arguments take; a class given by the user is stored as its name.
@@ -95,6 +96,7 @@ def build(config: ModelConfig, *, meta: bool = False, source: str = "config.json
     """
     import timm
 
+    register()
     if not config.architecture.isidentifier() or not timm.is_model(config.architecture):
         raise HubError(
             f"{source}: timm {timm.__version__} has no architecture {brief(config.architecture)}"
@@ -164,7 +166,7 @@ def native_documents(config: ModelConfig) -> list[dict[str, Any]]:
     """Return what might make timm build the converted model: its one activation as ``act_layer``; see ``Host``."""
     specs = {spec for conversion in config.conversions for spec in conversion["sites"].values()}
     names = {native_name(spec) for spec in specs}
-    if len(names) > 1 or "" in names:
+    if len(names) > 1 or "" in names or is_ours(config.architecture):  # timm alone does not know ours
         return []
     arguments = {**config.model_args, **({"act_layer": names.pop()} if names else {})}
     document = refusing_document(config)

@@ -111,6 +111,7 @@ class Exporter:
         pictures: Mapping[str, bytes],
     ) -> None:
         settings = recipe(self.config)
+        settings["model"] |= self._input()
         save_pretrained(
             model,
             path,
@@ -128,6 +129,14 @@ class Exporter:
             files={"training.yaml": yaml.safe_dump(settings, sort_keys=False).encode(), **pictures},
             overwrite=True,
         )
+
+    def _input(self) -> dict[str, Any]:
+        """What the model takes; not every library's models say so themselves once they are loaded back."""
+        return {
+            "input_size": list(self.parts.train.input_size),
+            "mean": [round(value, 7) for value in self.parts.classifier.mean.flatten().tolist()],
+            "std": [round(value, 7) for value in self.parts.classifier.std.flatten().tolist()],
+        }
 
     def _torchvision_name(self) -> str | None:
         library, _, name = self.config.model.name.rpartition("/")

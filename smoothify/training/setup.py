@@ -11,9 +11,10 @@ from torch import nn
 from smoothify.activations import is_smooth
 from smoothify.data import Images, hold_out, labels_of, load
 from smoothify.errors import ConfigError
-from smoothify.models import PixelClassifier, build, input_size
+from smoothify.models import PixelClassifier, input_size
 from smoothify.surgery import convert_
-from smoothify.training.config import Config, EngineConfig, ModelConfig
+from smoothify.training.config import Config, EngineConfig
+from smoothify.training.host import classifier_of, host_of
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,8 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
     test_source = load(config.data.path, config.data.test_split)
     if test_source.classes != train_source.classes:
         raise ConfigError(f"data.path={config.data.path!r}: its training and test splits name different classes")
-    host = build(
-        config.model.name,
-        num_classes=len(train_source.classes),
-        pretrained=config.model.pretrained,
-        arguments=config.model.arguments,
-    )
-    classifier = _classifier(host, config.model)
+    host = host_of(config.model, num_classes=len(train_source.classes))
+    classifier = classifier_of(host, config.model)
     size = config.model.input_size or input_size(host)
     if config.model.activation != "keep":
         convert_(host, to=config.model.activation, strict=is_smooth(config.model.activation))
@@ -117,11 +113,3 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
         held_out=Images(train_source, input_size=size, indices=held_out),
         test=Images(test_source, input_size=size),
     )
-
-
-def _classifier(host: nn.Module, config: ModelConfig) -> PixelClassifier:
-    if config.mean is None and config.std is None:
-        return PixelClassifier.from_host(host)
-    if config.mean is None or config.std is None:
-        raise ConfigError("model.mean and model.std go together; give both or neither")
-    return PixelClassifier(host, mean=config.mean, std=config.std)
