@@ -73,7 +73,7 @@ def fast_adversarial(model: nn.Module, k: int) -> Callable[[Tensor, Tensor], Ten
 
 
 def with_best(model: nn.Module, k: int, *, parameters: bool, best: bool) -> Callable[[Tensor, Tensor], Tensor]:
-    """Eval mode; each image's highest loss is kept if ``best``, for one forward more; gradients of ``parameters``, too."""
+    """Eval mode; each image's highest loss is kept if ``best``, one forward more; gradients of ``parameters``, too."""
 
     def attack(images: Tensor, labels: Tensor) -> Tensor:
         model.eval()

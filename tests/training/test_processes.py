@@ -18,7 +18,7 @@ pytestmark = pytest.mark.xdist_group("two processes")
 
 def two(*arguments: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ACCELERATE_", "WORLD", "RANK"))}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     return subprocess.run(
         [*launcher, "-m", *arguments],
         env={**kept, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
