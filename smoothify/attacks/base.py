@@ -35,17 +35,17 @@ class Attack(ABC):
         Args:
             model: maps images in [0, 1] to logits (batch, classes).
             images: (batch, channels, height, width), in [0, 1].
-            labels: (batch,), whole numbers.
+            labels: (batch,), whole numbers; or (batch, classes), probabilities.
             generator: where random numbers come from: a `torch.Generator` on the images' device, or `SampleNoise`;
                 torch's global generator if not given.
 
         Returns:
             Images of the same shape inside the threat model and inside [0, 1], without a gradient history.
         """
-        if images.ndim != 4 or labels.shape != images.shape[:1]:
+        if images.ndim != 4 or labels.ndim not in (1, 2) or len(labels) != len(images):
             raise DataError(
                 f"images {tuple(images.shape)} with labels {tuple(labels.shape)}; an attack takes "
-                "(batch, channels, height, width) and (batch,)"
+                "(batch, channels, height, width) and (batch,) or (batch, classes)"
             )
         images = images.detach()
         with inference_mode_of(model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from accelerate import Accelerator
@@ -34,6 +34,10 @@ class Parts:
     train: Images
     held_out: Images
     test: Images
+
+    def with_classifier(self, classifier: PixelClassifier) -> Parts:
+        """Return the same data with another classifier of the same architecture."""
+        return replace(self, host=classifier.model, classifier=classifier)
 
     def trained(self, engine: EngineConfig) -> PixelClassifier:
         """Return the classifier that is trained: the same host, as the engine is to compute it.
