@@ -120,7 +120,7 @@ def _run(
         attacked=attacked,
         optimizer=descent,
         objective=objective(config.objective, label_smoothing=config.label_smoothing),
-        attack=config.attack.build(),
+        attack=lambda step: config.attack.at((step + 1) / len(batches)),
         mixing=mixing(config, classes=len(parts.train.source.classes)),
         learning_rate=lambda step: config.lr * share_of_lr(step),
         clip_norm=config.optimizer.clip_norm,
@@ -170,7 +170,7 @@ def _run(
         training_seconds = time.perf_counter() - epoch_started
 
         if average is not None:
-            average.after_epoch(epoch, update.attacked_images(batches.epoch(epoch)))
+            average.after_epoch(epoch, update.attacked_images(record.step - 1, batches.epoch(epoch)))
         saver.agree()
         try:
             held_out = robust_accuracy(
