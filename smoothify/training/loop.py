@@ -15,14 +15,17 @@ from smoothify.evaluation import RobustAccuracy, robust_accuracy
 from smoothify.objectives import objective
 from smoothify.training import state
 from smoothify.training.attacked import attacked_model, describe
+from smoothify.training.averaging import Averaging
 from smoothify.training.batches import Batches
 from smoothify.training.config import Config
 from smoothify.training.export import Exporter
+from smoothify.training.mixing import mixing
 from smoothify.training.progress import Reporter, Silent
 from smoothify.training.record import Record, describe_row
 from smoothify.training.run_folder import RunFolder, flat, open_run_folder, recipe
 from smoothify.training.schedule import factor, optimizer
 from smoothify.training.setup import Parts, assemble, start
+from smoothify.training.sharded import ShardedModel, ShardedOptimizer, shard
 from smoothify.training.update import Update
 
 _REPORT_EVERY = 10  # steps; reading the loss more often would make a GPU wait
@@ -98,9 +101,13 @@ def _run(
         accelerator=accelerator,
     )
     trained = parts.trained(config.engine)
-    model, descent = accelerator.prepare(trained, optimizer(trained, config.lr, config.optimizer))
+    if config.engine.fsdp:
+        model = trained = shard(trained, accelerator)
+        descent = accelerator.prepare(optimizer(trained, config.lr, config.optimizer))
+    else:
+        model, descent = accelerator.prepare(trained, optimizer(trained, config.lr, config.optimizer))
     attacked = attacked_model(
-        config.attack.precision,
+        "same" if config.engine.fsdp else config.attack.precision,
         accelerator.unwrap_model(model),
         parts.classifier.to(accelerator.device),
         parts.held_out.batch(range(1))[0].to(accelerator.device),
@@ -113,14 +120,24 @@ def _run(
         attacked=attacked,
         optimizer=descent,
         objective=objective(config.objective, label_smoothing=config.label_smoothing),
-        attack=config.attack.build(),
+        attack=lambda step: config.attack.at((step + 1) / len(batches)),
+        mixing=mixing(config, classes=len(parts.train.source.classes)),
         learning_rate=lambda step: config.lr * share_of_lr(step),
+        clip_norm=config.optimizer.clip_norm,
         seed=config.seed,
     )
+    average = Averaging(config.averaging, parts.classifier) if config.averaging.kind != "none" else None
+    measured = parts if average is None else parts.with_classifier(average.classifier)
     check = attack(config.attack.check, config.attack.threat)
-    exporter = Exporter(config, parts, folder, accelerator)
+    exporter = Exporter(config, measured, folder, accelerator)
     record = Record(accelerator)
     kept: dict[str, state.Stateful] = {"model": parts.classifier, "optimizer": descent, "record": record}
+    if config.engine.fsdp:
+        kept |= {
+            "model": ShardedModel(model, parts.classifier),
+            "optimizer": ShardedOptimizer(model, descent.optimizer),
+        }
+    kept |= {} if average is None else {"average": average}
     saver = state.Saver(kept, folder.checkpoints, accelerator)
 
     if (told := describe(attacked)) is not None:
@@ -139,6 +156,8 @@ def _run(
         shown = first
         for done, pieces in enumerate(batches.epoch(epoch, first=first), start=first + 1):
             record.add(update(record.step, pieces))
+            if average is not None:
+                average.after_step(record.step - 1)
             save_now = record.step % (config.engine.checkpoint_every or config.epochs * len(batches)) == 0
             if done % _REPORT_EVERY == 0 or done == len(batches) or save_now:
                 if record.bad_step is not None:
@@ -150,10 +169,12 @@ def _run(
         reporter.end()
         training_seconds = time.perf_counter() - epoch_started
 
+        if average is not None:
+            average.after_epoch(epoch, update.attacked_images(record.step - 1, batches.epoch(epoch)))
         saver.agree()
         try:
             held_out = robust_accuracy(
-                parts.classifier, parts.held_out, check, seed=config.seed, accelerator=accelerator
+                measured.classifier, parts.held_out, check, seed=config.seed, accelerator=accelerator
             )
         except NonFiniteError as error:
             raise _not_finite(str(error), record.step - 1, epoch, folder) from error

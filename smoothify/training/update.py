@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from smoothify.attacks import Attack, SampleNoise, sample_keys
 from smoothify.objectives import Objective
 from smoothify.training.batches import Batch, reseed
+from smoothify.training.mixing import Mixing
 from smoothify.training.replica import Replica
 
 
@@ -26,8 +28,10 @@ class Update:
         attacked: the model that the attack sees (`smoothify.training.attacked`); it communicates with nobody.
         optimizer: of the classifier's parameters, prepared.
         objective: turns a batch into a loss.
-        attack: the adversary of training.
+        attack: the adversary of each step, counted from 0 over the whole run.
+        mixing: blends the images of a batch and their labels.
         learning_rate: the learning rate of each step, counted from 0 over the whole run.
+        clip_norm: the gradient's largest length over all parameters; unbounded if None.
         seed: of what the model itself draws (dropout, stochastic depth), together with step and process.
     """
 
@@ -36,8 +40,10 @@ class Update:
     attacked: nn.Module
     optimizer: AcceleratedOptimizer
     objective: Objective
-    attack: Attack
+    attack: Callable[[int], Attack]
+    mixing: Mixing
     learning_rate: Callable[[int], float]
+    clip_norm: float | None
     seed: int
 
     def __call__(self, step: int, pieces: Sequence[Batch]) -> Tensor:
@@ -52,23 +58,30 @@ class Update:
         if isinstance(self.attacked, Replica):
             self.attacked.refresh()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(step)
+            group["lr"] = self.learning_rate(step) * group.get("lr_scale", 1.0)
         figures = torch.zeros(3, device=self.accelerator.device)
         for piece in pieces:
-            figures += self._compute(piece)
+            figures += self._compute(piece, self.attack(step))
         return figures
 
-    def _compute(self, piece: Batch) -> Tensor:
+    def attacked_images(self, step: int, steps: Iterable[Sequence[Batch]]) -> Iterator[Tensor]:
+        """Yield the images of steps as the objective has them attacked; the model is left as it is."""
+        for piece in itertools.chain.from_iterable(steps):
+            images, labels = self.mixing(piece.images, piece.labels)
+            yield self.objective.adversary(self.attacked, self.attack(step), images, labels, SampleNoise(piece.keys))
+
+    def _compute(self, piece: Batch, attack: Attack) -> Tensor:
         """Add one piece's gradient; after the last piece the optimizer steps."""
         noise = SampleNoise(piece.keys)
+        images, labels = self.mixing(piece.images, piece.labels)
         with self.accelerator.accumulate(self.model):
             with self.accelerator.autocast():
-                loss = self.objective.loss(
-                    self.model, self.attacked, self.attack, piece.images, piece.labels, generator=noise
-                )
+                loss = self.objective.loss(self.model, self.attacked, attack, images, labels, generator=noise)
             self.accelerator.backward(loss.value)
+            if self.clip_norm is not None and self.accelerator.sync_gradients:
+                self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             self.optimizer.step()
             self.optimizer.zero_grad()
-        classes = piece.labels if piece.labels.ndim == 1 else piece.labels.argmax(1)
+        classes = labels if labels.ndim == 1 else labels.argmax(1)
         right = (loss.logits.argmax(1) == classes).sum()
         return torch.stack([right.new_tensor(len(classes)), loss.value.detach() * len(classes), right])

@@ -8,6 +8,7 @@ from smoothify import __version__
 from smoothify.errors import ConfigError
 from smoothify.objectives import objective
 from smoothify.training.config.attack import AttackConfig
+from smoothify.training.config.averaging import AveragingConfig
 from smoothify.training.config.bounds import at_least
 from smoothify.training.config.data import DataConfig
 from smoothify.training.config.engine import EngineConfig
@@ -26,13 +27,15 @@ class Config:
         epochs: passes over the training images.
         batch_size: images a step, over all processes together.
         lr: peak learning rate for this batch size.
-        objective: "pgd_at" (adversarial training) or "standard".
+        objective: "pgd_at" (adversarial training), "mixture(clean=0.5)", "trades(beta=6)", "mart(beta=5)" or
+            "standard"; " + awp(gamma=0.005)" after any of them perturbs the weights, too.
         label_smoothing: in [0, 1); the paper uses 0.
         push: Hub repository "owner/name" that the best model is pushed to at the end.
         model: what is trained.
         data: what it is trained on.
         attack: the adversary of training, and the ones that measure.
-        optimizer: momentum SGD and its schedule.
+        optimizer: how the parameters are updated.
+        averaging: which average of the weights is measured and saved.
         engine: how it is computed.
         smoothify: the version that this config was written for; a newer one than is installed is refused.
     """
@@ -49,6 +52,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    averaging: AveragingConfig = field(default_factory=AveragingConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     smoothify: str = __version__
 
@@ -63,4 +67,10 @@ class Config:
             raise ConfigError(f"lr={self.lr}: it must be positive")
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"label_smoothing={self.label_smoothing}: it must be in [0, 1)")
-        objective(self.objective)
+        chosen = objective(self.objective)
+        if (self.data.mixup or self.data.cutmix) and not chosen.takes_soft_labels:
+            raise ConfigError(f"objective={self.objective!r} needs whole labels; set data.mixup and data.cutmix to 0")
+        if self.engine.fsdp and self.attack.precision in ("replica", "autocast"):
+            raise ConfigError(f"attack.precision={self.attack.precision} does not go with engine.fsdp; use same")
+        if self.engine.fsdp and self.averaging.kind != "none":
+            raise ConfigError("averaging does not go with engine.fsdp; set averaging.kind to none")
