@@ -1,6 +1,8 @@
 """The inner maximisation: adversaries that move images inside a threat model."""
 
-from smoothify.attacks.base import Attack, inference_mode_of
+from smoothify.attacks.autoattack import AutoAttack, AutoAttackPart
+from smoothify.attacks.base import Attack, Found, inference_mode_of
+from smoothify.attacks.ensemble import Ensemble, restarts
 from smoothify.attacks.names import attack
 from smoothify.attacks.noise import Randomness, SampleNoise, sample_keys
 from smoothify.attacks.norms import L2, NORMS, Linf, Norm
@@ -12,6 +14,10 @@ __all__ = [
     "NORMS",
     "PGD",
     "Attack",
+    "AutoAttack",
+    "AutoAttackPart",
+    "Ensemble",
+    "Found",
     "Linf",
     "Norm",
     "Randomness",
@@ -20,6 +26,7 @@ __all__ = [
     "attack",
     "inference_mode_of",
     "parse_epsilon",
+    "restarts",
     "sample_keys",
     "show",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from smoothify.attacks.noise import Randomness
@@ -52,10 +53,52 @@ class Attack(ABC):
             attacked = self.run(model, images, labels, generator)
         return self.constrain(attacked.detach(), images)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `Found.attack` may say: its own name, and for an attack made of others theirs."""
+        return (str(self),)
+
+    def find(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None, full: bool = False
+    ) -> Found:
+        """Look for one image in the threat model that is classified wrong, for each of a batch.
+
+        The model is in eval mode and classifies every image of the batch right. Unlike a call, a search may stop
+        early: an attack that can tell when an image fell overrides this, and spends nothing on it afterwards.
+
+        Args:
+            model: maps images in [0, 1] to logits (batch, classes).
+            images: (batch, channels, height, width), in [0, 1].
+            labels: (batch,), whole numbers.
+            generator: where random numbers come from.
+            full: do not stop early; what counts is what a call returns.
+        """
+        attacked = self(model, images, labels, generator=generator)
+        with torch.no_grad():
+            fell = model(attacked).argmax(1) != labels
+        return Found(attacked, fell, torch.full_like(labels, -1), (str(self),) * len(labels))
+
     def constrain(self, attacked: Tensor, images: Tensor) -> Tensor:
         """Return the nearest images inside the threat model around ``images`` and inside [0, 1]."""
         perturbation = self.threat.ball.project(attacked - images, self.threat.radius)
         return (images + perturbation).clamp_(0, 1)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to.
+
+    Args:
+        images: (batch, channels, height, width): where an image fell, what it fell to; elsewhere what was tried last.
+        fell: (batch,), whether that image is classified wrong.
+        step: (batch,), at which step it was: 0 is the random start; -1 where it did not fall or the attack cannot say.
+        attack: per image, the name of the attack that looked at it last.
+    """
+
+    images: Tensor
+    fell: Tensor
+    step: Tensor
+    attack: tuple[str, ...]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoothify.attacks.base import Attack
+from smoothify.attacks.base import Attack, Found
 from smoothify.attacks.noise import Randomness
 from smoothify.attacks.threat import parse_epsilon
 from smoothify.errors import ConfigError
@@ -62,16 +62,78 @@ class PGD(Attack):
 
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
         """Ascend the loss; the gradient is taken with respect to the input alone."""
-        attacked = images
-        if self.random_start:
-            noise = self.threat.ball.start(images, self.threat.radius, generator)
-            attacked = self.constrain(images + noise, images)
+        attacked = self._start(images, generator)
         for step in range(self.steps):
-            attacked = attacked.detach().requires_grad_()
-            with torch.enable_grad():
-                loss = F.cross_entropy(model(attacked), labels, reduction="sum") * _LOSS_SCALE
-            (gradient,) = torch.autograd.grad(loss, attacked)
-            attacked = attacked.detach() + self.step * self.threat.ball.direction(gradient)
+            attacked, _ = self._ascend(model, attacked, labels)
             if step + 1 < self.steps:
                 attacked = self.constrain(attacked, images)
         return attacked
+
+    def find(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None, full: bool = False
+    ) -> Found:
+        """Take the same steps as a call, look at the image after each, and go on with those that still stand.
+
+        An image is also left alone once its iterates repeat: from there on PGD would only try again what it has
+        tried. The model must be deterministic for that.
+        """
+        if full:
+            return super().find(model, images, labels, generator=generator)
+        tried = self._start(images.detach(), generator)
+        result, fell = tried.clone(), torch.zeros_like(labels, dtype=torch.bool)
+        step_of = torch.full_like(labels, -1)
+        standing = torch.arange(len(labels), device=labels.device)
+        repetition = _Repetition(tried)
+        for step in range(self.steps + 1):
+            if step < self.steps:
+                following, logits = self._ascend(model, tried, labels[standing])
+                following = self.constrain(following, images[standing])
+            else:
+                with torch.no_grad():
+                    following, logits = tried, model(tried)
+            result[standing] = tried
+            falls = logits.argmax(1) != labels[standing]
+            fell[standing[falls]] = True
+            step_of[standing[falls]] = step
+            going_on = (~falls & ~repetition.meets(following, step)).nonzero().flatten()
+            if len(going_on) == 0:
+                break
+            if len(going_on) < len(standing):
+                standing, following = standing[going_on], following[going_on]
+                repetition.keep(going_on)
+            tried = following
+        return Found(result, fell, step_of, (str(self),) * len(labels))
+
+    def _start(self, images: Tensor, generator: Randomness) -> Tensor:
+        if not self.random_start:
+            return images
+        return self.constrain(images + self.threat.ball.start(images, self.threat.radius, generator), images)
+
+    def _ascend(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the images one step up the loss, not constrained, and the logits where they were."""
+        images = images.detach().requires_grad_()
+        with torch.enable_grad():
+            logits = model(images)
+            loss = F.cross_entropy(logits, labels, reduction="sum") * _LOSS_SCALE
+        (gradient,) = torch.autograd.grad(loss, images)
+        return images.detach() + self.step * self.threat.ball.direction(gradient), logits.detach()
+
+
+class _Repetition:
+    """Tells which images' iterates have come back to where they were (Brent, BIT 20, 1980).
+
+    PGD without noise is a map of an image to the next: an iterate that equals an earlier one to the last bit starts
+    a cycle. One earlier iterate is kept, and exchanged for the newest whenever the step's number is a power of two.
+    """
+
+    def __init__(self, images: Tensor) -> None:
+        self._kept = images
+
+    def meets(self, images: Tensor, step: int) -> Tensor:
+        met = (images == self._kept).flatten(1).all(1)
+        if (step + 1).bit_count() == 1:
+            self._kept = images
+        return met
+
+    def keep(self, standing: Tensor) -> None:
+        self._kept = self._kept[standing]
