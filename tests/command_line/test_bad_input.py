@@ -29,7 +29,7 @@ def answer(
         (["--model.activation", "celu(alhpa=2)"], "alpha"),
         (["--model.name", "resnt18"], "unknown architecture 'resnt18'; did you mean 'resnet18'"),
         (["--model.name", "tim/resnet18"], "unknown model source 'tim'; did you mean 'timm'"),
-        (["--data.path", "fashion"], "unknown data set 'fashion'; did you mean 'fashion_mnist_sample'"),
+        (["--data.path", "fashion"], "unknown data set 'fashion'; did you mean 'fashion_mnist'"),
         (["--data.train_split", "trian"], "did you mean 'train'"),
         (["--data.augmentation", "flop"], "did you mean 'flip' or 'crop'"),
         (["--data.held_out", "10000"], "cannot hold 10000 of 10000"),
