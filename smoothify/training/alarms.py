@@ -49,8 +49,8 @@ def _gradient_masking(row: Mapping[str, Any], images: int) -> str | None:
         return None
     return (
         f"gradient masking: PGD-1 leaves {single:.1%} right and {row['check']}, which takes more steps, {robust:.1%}; "
-        "do not trust these figures: look for quantisation or randomness in the model, or logits so large that the loss "
-        "is flat, and measure with an attack without gradients"
+        "do not trust these figures: look for quantisation or randomness in the model, or for logits so large that the "
+        "loss is flat, and measure with an attack without gradients"
     )
 
 
