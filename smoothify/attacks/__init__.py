@@ -7,6 +7,7 @@ from smoothify.attacks.names import attack
 from smoothify.attacks.noise import Randomness, SampleNoise, sample_keys
 from smoothify.attacks.norms import L2, NORMS, Linf, Norm
 from smoothify.attacks.pgd import PGD
+from smoothify.attacks.single_step import NoiseFGSM, fgsm_rs
 from smoothify.attacks.threat import ThreatModel, parse_epsilon, show
 
 __all__ = [
@@ -19,11 +20,13 @@ __all__ = [
     "Ensemble",
     "Found",
     "Linf",
+    "NoiseFGSM",
     "Norm",
     "Randomness",
     "SampleNoise",
     "ThreatModel",
     "attack",
+    "fgsm_rs",
     "inference_mode_of",
     "parse_epsilon",
     "restarts",

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +21,22 @@ class Attack(ABC):
     """An adversary. To add one, subclass it and write `run`; calling it does the rest.
 
     The model is a function from images in [0, 1] to logits (`smoothify.PixelClassifier`). During the attack it is in
-    eval mode (batch norm uses its running statistics, as SAT's authors do), afterwards every module is in the mode
-    it was in. What `run` returns is projected into the threat model and clipped to [0, 1].
+    eval mode, afterwards every module is in the mode it was in. What `run` returns is projected into the threat model
+    and clipped to [0, 1].
+
+    Args:
+        threat: norm and epsilon.
+        batch_norm: ``"eval"``, it uses its running statistics, as SAT's authors do; ``"train"``, it uses those of the
+            attacked batch, and the running ones stay as they are.
     """
 
     threat: ThreatModel = field(default_factory=ThreatModel)
+    batch_norm: Literal["eval", "train"] = field(default="eval", kw_only=True)
+
+    @property
+    def reach(self) -> float:
+        """How far from its image an attacked one may be: epsilon. Some attacks that only train go further."""
+        return self.threat.radius
 
     @abstractmethod
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
@@ -49,7 +61,7 @@ class Attack(ABC):
                 "(batch, channels, height, width) and (batch,) or (batch, classes)"
             )
         images = images.detach()
-        with inference_mode_of(model):
+        with inference_mode_of(model, batch_statistics=self.batch_norm == "train"):
             attacked = self.run(model, images, labels, generator)
         return self.constrain(attacked.detach(), images)
 
@@ -79,8 +91,8 @@ class Attack(ABC):
         return Found(attacked, fell, torch.full_like(labels, -1), (str(self),) * len(labels))
 
     def constrain(self, attacked: Tensor, images: Tensor) -> Tensor:
-        """Return the nearest images inside the threat model around ``images`` and inside [0, 1]."""
-        perturbation = self.threat.ball.project(attacked - images, self.threat.radius)
+        """Return the nearest images within `reach` of ``images`` and inside [0, 1]."""
+        perturbation = self.threat.ball.project(attacked - images, self.reach)
         return (images + perturbation).clamp_(0, 1)
 
 
@@ -102,13 +114,25 @@ class Found:
 
 
 @contextmanager
-def inference_mode_of(model: nn.Module) -> Iterator[None]:
-    """Put every module in eval mode, and afterwards each back into the mode that it was in."""
+def inference_mode_of(model: nn.Module, *, batch_statistics: bool = False) -> Iterator[None]:
+    """Put every module in eval mode, and afterwards each back into the mode that it was in.
+
+    With ``batch_statistics``, batch norms use those of the batch meanwhile, and forget them.
+    """
     training = [module for module in model.modules() if module.training]
+    norms = [
+        module
+        for module in model.modules()
+        if batch_statistics and isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    ]
     for module in training:
         module.training = False
+    for norm in norms:
+        norm.training, norm.track_running_stats = True, False
     try:
         yield
     finally:
+        for norm in norms:
+            norm.training, norm.track_running_stats = False, True
         for module in training:
             module.training = True

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from smoothify.activations import surrogate_gradients
 from smoothify.attacks import Attack, SampleNoise, inference_mode_of, sample_keys
 from smoothify.data import Images
-from smoothify.errors import DataError, NonFiniteError, UnsupportedModelError
+from smoothify.errors import ConfigError, DataError, NonFiniteError, UnsupportedModelError
 from smoothify.evaluation.results import RobustAccuracy
 from smoothify.evaluation.state import Finished
 
@@ -57,11 +57,14 @@ def robust_accuracy(
 
     Raises:
         DataError: no images, images outside [0, 1], or a label that the model has no class for.
+        ConfigError: an attack that leaves its threat model.
         NonFiniteError: logits that are not finite.
         UnsupportedModelError: an output that is not (batch, classes).
     """
     if len(images) == 0:
         raise DataError("no images to measure accuracy on; choose a split that has some")
+    if attack.reach > attack.threat.radius:
+        raise ConfigError(f"{attack} leaves its threat model ({attack.threat}): it trains, but measures nothing")
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     which = (images.source.name, images.source.split, images.input_size, images.indices, images.labels.tolist())

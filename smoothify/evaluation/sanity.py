@@ -123,6 +123,7 @@ class Check:
     ask: Callable[[Subject], tuple[Verdict, str]]
 
     def __call__(self, subject: Subject) -> Outcome:
+        """Ask the question."""
         verdict, found = self.ask(subject)
         return Outcome(self.name, verdict, found)
 

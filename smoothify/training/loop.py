@@ -14,6 +14,7 @@ from smoothify.errors import NonFiniteError
 from smoothify.evaluation import RobustAccuracy, robust_accuracy
 from smoothify.objectives import objective
 from smoothify.training import state
+from smoothify.training.alarms import alarms
 from smoothify.training.attacked import attacked_model, describe
 from smoothify.training.averaging import Averaging
 from smoothify.training.batches import Batches
@@ -25,6 +26,7 @@ from smoothify.training.record import Record, describe_row
 from smoothify.training.run_folder import RunFolder, flat, open_run_folder, recipe
 from smoothify.training.schedule import factor, optimizer
 from smoothify.training.setup import Parts, assemble, start
+from smoothify.training.sharded import ShardedModel, ShardedOptimizer, shard
 from smoothify.training.update import Update
 
 _REPORT_EVERY = 10  # steps; reading the loss more often would make a GPU wait
@@ -100,9 +102,13 @@ def _run(
         accelerator=accelerator,
     )
     trained = parts.trained(config.engine)
-    model, descent = accelerator.prepare(trained, optimizer(trained, config.lr, config.optimizer))
+    if config.engine.fsdp:
+        model = trained = shard(trained, accelerator)
+        descent = accelerator.prepare(optimizer(trained, config.lr, config.optimizer))
+    else:
+        model, descent = accelerator.prepare(trained, optimizer(trained, config.lr, config.optimizer))
     attacked = attacked_model(
-        config.attack.precision,
+        "same" if config.engine.fsdp else config.attack.precision,
         accelerator.unwrap_model(model),
         parts.classifier.to(accelerator.device),
         parts.held_out.batch(range(1))[0].to(accelerator.device),
@@ -115,7 +121,7 @@ def _run(
         attacked=attacked,
         optimizer=descent,
         objective=objective(config.objective, label_smoothing=config.label_smoothing),
-        attack=config.attack.build(),
+        attack=lambda step: config.attack.at((step + 1) / len(batches)),
         mixing=mixing(config, classes=len(parts.train.source.classes)),
         learning_rate=lambda step: config.lr * share_of_lr(step),
         clip_norm=config.optimizer.clip_norm,
@@ -123,10 +129,15 @@ def _run(
     )
     average = Averaging(config.averaging, parts.classifier) if config.averaging.kind != "none" else None
     measured = parts if average is None else parts.with_classifier(average.classifier)
-    check = attack(config.attack.check, config.attack.threat)
+    check, single_step = (attack(name, config.attack.threat) for name in (config.attack.check, "pgd-1"))
     exporter = Exporter(config, measured, folder, accelerator)
     record = Record(accelerator)
     kept: dict[str, state.Stateful] = {"model": parts.classifier, "optimizer": descent, "record": record}
+    if config.engine.fsdp:
+        kept |= {
+            "model": ShardedModel(model, parts.classifier),
+            "optimizer": ShardedOptimizer(model, descent.optimizer),
+        }
     kept |= {} if average is None else {"average": average}
     saver = state.Saver(kept, folder.checkpoints, accelerator)
 
@@ -160,11 +171,14 @@ def _run(
         training_seconds = time.perf_counter() - epoch_started
 
         if average is not None:
-            average.after_epoch(epoch, update.attacked_images(batches.epoch(epoch)))
+            average.after_epoch(epoch, update.attacked_images(record.step - 1, batches.epoch(epoch)))
         saver.agree()
         try:
             held_out = robust_accuracy(
                 measured.classifier, parts.held_out, check, seed=config.seed, accelerator=accelerator
+            )
+            single = robust_accuracy(
+                measured.classifier, parts.held_out, single_step, seed=config.seed, accelerator=accelerator
             )
         except NonFiniteError as error:
             raise _not_finite(str(error), record.step - 1, epoch, folder) from error
@@ -174,12 +188,14 @@ def _run(
             **record.figures(),
             "held_out_clean_accuracy": held_out.clean.value,
             "held_out_robust_accuracy": held_out.robust.value,
+            "held_out_single_step_accuracy": single.robust.value,
             "check": str(check),
             "images_per_second": config.batch_size * (len(batches) - first) / training_seconds,
             "seconds": time.perf_counter() - epoch_started,
         }
         record.finish_epoch(row, held_out=len(parts.held_out))
-        reporter.note(describe_row(row, config.epochs))
+        for line in (describe_row(row, config.epochs), *alarms(record.rows, images=len(parts.held_out))):
+            reporter.note(line)
         if record.best == epoch:
             exporter.save(folder.best, record.rows)
         exporter.save(folder.last, record.rows)
@@ -206,4 +222,6 @@ def _run(
 def _not_finite(what: str, step: int, epoch: int, folder: RunFolder) -> NonFiniteError:
     saved = state.newest_first(folder.checkpoints)
     good = f"the last good checkpoint is {saved[0]}" if saved else "no checkpoint was written before it"
-    return NonFiniteError(f"{what}, at step {step} (epoch {epoch + 1}); {good}; try a smaller lr")
+    return NonFiniteError(
+        f"{what}, at step {step} (epoch {epoch + 1}); {good}; try a smaller lr, optimizer.clip_norm=1, or bf16 for fp16"
+    )

@@ -81,8 +81,23 @@ def test_evaluate_agrees_with_the_run(run: tuple[Path, str], tmp_path: Path) -> 
 def test_evaluate_checks_itself_and_says_so(run: tuple[Path, str], tmp_path: Path) -> None:
     folder, _ = run
     output = tmp_path / "figures.json"
-    done = launch("smoothify.evaluate", str(folder / "best"), "--attack", "pgd-2", "--attack", "square-5", "--sanity",
-                  "--sanity_images", "8", "--step_size", "4/255", "--threads", "1", "--output", str(output))  # fmt: skip
+    done = launch(
+        "smoothify.evaluate",
+        str(folder / "best"),
+        "--attack",
+        "pgd-2",
+        "--attack",
+        "square-5",
+        "--sanity",
+        "--sanity_images",
+        "8",
+        "--step_size",
+        "4/255",
+        "--threads",
+        "1",
+        "--output",
+        str(output),
+    )
     assert done.returncode == 0, done.stderr
     written = json.loads(output.read_text())
     failed = [f"{one['check']}: {one['found']}" for one in written["sanity"] if one["verdict"] == "fail"]
