@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from smoothify.errors import ConfigError, UnknownNameError
+from smoothify.models.architectures import register_architectures
 from smoothify.models.presets import PRESETS, Preset
 
 
@@ -55,6 +56,7 @@ def _build_preset(preset: Preset, pretrained: bool, arguments: dict[str, Any]) -
 def _build_timm(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
     import timm
 
+    register_architectures()
     if not timm.is_model(name):
         known = [*PRESETS, *timm.list_models()]
         raise UnknownNameError("architecture", name, known)
