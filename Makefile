@@ -36,7 +36,7 @@ unit: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --ignore tests/benchmarks
 
 bench: $(STAMP)
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-columns=min,median
+	$(BIN)/python -m pytest -s tests/benchmarks --benchmark-columns=median --benchmark-group-by=group
 	$(BIN)/python tests/benchmarks/activation_cost.py
 
 sweep: $(STAMP)

@@ -30,11 +30,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Warnings of others that no code of ours can avoid; every other warning is an error."""
     # huggingface_hub 2.4 uploads large files with an argument that its HTTP client deprecates.
     config.addinivalue_line("filterwarnings", "ignore:Use 'content=:DeprecationWarning:httpx2")
-    # hypothesis asks the time when garbage is collected, and a forward that asks the time cannot be traced.
-    config.addinivalue_line(
-        "filterwarnings",
-        "ignore:Exception ignored in. <function gc_cumulative_time:pytest.PytestUnraisableExceptionWarning",
-    )
 
 
 def pytest_unconfigure() -> None:

@@ -1,6 +1,7 @@
 """Make every activation of a vision model smooth, train it adversarially, measure it, publish it."""
 
 from smoothify.errors import SmoothifyError
+from smoothify.evaluation import as_robustbench
 from smoothify.hub import from_pretrained, push_to_hub, save_pretrained
 from smoothify.models import PixelClassifier
 from smoothify.surgery import Report, Rule, Site, convert, convert_, find_kink, inspect, register_rule
@@ -13,6 +14,7 @@ __all__ = [
     "Rule",
     "Site",
     "SmoothifyError",
+    "as_robustbench",
     "convert",
     "convert_",
     "find_kink",

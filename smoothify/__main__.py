@@ -1,4 +1,4 @@
-"""Look at a model from the shell: ``python -m smoothify inspect resnet50``."""
+"""Look at a model, or run a table of experiments: ``python -m smoothify inspect resnet50``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from pathlib import Path
 from torch import nn
 
 from smoothify.cli import Parser, run
+from smoothify.errors import UnknownNameError
+from smoothify.files import write_atomically
 from smoothify.hub import from_pretrained
 from smoothify.models import build
+from smoothify.reproduction import Table, find_tables, reproduce, results_page
 from smoothify.surgery import inspect
 
 PROGRAM = "smoothify"
@@ -18,7 +21,7 @@ _LIBRARIES = ("timm", "torchvision")
 
 
 def parser() -> Parser:
-    """Build the parser and its one subcommand."""
+    """Build the parser and its subcommands."""
     built = Parser(prog=PROGRAM, description="Smooth adversarial training of vision models.", allow_abbrev=False)
     looking = Parser(
         description="List every activation of a model, whether it is smooth, and what would become of it.",
@@ -30,7 +33,23 @@ def parser() -> Parser:
         help="a timm name, torchvision/NAME, a preset, a saved folder, or a Hub repository owner/name",
     )
     looking.add_argument("--json", action="store_true", help="print the report as JSON")
-    built.add_subcommands().add_subcommand("inspect", looking, help="list every activation of a model")
+    running = Parser(
+        description="Train and measure what a table of experiments lacks, with the public commands; then write the "
+        "page of results. What was finished before is not done again.",
+        allow_abbrev=False,
+    )
+    running.add_argument("table", type=str, help="such as fashion_mnist/figure_3; 'all' for every one")
+    running.add_argument("--rows", type=list[str], default=[], help="only these rows, as [relu, silu] (default: all)")
+    running.add_argument("--seeds", type=list[int] | None, help="only these seeds, as [0, 1] (default: the table's)")
+    running.add_argument("--side_by_side", type=int, default=1, help="runs that share the machine (default: 1)")
+    running.add_argument("--runs", type=str, default="runs/zoo", help="folder of the runs (default: runs/zoo)")
+    running.add_argument("--zoo", type=str, default="zoo", help="folder of the tables (default: zoo)")
+    writing = Parser(description="Write zoo/RESULTS.md from the records of runs.", allow_abbrev=False)
+    writing.add_argument("--zoo", type=str, default="zoo", help="folder of the tables (default: zoo)")
+    commands = built.add_subcommands()
+    commands.add_subcommand("inspect", looking, help="list every activation of a model")
+    commands.add_subcommand("reproduce", running, help="run a table of experiments")
+    commands.add_subcommand("results", writing, help="write the page of results")
     return built
 
 
@@ -45,10 +64,35 @@ def model_of(name: str) -> nn.Module:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line and print the report."""
+    """Read the command line and do what it asks for."""
     asked = parser().parse_args(arguments)
-    report = inspect(model_of(asked.inspect.model))
-    print(json.dumps(report.to_dict(), indent=1) if asked.inspect.json else report)
+    if asked.subcommand == "inspect":
+        report = inspect(model_of(asked.inspect.model))
+        print(json.dumps(report.to_dict(), indent=1) if asked.inspect.json else report)
+        return
+    options = asked[asked.subcommand]
+    zoo = Path(options.zoo)
+    tables = find_tables(zoo)
+    if asked.subcommand == "reproduce":
+        for table in _chosen(tables, options.table):
+            reproduce(
+                table,
+                runs=Path(options.runs),
+                only=options.rows,
+                seeds=options.seeds,
+                side_by_side=options.side_by_side,
+                say=lambda line: print(line, flush=True),
+            )
+    print(f"written to {write_atomically(zoo / 'RESULTS.md', results_page(tables))}")
+
+
+def _chosen(tables: Sequence[Table], name: str) -> Sequence[Table]:
+    if name == "all":
+        return tables
+    chosen = [table for table in tables if table.name == name]
+    if not chosen:
+        raise UnknownNameError("table", name, [table.name for table in tables])
+    return chosen
 
 
 if __name__ == "__main__":

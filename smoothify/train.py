@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from rich.table import Table
 from smoothify.cli import Parser, run, use_cores
 from smoothify.errors import ConfigError
 from smoothify.training import Config, Outcome, Terminal, train
+from smoothify.training.config import refuse_newer
 
 PROGRAM = "smoothify.train"
 
@@ -27,7 +30,7 @@ def parser() -> Parser:
     )
     built.add_argument("--config", action="config", help="YAML file with any of the options below; later ones win")
     built.add_argument("--overwrite", action="store_true", help="delete the run that the output folder holds")
-    built.add_argument("--resume", metavar="RUN", help="continue the run in this folder after its last finished epoch")
+    built.add_argument("--resume", metavar="RUN", help="continue the run in this folder after its newest checkpoint")
     built.add_argument(
         "--threads", type=int | None, help="CPU threads of each process (default: its share of the cores)"
     )
@@ -55,6 +58,8 @@ class Request:
 def read(arguments: Sequence[str] | None = None) -> Request:
     """Read a command line; nothing is trained or changed yet."""
     built = parser()
+    for path in _config_files(arguments):
+        _refuse_newer_file(path)
     parsed = built.parse_args(arguments)
     if parsed.resume is not None:
         saved = Path(parsed.resume) / "config.yaml"
@@ -62,10 +67,25 @@ def read(arguments: Sequence[str] | None = None) -> Request:
             raise ConfigError(f"--resume {parsed.resume}: no run there ({saved} is missing); name the folder of a run")
         if parsed.overwrite:
             raise ConfigError("--overwrite deletes the run that --resume would continue; choose one")
+        _refuse_newer_file(saved)
         parsed = built.parse_args(["--config", str(saved), *(arguments or []), "--output", str(parsed.resume)])
     values = built.instantiate(parsed)
     config = Config(**{field.name: values[field.name] for field in dataclasses.fields(Config)})
     return Request(config, parsed.overwrite, parsed.resume is not None, parsed.threads)
+
+
+def _config_files(arguments: Sequence[str] | None) -> list[Path]:
+    only = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    only.add_argument("--config", action="append", default=[], type=Path)
+    paths: list[Path] = only.parse_known_args(arguments)[0].config
+    return paths
+
+
+def _refuse_newer_file(path: Path) -> None:
+    """Refuse a newer config before its options are read: those that are new would look misspelt."""
+    line = re.search(r"^smoothify: *['\"]?([\d.]+)", path.read_text(encoding="utf-8"), re.M) if path.is_file() else None
+    if line is not None:
+        refuse_newer(line[1], str(path))
 
 
 def main() -> None:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
+from smoothify.attacks.noise import Randomness
 from smoothify.attacks.threat import ThreatModel
 from smoothify.errors import DataError
 
@@ -26,27 +26,26 @@ class Attack(ABC):
     threat: ThreatModel = field(default_factory=ThreatModel)
 
     @abstractmethod
-    def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator | None) -> Tensor:
+    def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
         """Return attacked images (batch, channels, height, width); the caller projects and clips them."""
 
-    def __call__(
-        self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None) -> Tensor:
         """Attack a batch.
 
         Args:
             model: maps images in [0, 1] to logits (batch, classes).
             images: (batch, channels, height, width), in [0, 1].
-            labels: (batch,), whole numbers.
-            generator: the source of random starts, on the images' device; the global one if not given.
+            labels: (batch,), whole numbers; or (batch, classes), probabilities.
+            generator: where random numbers come from: a `torch.Generator` on the images' device, or `SampleNoise`;
+                torch's global generator if not given.
 
         Returns:
             Images of the same shape inside the threat model and inside [0, 1], without a gradient history.
         """
-        if images.ndim != 4 or labels.shape != images.shape[:1]:
+        if images.ndim != 4 or labels.ndim not in (1, 2) or len(labels) != len(images):
             raise DataError(
                 f"images {tuple(images.shape)} with labels {tuple(labels.shape)}; an attack takes "
-                "(batch, channels, height, width) and (batch,)"
+                "(batch, channels, height, width) and (batch,) or (batch, classes)"
             )
         images = images.detach()
         with inference_mode_of(model):

@@ -9,12 +9,14 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from smoothify.attacks.noise import Randomness, normal, uniform
+
 
 class Norm(ABC):
     """A ball around an image. Perturbations have shape (batch, channels, height, width), in [0, 1] pixel units."""
 
     @abstractmethod
-    def start(self, images: Tensor, epsilon: float, generator: torch.Generator | None) -> Tensor:
+    def start(self, images: Tensor, epsilon: float, generator: Randomness) -> Tensor:
         """Return a perturbation drawn uniformly from the ball of radius ``epsilon``."""
 
     @abstractmethod
@@ -33,9 +35,9 @@ class Norm(ABC):
 class Linf(Norm):
     """The largest change of any pixel."""
 
-    def start(self, images: Tensor, epsilon: float, generator: torch.Generator | None) -> Tensor:
+    def start(self, images: Tensor, epsilon: float, generator: Randomness) -> Tensor:
         """Return independent uniform noise in [-epsilon, epsilon]."""
-        return torch.empty_like(images).uniform_(-epsilon, epsilon, generator=generator)
+        return uniform(images, -epsilon, epsilon, generator)
 
     def direction(self, gradient: Tensor) -> Tensor:
         """Return the gradient's sign."""
@@ -53,11 +55,11 @@ class Linf(Norm):
 class L2(Norm):
     """The Euclidean length of the change of all pixels of an image."""
 
-    def start(self, images: Tensor, epsilon: float, generator: torch.Generator | None) -> Tensor:
+    def start(self, images: Tensor, epsilon: float, generator: Randomness) -> Tensor:
         """Return noise uniform in the ball: a Gaussian direction, a radius with the ball's density."""
-        noise = torch.empty_like(images).normal_(generator=generator)
-        uniform = torch.empty(len(images), device=images.device, dtype=images.dtype).uniform_(generator=generator)
-        radius = uniform.pow(1 / images[0].numel()).mul(epsilon)
+        noise = normal(images, generator)
+        share = uniform(images.new_empty(len(images)), 0.0, 1.0, generator)
+        radius = share.pow(1 / images[0].numel()).mul(epsilon)
         return self.direction(noise) * _per_image(radius, images)
 
     def direction(self, gradient: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smoothify.attacks.base import Attack
+from smoothify.attacks.noise import Randomness
 from smoothify.attacks.threat import parse_epsilon
 from smoothify.errors import ConfigError
 
@@ -59,7 +60,7 @@ class PGD(Attack):
             return float(self.step_size)
         return self.threat.radius if self.steps == 1 else 2.5 * self.threat.radius / self.steps
 
-    def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator | None) -> Tensor:
+    def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
         """Ascend the loss; the gradient is taken with respect to the input alone."""
         attacked = images
         if self.random_start:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +14,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from smoothify.activations.plots import COLOURS
 from smoothify.attacks import Attack, show
-from smoothify.evaluation.accuracy import predict
+from smoothify.evaluation.accuracy import Share, predict
+from smoothify.evaluation.landscape import Landscape
 
 
 def adversarial(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack, classes: Sequence[str]) -> bytes:
@@ -50,11 +54,81 @@ def adversarial(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack
                     color="#1a7f37" if right else "#cf222e",
                 )
     figure.suptitle(f"{attack}, {attack.threat}: predictions on clean and attacked images", fontsize=10)
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    return png.getvalue()
+    return _png(figure)
 
 
 def _displayable(picture: Tensor) -> npt.NDArray[np.float32]:
     pixels: npt.NDArray[np.float32] = picture.detach().clamp(0, 1).cpu().numpy()
     return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+
+
+def robustness(
+    curves: Mapping[str, Sequence[tuple[float, Share]]], *, against: Literal["steps", "epsilon"], chance: float
+) -> bytes:
+    """Draw robust accuracy against the attack's steps or against epsilon, with 95% intervals, and return the PNG.
+
+    Args:
+        curves: for each name in the legend, pairs of a number of steps, or an epsilon in [0, 1] units, and a share.
+        against: what the pairs' first numbers are.
+        chance: accuracy of a guess, in [0, 1]; drawn as a line.
+    """
+    figure = Figure(figsize=(5.6, 3.8), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    at = sorted({position for pairs in curves.values() for position, _ in pairs})
+    for (name, pairs), colour in zip(curves.items(), itertools.cycle(COLOURS), strict=False):
+        positions = [position for position, _ in pairs]
+        axis.plot(positions, [100 * share.value for _, share in pairs], "o-", ms=4, lw=1.6, color=colour, label=name)
+        low, high = zip(*(share.interval for _, share in pairs), strict=True)
+        axis.fill_between(positions, [100 * v for v in low], [100 * v for v in high], color=colour, alpha=0.18, lw=0)
+    axis.axhline(100 * chance, color="#57606a", lw=1, ls=":")
+    axis.annotate("chance", (1, 100 * chance), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
+    if against == "steps":
+        axis.set_xscale("symlog", linthresh=1)
+        axis.set_xticks(at, [f"{position:g}" for position in at])
+        axis.minorticks_off()
+        axis.set_xlim(at[0], 1.05 * at[-1])
+        axis.set_xlabel("steps of the attack (logarithmic)")
+    else:
+        axis.set_xticks(at, [show(position) for position in at])
+        axis.set_xlabel("epsilon")
+    axis.set(ylim=(-2, 102), ylabel="robust accuracy in percent")
+    axis.grid(alpha=0.25)
+    axis.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 0.14))
+    return _png(figure)
+
+
+def landscapes(around: Mapping[str, Landscape]) -> bytes:
+    """Draw the loss around one image under several models, side by side on one scale, and return the PNG.
+
+    Args:
+        around: the titles and what `landscape` measured, for example of a ReLU network and of a smooth one.
+    """
+    figure = Figure(figsize=(4.4 * len(around), 4.3), dpi=110)
+    FigureCanvasAgg(figure)
+    lowest = min(float(one.loss.min()) for one in around.values())
+    highest = max(lowest + 0.01, *(float(one.loss.max()) for one in around.values()))  # a flat loss has a scale, too
+    for column, (title, one) in enumerate(around.items(), start=1):
+        axis = figure.add_subplot(1, len(around), column, projection="3d")
+        across, along = np.meshgrid(one.offsets.numpy(), one.offsets.numpy(), indexing="ij")
+        axis.plot_surface(
+            across, along, one.loss.numpy(), cmap="viridis", vmin=lowest, vmax=highest, rcount=200, ccount=200, lw=0
+        )
+        axis.set_xlabel("attack's direction (ε)", fontsize=8)
+        axis.set_ylabel(f"{one.second} direction (ε)", fontsize=8)
+        axis.set_zlabel("cross-entropy", fontsize=8)
+        axis.set_zlim(lowest, highest)
+        axis.tick_params(labelsize=7)
+        axis.set_title(title, fontsize=10)
+        axis.view_init(elev=28, azim=-125)
+        axis.set_box_aspect((1, 1, 0.8), zoom=0.9)
+    first = next(iter(around.values()))
+    figure.suptitle(f"Loss around one image ({first.attack})", fontsize=10)
+    figure.subplots_adjust(left=0.02, right=0.96, bottom=0.06, top=0.88, wspace=0.08)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return png.getvalue()

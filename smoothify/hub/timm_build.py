@@ -14,7 +14,7 @@ from smoothify.errors import HubError, nearest, suggestion
 from smoothify.hub.bounds import bounded_construction
 from smoothify.hub.checks import brief
 from smoothify.hub.config import ModelConfig
-from smoothify.models import register_architectures
+from smoothify.models.architectures import register
 
 
 def build(config: ModelConfig, *, meta: bool = False, source: str = "config.json") -> nn.Module:
@@ -27,7 +27,7 @@ def build(config: ModelConfig, *, meta: bool = False, source: str = "config.json
     """
     import timm
 
-    register_architectures()
+    register()
     if not config.architecture.isidentifier() or not timm.is_model(config.architecture):
         raise HubError(
             f"{source}: timm {timm.__version__} has no architecture {brief(config.architecture)}"

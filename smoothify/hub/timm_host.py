@@ -11,7 +11,7 @@ from torch import nn
 from smoothify.hub.config import NEEDS_SMOOTHIFY, ModelConfig
 from smoothify.hub.timm_build import build, load_through_timm
 from smoothify.hub.timm_description import ACTIVATION_NAMES, describe, example_size
-from smoothify.models import register_architectures
+from smoothify.models.architectures import is_ours
 
 __all__ = [
     "NAME",
@@ -39,11 +39,9 @@ def owns(model: nn.Module) -> bool:
 
 def native_documents(config: ModelConfig) -> list[dict[str, Any]]:
     """Return what might make timm build the converted model: its one activation as ``act_layer``; see ``Host``."""
-    if config.architecture in register_architectures():
-        return []  # timm has it in a process with smoothify only
     specs = {spec for conversion in config.conversions for spec in conversion["sites"].values()}
     names = {native_name(spec) for spec in specs}
-    if len(names) > 1 or "" in names:
+    if len(names) > 1 or "" in names or is_ours(config.architecture):  # timm alone does not know ours
         return []
     arguments = {**config.model_args, **({"act_layer": names.pop()} if names else {})}
     document = refusing_document(config)

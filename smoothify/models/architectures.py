@@ -1,84 +1,85 @@
-"""Architectures of the paper that timm lacks, registered with timm so that its names and configs work for them.
-
-``tf_`` is timm's prefix for models that pad as TensorFlow does. A padding of "SAME" at stride 2 is one pixel at the
-right and bottom where torch pads one on every side, so a network trained with one is another network with the other.
-"""
+"""Two architectures of the paper that timm lacks, built by timm's own code and known to timm by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from torch import nn
 
-_INPUT = {"input_size": (3, 224, 224), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "num_classes": 1000}
-_RESNET = {**_INPUT, "crop_pct": 0.875, "interpolation": "bicubic", "first_conv": "conv1", "classifier": "fc"}
-_BLOCKS_50, _BLOCKS_101, _BLOCKS_152 = (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)
-# ResNets whose one max pool is TensorFlow's, as the authors released them; 32x8d is four times wider (paper, Table 3).
-_TF_RESNETS: Mapping[str, dict[str, Any]] = MappingProxyType(
-    {
-        "tf_resnet50": {"layers": _BLOCKS_50},
-        "tf_resnet101": {"layers": _BLOCKS_101},
-        "tf_resnet152": {"layers": _BLOCKS_152},
-        "tf_resnext50_32x4d": {"layers": _BLOCKS_50, "cardinality": 32, "base_width": 4},
-        "tf_resnext50_32x8d": {"layers": _BLOCKS_50, "cardinality": 32, "base_width": 8},
-        "tf_resnext152_32x8d": {"layers": _BLOCKS_152, "cardinality": 32, "base_width": 8},
-    }
-)
+from smoothify.models import tensorflow_architectures
 
-# What timm's register_model looks for in the module of a function that it registers.
-default_cfgs: dict[str, dict[str, Any]] = {name: dict(_RESNET) for name in _TF_RESNETS}
-default_cfgs["tf_efficientnet_l1"] = _INPUT | {
-    "input_size": (3, 600, 600),
-    "pool_size": (19, 19),
-    "crop_pct": 0.949,
-    "interpolation": "bicubic",
-    "first_conv": "conv_stem",
-    "classifier": "classifier",
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "num_classes": 1000, "url": ""}
+# The mean and standard deviation are those of CIFAR-10's 50,000 training images.
+_CIFAR = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616), "num_classes": 10, "url": ""}
+
+# timm looks for this name in the module of an architecture that is registered with it.
+default_cfgs: dict[str, dict[str, Any]] = {
+    "smoothify_efficientnet_l1": {
+        **_IMAGENET,
+        "input_size": (3, 600, 600),
+        "pool_size": (19, 19),
+        "crop_pct": 0.949,
+        "interpolation": "bicubic",
+        "first_conv": "conv_stem",
+        "classifier": "classifier",
+    },
+    "smoothify_resnet18_cifar": {
+        **_CIFAR,
+        "input_size": (3, 32, 32),
+        "pool_size": (4, 4),
+        "crop_pct": 1.0,
+        "interpolation": "bilinear",
+        "first_conv": "conv1",
+        "classifier": "fc",
+    },
 }
 
 
-def register_architectures() -> frozenset[str]:
-    """Make ``timm.create_model`` know these architectures; return their names. Calling it again changes nothing.
+def smoothify_efficientnet_l1(pretrained: bool = False, **arguments: Any) -> nn.Module:
+    """EfficientNet-L1 (§5.2): width 3.9, depth 3.7, 600 pixels; it is trained with ``drop_rate=0.5``."""
+    from timm.models.efficientnet import _gen_efficientnet
 
-    >>> sorted(register_architectures())[:2]
-    ['tf_efficientnet_l1', 'tf_resnet101']
-    """
-    import timm
-
-    for name in default_cfgs:
-        if not timm.is_model(name):
-            timm.models.register_model(_entry_point(name))
-    return frozenset(default_cfgs)
-
-
-def _entry_point(name: str) -> Any:
-    def build(pretrained: bool = False, **arguments: Any) -> nn.Module:
-        if name in _TF_RESNETS:
-            return _tf_resnet(name, pretrained, {**_TF_RESNETS[name], **arguments})
-        return _tf_efficientnet_l1(pretrained, arguments)
-
-    build.__name__ = build.__qualname__ = name
-    return build
-
-
-def _tf_resnet(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
-    from timm.layers.pool2d_same import MaxPool2dSame
-    from timm.models import build_model_with_cfg
-    from timm.models.resnet import Bottleneck, ResNet
-
-    model: nn.Module = build_model_with_cfg(ResNet, name, pretrained, block=Bottleneck, **arguments)
-    model.maxpool = MaxPool2dSame(kernel_size=3, stride=2)
-    return model
-
-
-def _tf_efficientnet_l1(pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
-    """EfficientNet of width 3.9 and depth 3.7, the largest of the paper (§5.2)."""
-    from timm.models import efficientnet
-
-    scaled = {"channel_multiplier": 3.9, "depth_multiplier": 3.7, "pad_type": "same", "bn_eps": 1e-3}
-    model: nn.Module = efficientnet._gen_efficientnet(
-        "tf_efficientnet_l1", pretrained=pretrained, **{**scaled, **arguments}
+    model: nn.Module = _gen_efficientnet(
+        "smoothify_efficientnet_l1", channel_multiplier=3.9, depth_multiplier=3.7, pretrained=pretrained, **arguments
     )
     return model
+
+
+def smoothify_resnet18_cifar(pretrained: bool = False, **arguments: Any) -> nn.Module:
+    """ResNet-18 for 32×32 images (§7): a 3×3 stem of stride 1 and no max pooling, so a total stride of 8."""
+    from timm.models import build_model_with_cfg
+    from timm.models.resnet import BasicBlock, ResNet
+
+    chosen = {"block": BasicBlock, "layers": (2, 2, 2, 2), **arguments}
+    model: nn.Module = build_model_with_cfg(ResNet, "smoothify_resnet18_cifar", pretrained, **chosen)
+    large = model.conv1
+    assert isinstance(large, nn.Conv2d)
+    model.conv1 = nn.Conv2d(large.in_channels, large.out_channels, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.maxpool = nn.Identity()
+    for info in model.feature_info:  # type: ignore[union-attr]  # timm's list of what each stage gives
+        info["reduction"] = max(1, info["reduction"] // 4)
+    return model
+
+
+ARCHITECTURES = (smoothify_efficientnet_l1, smoothify_resnet18_cifar)
+
+
+def register() -> None:
+    """Make timm know these architectures; what timm itself has is never overwritten.
+
+    >>> import timm
+    >>> register()
+    >>> timm.is_model("smoothify_efficientnet_l1")
+    True
+    """
+    from timm.models import is_model, register_model
+
+    for architecture in (*ARCHITECTURES, *tensorflow_architectures.ARCHITECTURES):
+        if not is_model(architecture.__name__):
+            register_model(architecture)
+
+
+def is_ours(architecture: str) -> bool:
+    """Tell whether timm knows an architecture by this name only because `register` was called."""
+    return architecture in default_cfgs or architecture in tensorflow_architectures.default_cfgs

@@ -1,4 +1,4 @@
-"""One loader for every place a model can come from."""
+"""One loader for every library that a model can come from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 from torch import nn
 
 from smoothify.errors import ConfigError, UnknownNameError
-from smoothify.models.architectures import register_architectures
+from smoothify.models.architectures import register
+from smoothify.models.constructing import construct
+from smoothify.models.from_torchvision import build_torchvision
+from smoothify.models.from_transformers import build_transformers
 from smoothify.models.presets import PRESETS, Preset
 
 
@@ -18,10 +21,11 @@ def build(
     """Build an architecture by name.
 
     Args:
-        name: a preset of ours (see `PRESETS`); ``"timm/NAME"`` or a bare timm name; ``"torchvision/NAME"``.
+        name: a preset of ours (see `PRESETS`); ``"timm/NAME"`` or a bare timm name; ``"torchvision/NAME"``;
+            ``"transformers/ID"`` with the id or the folder of a repository, or a model type such as ``"resnet"``.
         num_classes: classes of the head; the architecture's own number if not given.
         pretrained: load the host's published weights (from the network).
-        arguments: further keyword arguments of the architecture's own constructor.
+        arguments: further keyword arguments of the architecture's own constructor, or fields of its config.
 
     Raises:
         UnknownNameError: nothing goes by that name; the message lists the nearest.
@@ -36,46 +40,32 @@ def build(
     chosen = dict(arguments or {})
     if num_classes is not None:
         chosen["num_classes"] = num_classes
-    host, _, rest = name.rpartition("/")
-    if host == "" and name in PRESETS:
+    host, _, rest = name.partition("/")
+    if not rest and name in PRESETS:
         return _build_preset(PRESETS[name], pretrained, chosen)
-    if host in ("", "timm"):
-        return _build_timm(rest, pretrained, chosen)
+    if not rest or host == "timm":
+        return _build_timm(rest or name, pretrained, chosen)
     if host == "torchvision":
-        return _build_torchvision(rest, pretrained, chosen)
-    raise UnknownNameError("model source", host, ["timm", "torchvision"])
+        return build_torchvision(rest, pretrained, chosen)
+    if host == "transformers":
+        return build_transformers(rest, pretrained, chosen)
+    raise UnknownNameError("model source", host, ["timm", "torchvision", "transformers"])
 
 
 def _build_preset(preset: Preset, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
     if pretrained:
         raise ConfigError(f"preset {preset.name!r} has no published weights; set pretrained to false")
-    merged = {**preset.arguments, **arguments, "pretrained_cfg_overlay": dict(preset.input)}
+    merged = {**preset.arguments, **arguments}
+    if preset.input:
+        merged["pretrained_cfg_overlay"] = dict(preset.input)
     return _build_timm(preset.architecture, False, merged)
 
 
 def _build_timm(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
     import timm
 
-    register_architectures()
+    register()
     if not timm.is_model(name):
         known = [*PRESETS, *timm.list_models()]
         raise UnknownNameError("architecture", name, known)
-    return _construct(timm.create_model, name, pretrained=pretrained, **arguments)
-
-
-def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
-    import torchvision
-
-    if name not in torchvision.models.list_models():
-        raise UnknownNameError("torchvision architecture", name, torchvision.models.list_models())
-    weights = "DEFAULT" if pretrained else None
-    return _construct(torchvision.models.get_model, name, weights=weights, **arguments)
-
-
-def _construct(constructor: Any, name: str, **arguments: Any) -> nn.Module:
-    try:
-        model: nn.Module = constructor(name, **arguments)
-    except (TypeError, ValueError, AssertionError, RuntimeError, OSError) as error:
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
-        raise ConfigError(f"architecture {name!r} cannot be built with {arguments}: {first_line}") from error
-    return model
+    return construct(timm.create_model, name, arguments, pretrained=pretrained)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from smoothify.attacks import Attack
+from smoothify.attacks import Attack, Randomness
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,54 @@ class Loss:
     logits: Tensor
 
 
+@dataclass(frozen=True)
 class Objective(ABC):
-    """How one batch becomes a loss. To add one, subclass it and name it in `smoothify.objectives.OBJECTIVES`.
+    """How one batch becomes a loss: images are attacked, then compared with the originals.
 
-    ``model`` is the prepared one (its forward synchronises processes); ``attacked_model`` is the same weights
-    unwrapped, so that an attack triggers no communication and leaves no gradient in a parameter.
+    To add one, subclass it, write `compare`, and name it in `smoothify.objectives.OBJECTIVES`. Its dataclass fields
+    are what a spec such as ``"trades(beta=6)"`` may set.
+
+    Args:
+        label_smoothing: in [0, 1); the paper uses none.
     """
 
     name: ClassVar[str]
 
+    label_smoothing: float = 0.0
+
+    @property
+    def takes_soft_labels(self) -> bool:
+        """Whether labels may be probabilities, as mixing makes them."""
+        return True
+
+    def loss(
+        self,
+        model: nn.Module,
+        attacked_model: nn.Module,
+        attack: Attack,
+        images: Tensor,
+        labels: Tensor,
+        generator: Randomness = None,
+    ) -> Loss:
+        """Return the loss of a batch.
+
+        Args:
+            model: the prepared one; its forward synchronises processes, so it is called once.
+            attacked_model: the same weights, not wrapped, perhaps in another precision: attacking it triggers no
+                communication and leaves no gradient in a parameter.
+            attack: the adversary of training.
+            images: (batch, channels, height, width), in [0, 1].
+            labels: (batch,), whole numbers; or (batch, classes), probabilities.
+            generator: what the attack draws from, so that its noise belongs to the images.
+        """
+        return self.compare(model, images, self.adversary(attacked_model, attack, images, labels, generator), labels)
+
+    def adversary(
+        self, attacked_model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, generator: Randomness
+    ) -> Tensor:
+        """Return the attacked images that `compare` takes; by default the attack raises the cross-entropy."""
+        return attack(attacked_model, images, labels, generator=generator)
+
     @abstractmethod
-    def loss(self, model: nn.Module, attacked_model: nn.Module, attack: Attack, images: Tensor, labels: Tensor) -> Loss:
-        """Return the loss of images (batch, channels, height, width) in [0, 1] with labels (batch,)."""
+    def compare(self, model: nn.Module, images: Tensor, attacked: Tensor, labels: Tensor) -> Loss:
+        """Return the loss, given images and attacked images (batch, channels, height, width); one forward."""

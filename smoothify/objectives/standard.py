@@ -8,16 +8,13 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoothify.attacks import Attack
+from smoothify.attacks import Attack, Randomness
 from smoothify.objectives.base import Loss, Objective
 
 
 @dataclass(frozen=True)
 class StandardTraining(Objective):
     """Cross-entropy on the images as they are; the attack is not used.
-
-    Args:
-        label_smoothing: in [0, 1).
 
     >>> import torch
     >>> from smoothify.attacks import PGD
@@ -29,9 +26,14 @@ class StandardTraining(Objective):
     """
 
     name: ClassVar[str] = "standard"
-    label_smoothing: float = 0.0
 
-    def loss(self, model: nn.Module, attacked_model: nn.Module, attack: Attack, images: Tensor, labels: Tensor) -> Loss:
+    def adversary(
+        self, attacked_model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, generator: Randomness
+    ) -> Tensor:
+        """Return the images as they are."""
+        return images
+
+    def compare(self, model: nn.Module, images: Tensor, attacked: Tensor, labels: Tensor) -> Loss:
         """Take the loss of the clean batch."""
         logits = model(images)
         return Loss(F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing), logits.detach())

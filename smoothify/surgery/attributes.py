@@ -45,6 +45,9 @@ class FunctionSlot(Composite):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Map a tensor as the function would, smoothly."""
+        if not args and not kwargs:  # what the slot was made for
+            alone: Tensor = self.activation(x)
+            return alone
         call = read_call(self.function, (x, *args), kwargs)
         if call is not None and spelled(call.found) == self.word:
             smooth: Tensor = self.activation(*call.operands)
@@ -62,6 +65,9 @@ class PartialSlot(FunctionSlot):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Map a tensor as the partial would, smoothly."""
+        if not args and not kwargs:  # as above
+            alone: Tensor = self.activation(x)
+            return alone
         partial: Any = self.function
         call = read_call(partial.func, (x, *args), {**partial.keywords, **kwargs})
         if call is not None and spelled(call.found) == self.word:

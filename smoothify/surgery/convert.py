@@ -99,6 +99,12 @@ def convert_(
         calls = plan(root, look.calls, target, scope)
         outcome = execute(root, look, calls, target)
         sites = (*(item.site for item in look.seen), *added, *outcome.sites, *outcome.left)
+        if look.runs and not outcome.runs:
+            outcome.undo()
+            raise UnconvertedError(
+                f"this {type(root).__name__} runs as it is, and not with its calls rewritten: {outcome.note}; leave "
+                f"the module that fails out with exclude="
+            )
         left = _left(sites, scope) if strict else []
         if left:
             outcome.undo()

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from smoothify.errors import UnsupportedModelError
 from smoothify.surgery.rules import qualified_name
 
 COMPILED = "torch._dynamo.eval_frame.OptimizedModule"
-_WRAPPERS = {
+WRAPPERS = {
     "torch.nn.parallel.distributed.DistributedDataParallel": "DistributedDataParallel",
     "torch.nn.parallel.data_parallel.DataParallel": "DataParallel",
     "torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel": "FSDP",
-    "torch.distributed.fsdp._fully_shard._fully_shard.FSDPModule": "FSDP (fully_shard)",
+    "torch.distributed.fsdp.FSDPModule": "FSDP (fully_shard)",
 }
+_QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def _edges(
 def unwrapped(model: nn.Module) -> nn.Module:
     """Return the module inside ``torch.compile``'s wrapper; raise for what cannot be worked on.
 
-    Raises UnsupportedModelError for scripted modules and for DDP, DataParallel and FSDP wrappers.
+    Raises UnsupportedModelError for scripted, quantised and lazy modules and for DDP, DataParallel and FSDP wrappers.
     """
     if not isinstance(model, nn.Module):
         raise UnsupportedModelError(f"expected a torch.nn.Module, got {type(model).__name__}")
@@ -84,8 +86,14 @@ def unwrapped(model: nn.Module) -> nn.Module:
             raise UnsupportedModelError(
                 f"{where} a ScriptModule, whose code is fixed; convert the eager model, then script it"
             )
+        if type(module).__module__.startswith(_QUANTISED):
+            raise UnsupportedModelError(
+                f"{where} quantised ({type(module).__name__}), which has no derivative; convert the float model first"
+            )
+        if any(is_lazy(tensor) for tensor in module._parameters.values()):
+            raise UnsupportedModelError(f"{where} lazy ({type(module).__name__}); run it once, then convert it")
         for base in type(module).__mro__:
-            wrapper = _WRAPPERS.get(qualified_name(base))
+            wrapper = WRAPPERS.get(qualified_name(base))
             if wrapper is not None:
                 raise UnsupportedModelError(
                     f"{where} wrapped by {wrapper}, which has registered its parameters already; convert "

@@ -108,7 +108,7 @@ def _verify(root: nn.Module, look: Look) -> tuple[tuple[Run, ...], str]:
     if look.example is None:
         return (), look.note
     try:
-        return tuple(probe(root, look.example)), ""
+        return tuple(probe(root, look.example)), look.note
     except ProbeError as error:
         return (), f"the converted model did not run: {error}"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from smoothify.surgery.rulebook import is_rectifying_clamp
+from smoothify.surgery.counterparts import is_rectifying_clamp
 from smoothify.surgery.sites import Found
 
 

@@ -18,6 +18,7 @@ from smoothify.surgery.probe import Example, ProbeError, Run, probe
 from smoothify.surgery.recorder import Event
 from smoothify.surgery.rules import Target, known_function, qualified_name, rule_for_class, spelled
 from smoothify.surgery.scope import Scope
+from smoothify.surgery.shell import has_hooks
 from smoothify.surgery.sites import Found, Operation, Site
 
 
@@ -95,14 +96,20 @@ def run(root: nn.Module, example_input: Any) -> tuple[Example | None, list[Run],
     """Probe with the caller's input or the first of the host's that works; say why where none does."""
     if example_input is not None:
         example = examples.from_input(example_input)
-        return example, probe(root, example), ""
+        return example, probe(root, example), hooks_left_out(root)
     note = "no example input is known for this model; pass example_input="
     for example in examples.examples(root):
         try:
-            return example, probe(root, example), ""
+            return example, probe(root, example), hooks_left_out(root)
         except ProbeError as error:
             note = f"{error}; pass example_input="
     return None, [], note
+
+
+def hooks_left_out(root: nn.Module) -> str:
+    """Say of which modules the probe does not run the forward hooks; '' where there are none."""
+    paths = [node.path or "(root)" for node in walk(root) if has_hooks(node.module)]
+    return f"the forward hooks of {', '.join(paths[:3])}{' …' * (len(paths) > 3)} were not run" if paths else ""
 
 
 def _module_site(node: Node) -> Planned | None:
@@ -150,6 +157,9 @@ def _call_sites(events: list[Event], paths: dict[int, Node]) -> list[Planned]:
 def _call_site(event: Event, found: Found, node: Node) -> Site:
     owner = qualified_name(type(event.module))
     constraint = hosts.OUTPUT_CONSTRAINTS.get(owner, "")
+    note = f"kept: {constraint}" if constraint else ""
+    if event.own_backward:
+        note = "it stands in an autograd.Function, whose backward is its own; register_rule says what its class is"
     return Site(
         node.path,
         "fused" if event.name == "fused" else "call",
@@ -158,7 +168,7 @@ def _call_site(event: Event, found: Found, node: Node) -> Site:
         owner,
         aliases=node.aliases,
         source=event.source,
-        note=f"kept: {constraint}" if constraint else "",
+        note=note,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from smoothify.errors import SmoothifyError
 from smoothify.surgery.caches import undisturbed
+from smoothify.surgery.frames import followed_apply
 from smoothify.surgery.recorder import Event, Recorder
 from smoothify.surgery.shell import Shell, fake_tensor, real_tensor, spec_of
 
@@ -108,16 +110,18 @@ def _run(shell: Shell, example: Example, mode: str, convert: Callable[[Tensor], 
     torch.manual_seed(0)  # the same draws in every probe, so that two of them compare
     recorder = Recorder(shell, (args, kwargs))
     try:
-        with _module_calls(recorder), warnings.catch_warnings(), torch.set_grad_enabled(grad), recorder:
+        with _calls_followed(recorder), warnings.catch_warnings(), torch.set_grad_enabled(grad), recorder:
             warnings.simplefilter("ignore")  # what the model warns about, it warns about in a real forward
-            shell.root(*args, **kwargs)
+            result = shell.root(*args, **kwargs)
+            if isinstance(result, Generator):  # it has run nothing yet
+                deque(result, maxlen=0)
     except Exception as error:
         raise ProbeError(f"the model's forward failed in {mode} mode: {type(error).__name__}: {error}") from error
     return Run(mode, tuple(recorder.events), tuple(recorder.trace), frozenset(recorder.called), recorder.shared)
 
 
 @contextmanager
-def _module_calls(recorder: Recorder) -> Iterator[None]:
+def _calls_followed(recorder: Recorder) -> Iterator[None]:
     # A hook would switch off torch's fused paths, which must be seen; so the call itself is followed.
     original = nn.Module.__call__
     thread = threading.get_ident()
@@ -131,8 +135,11 @@ def _module_calls(recorder: Recorder) -> Iterator[None]:
         finally:
             recorder.leave()
 
+    apply = vars(torch.autograd.Function)["apply"]
     nn.Module.__call__ = followed  # type: ignore[method-assign]  # for this run only
+    torch.autograd.Function.apply = classmethod(followed_apply)
     try:
         yield
     finally:
         nn.Module.__call__ = original  # type: ignore[method-assign]  # and put back
+        torch.autograd.Function.apply = apply

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import smoothify
 from smoothify.surgery.composites import Composite
 from smoothify.surgery.edges import walk
+from smoothify.surgery.frames import has_own_backward, place
 from smoothify.surgery.modules import recognised
 from smoothify.surgery.operations import (
     ANYWHERE,
@@ -33,11 +31,6 @@ from smoothify.surgery.sites import Found
 
 Category = Literal["activation", "nonsmooth", "unverified"]
 
-_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
-_TORCH_MODULES = f"{Path(torch.nn.modules.__file__).parent}{os.sep}"
-_MODULE_CALL = str(Path(torch.nn.modules.module.__file__))
-_ACTIVATIONS = f"{Path(smoothify.__file__).parent / 'activations'}{os.sep}"
-_SURGERY = f"{Path(__file__).parent}{os.sep}"
 _BOX_HELPERS = ("box", "iou", "inter_union")
 _INPUT, _LEARNED = 1, 2
 
@@ -56,6 +49,8 @@ class Event:
     """The code that holds the call itself: the method, or a helper that it calls."""
     file: str
     line: int
+    own_backward: bool = False
+    """Whether it ran inside an ``autograd.Function``, whose backward would stay what it is."""
 
     @property
     def source(self) -> str:
@@ -93,10 +88,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
             if found is not None:
                 self._add("activation", "slot", found)
         if not self._opaque[-1] and self._known[id(module)] and next(module.parameters(), None) is not None:
-            place = self._place()
-            if place is not None:
+            asked = place(self.shell.original)
+            if asked is not None:
                 original = self.shell.original[id(module)]
-                self.shared.setdefault(id(original), []).append(place[:2])
+                self.shared.setdefault(id(original), []).append(asked[:2])
         self.called.add(id(self.shell.original[id(module)]))
         self._stack.append(id(self.shell.original[id(module)]))
         self._opaque.append(self._opaque[-1] + self._known.get(id(module), False))
@@ -117,9 +112,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         marks = [(tensor, self._mark_of(tensor)) for tensor in _tensors((args, kwargs))]
         if name == "_transformer_encoder_layer_fwd":
             result = torch.empty_like(args[0])
+            self._mark(result, _INPUT)
             self._fused(func, args, kwargs)
-        else:
-            result = func(*args, **kwargs)
+            return result
+        result = func(*args, **kwargs)
         union = 0
         for _, mark in marks:
             union |= mark
@@ -166,9 +162,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         self._add("activation", "fused", Found("gelu" if given["use_gelu"] else "relu"))
 
     def _add(self, category: Category, name: str, found: Found | None) -> None:
-        place = self._place()
-        if place is not None:
-            module, method, frame = place
+        asked = place(self.shell.original)
+        if asked is not None:
+            module, method, frame = asked
             self.events.append(
                 Event(
                     category,
@@ -179,30 +175,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
                     frame.f_code,
                     frame.f_code.co_filename,
                     frame.f_lineno,
+                    has_own_backward(self.shell.original),
                 )
             )
 
-    def _place(self) -> tuple[nn.Module, str, FrameType] | None:
-        """Find the frame that holds the call, and the method of a module that it belongs to."""
-        frame: FrameType | None = sys._getframe(1)
-        held: FrameType | None = None
-        while frame is not None:
-            file = frame.f_code.co_filename
-            if file.startswith(_ACTIVATIONS):
-                return None
-            library = (file.startswith(_TORCH) and not file.startswith(_TORCH_MODULES)) or file == _MODULE_CALL
-            if not library and not file.startswith(_SURGERY):
-                held = held or frame
-                owner = self.shell.original.get(id(frame.f_locals.get("self")))
-                if owner is not None:
-                    return owner, frame.f_code.co_name, held
-            frame = frame.f_back
-        return None
-
     def _on_boxes(self) -> bool:
         """Whether a helper over boxes asked: their sides and overlaps are clamped at 0, and no activation."""
-        place = self._place()
-        return place is not None and any(word in place[2].f_code.co_name for word in _BOX_HELPERS)
+        asked = place(self.shell.original)
+        return asked is not None and any(word in asked[2].f_code.co_name for word in _BOX_HELPERS)
 
     def _mark(self, tensor: Tensor, mark: int) -> None:
         storage = tensor.untyped_storage()

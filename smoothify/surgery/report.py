@@ -115,7 +115,8 @@ class Report:
             return f"not verified: {why}; calls of functions inside forward methods were not looked for"
         ran = " and ".join(self.modes)
         if self.verified:
-            return f"verified by execution ({ran} mode): every operation on the input's path is known"
+            said = f"verified by execution ({ran} mode): every operation on the input's path is known"
+            return f"{said}; {self.note}" if self.note else said
         if not self.smooth:
             return f"not smooth (run in {ran} mode)"
         left = f"{len(self.unverified)} operations are of unknown smoothness" if self.unverified else self.note

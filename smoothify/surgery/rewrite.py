@@ -15,6 +15,7 @@ from torch import fx, nn
 from smoothify.surgery.calls import read_call
 from smoothify.surgery.generated import Method, Recipe, Seen, adopt, generate, original_class, recipes
 from smoothify.surgery.rules import spelled
+from smoothify.surgery.runtime import RedirectedCallable
 from smoothify.surgery.sites import Found, How
 from smoothify.surgery.slots import Build, Place, Slots, Target
 from smoothify.surgery.source import SourceRefusedError, rewrite_source
@@ -29,6 +30,11 @@ def rewrite(module: nn.Module, targets: Sequence[Target], build: Build, ways: It
     used: How = "graph"
     methods: list[Method] = []
     for target in targets:
+        if target.method in module.__dict__:  # a function that somebody put over the method of the class
+            own = module.__dict__[target.method]
+            module.__dict__[target.method] = RedirectedCallable(module, own, _redirections(target, slots))
+            used = "runtime"
+            continue
         method, how = _method(module, target, slots, tuple(ways))
         methods.append(method)
         used = max(used, how, key=WAYS.index)
@@ -69,14 +75,10 @@ def _by_mode(target: Target, slots: Slots) -> Method:
 
 
 def _by_source(function: Any, target: Target, slots: Slots) -> Method:
-    wanted = {(line, word) for _, line, word in target.places}
-    if any(file != function.__code__.co_filename for file, _, _ in target.places):
-        raise SourceRefusedError("the call stands in a helper")
+    def slot(found: Found, file: str, line: int, column: int) -> str | None:
+        return slots.name(found, file, line, column) if (file, line, spelled(found)) in target.places else None
 
-    def slot(found: Found, line: int, column: int) -> str | None:
-        return slots.name(found, line, column) if (line, spelled(found)) in wanted else None
-
-    made = rewrite_source(function, frozenset(line for line, _ in wanted), slot)
+    made = rewrite_source(function, frozenset((file, line) for file, line, _ in target.places), slot)
     return Method(target.method, "source", made.text, made.scope)
 
 

@@ -1,4 +1,4 @@
-"""The rules for what torch itself offers (the table of rules in the documentation, row by row)."""
+"""The rules for what torch itself offers."""
 
 from __future__ import annotations
 
@@ -9,21 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smoothify import activations
-from smoothify.surgery.composites import (
-    FunctionalPReLU,
-    Leaky,
-    ParametricLeaky,
-    RandomLeaky,
-    Scaled,
-    Shifted,
-)
-from smoothify.surgery.rules import Becomes, Rule, Target
+from smoothify.surgery import counterparts
+from smoothify.surgery.rules import Rule
 from smoothify.surgery.sites import Found
 
 GATES = frozenset({"sigmoid", "tanh", "softsign", "tanhshrink", "logsigmoid"})
-SELU_ALPHA = 1.6732632423543772
-SELU_SCALE = 1.0507009873554805
 
 
 class Clamp(nn.Module):
@@ -55,83 +45,6 @@ class Slope(nn.Module):
         return F.prelu(x, weight)
 
 
-def rectified(found: Found, to: Target) -> nn.Module | None:
-    """T in the place of a rectifier."""
-    return to.make(found, inplace=found.inplace)
-
-
-def counterpart(spec: str) -> Becomes:
-    """Return the rule of a hard function: what it approximates, unless the caller names another."""
-
-    def becomes(found: Found, to: Target) -> nn.Module | None:
-        if to.names(found.function):
-            return to.make(found, inplace=found.inplace)
-        return activations.create(spec, inplace=found.inplace)
-
-    return becomes
-
-
-def _threshold(found: Found, to: Target) -> nn.Module | None:
-    at_zero = found.arguments["threshold"] == 0 and found.arguments["value"] == 0
-    return rectified(found, to) if at_zero else None
-
-
-def _clamp(found: Found, to: Target) -> nn.Module | None:
-    return rectified(found, to) if is_rectifying_clamp(found) else None
-
-
-def is_rectifying_clamp(found: Found) -> bool:
-    """Whether a clamp is a ReLU (min=0) or a ReLU6 (min=0, max=6); any other one is no activation."""
-    return found.arguments.get("min") == 0 and found.arguments.get("max") in (None, 6)
-
-
-def _leaky(found: Found, to: Target) -> nn.Module | None:
-    inner = to.make(found)
-    return inner and Leaky(inner, float(found.arguments["negative_slope"]))
-
-
-def _prelu(found: Found, to: Target) -> nn.Module | None:
-    inner = to.make(found)
-    if inner is None:
-        return None
-    weight = found.parameters.get("weight")
-    return FunctionalPReLU(inner) if weight is None else ParametricLeaky(inner, weight)
-
-
-def _rrelu(found: Found, to: Target) -> nn.Module | None:
-    inner = to.make(found)
-    return inner and RandomLeaky(inner, float(found.arguments["lower"]), float(found.arguments["upper"]))
-
-
-def _elu(found: Found, to: Target) -> nn.Module | None:
-    if to.is_celu("elu"):
-        return nn.CELU(found.arguments["alpha"], inplace=found.inplace)
-    return to.make(found, inplace=found.inplace)
-
-
-def _selu(found: Found, to: Target) -> nn.Module | None:
-    if to.is_celu("selu"):
-        return Scaled(nn.CELU(SELU_ALPHA), SELU_SCALE)
-    return to.make(found, inplace=found.inplace)
-
-
-def _hardtanh(found: Found, to: Target) -> nn.Module | None:
-    bounds = found.arguments["min_val"], found.arguments["max_val"]
-    if bounds == (0, 6):
-        return rectified(found, to)
-    return counterpart("tanh")(found, to) if bounds == (-1, 1) else None
-
-
-def _maximum(found: Found, to: Target) -> nn.Module | None:
-    inner = to.make(found)
-    return inner and Shifted(inner)
-
-
-def _kept(found: Found, to: Target) -> nn.Module | None:
-    """Only where the caller names the function: nothing that is as general as this has a counterpart."""
-    return to.make(found, inplace=found.inplace) if to.names(found.function) else None
-
-
 def _built(cls: type[nn.Module], *, with_inplace: bool = True) -> Any:
     def original(found: Found) -> nn.Module:
         extra = {"inplace": found.inplace} if with_inplace else {}
@@ -140,15 +53,26 @@ def _built(cls: type[nn.Module], *, with_inplace: bool = True) -> Any:
     return original
 
 
+def _prelu(found: Found) -> nn.Module:
+    weight = found.parameters.get("weight")
+    if weight is None:
+        return Slope()
+    itself = nn.PReLU(weight.numel())
+    del itself.weight
+    if isinstance(weight, nn.Parameter):  # else it is parametrized, and stays what it is
+        itself.weight = weight
+    return itself
+
+
 def _smooth(function: str, cls: type[nn.Module], *functions: Any, order: Any = math.inf, arguments: Any = ()) -> Rule:
     """Return the rule of a function that is smooth: recognised, and changed only on request."""
-    return Rule(function, rectified, order, (cls,), functions, arguments, gate=function in GATES)
+    return Rule(function, counterparts.rectified, order, (cls,), functions, arguments, gate=function in GATES)
 
 
 TORCH: tuple[Rule, ...] = (
     Rule(
         "relu",
-        rectified,
+        counterparts.rectified,
         modules=(nn.ReLU,),
         functions=(F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_),
         rectifier=True,
@@ -156,7 +80,7 @@ TORCH: tuple[Rule, ...] = (
     ),
     Rule(
         "relu6",
-        rectified,
+        counterparts.rectified,
         modules=(nn.ReLU6,),
         functions=(F.relu6,),
         rectifier=True,
@@ -164,7 +88,7 @@ TORCH: tuple[Rule, ...] = (
     ),
     Rule(
         "threshold",
-        _threshold,
+        counterparts.threshold,
         modules=(nn.Threshold,),
         functions=(F.threshold, torch.threshold, torch.threshold_),
         arguments=(("threshold", None), ("value", None)),
@@ -173,7 +97,7 @@ TORCH: tuple[Rule, ...] = (
     ),
     Rule(
         "clamp",
-        _clamp,
+        counterparts.clamp,
         functions=(
             torch.clamp,
             torch.clamp_,
@@ -194,7 +118,7 @@ TORCH: tuple[Rule, ...] = (
     ),
     Rule(
         "leaky_relu",
-        _leaky,
+        counterparts.leaky,
         modules=(nn.LeakyReLU,),
         functions=(F.leaky_relu, F.leaky_relu_),
         arguments=(("negative_slope", 0.01),),
@@ -203,15 +127,15 @@ TORCH: tuple[Rule, ...] = (
     ),
     Rule(
         "prelu",
-        _prelu,
+        counterparts.prelu,
         modules=(nn.PReLU,),
         functions=(F.prelu, torch.prelu, Tensor.prelu),
         rectifier=True,
-        original=lambda found: Slope(),
+        original=_prelu,
     ),
     Rule(
         "rrelu",
-        _rrelu,
+        counterparts.rrelu,
         modules=(nn.RReLU,),
         functions=(F.rrelu, F.rrelu_, torch.rrelu, torch.rrelu_),
         arguments=(("lower", 1 / 8), ("upper", 1 / 3)),
@@ -220,7 +144,7 @@ TORCH: tuple[Rule, ...] = (
     ),
     Rule(
         "elu",
-        _elu,
+        counterparts.elu,
         order=lambda found: 1 if found.arguments["alpha"] == 1 else 0,
         modules=(nn.ELU,),
         functions=(F.elu, F.elu_),
@@ -230,7 +154,7 @@ TORCH: tuple[Rule, ...] = (
     ),
     Rule(
         "selu",
-        _selu,
+        counterparts.selu,
         modules=(nn.SELU,),
         functions=(F.selu, F.selu_, torch.selu, torch.selu_),
         rectifier=True,
@@ -238,36 +162,48 @@ TORCH: tuple[Rule, ...] = (
     ),
     Rule(
         "hardswish",
-        counterpart("silu"),
+        counterparts.counterpart("silu"),
         modules=(nn.Hardswish,),
         functions=(F.hardswish,),
         original=_built(nn.Hardswish),
     ),
     Rule(
         "hardsigmoid",
-        counterpart("sigmoid"),
+        counterparts.counterpart("sigmoid"),
         modules=(nn.Hardsigmoid,),
         functions=(F.hardsigmoid,),
         original=_built(nn.Hardsigmoid),
     ),
     Rule(
         "hardtanh",
-        _hardtanh,
+        counterparts.hardtanh,
         modules=(nn.Hardtanh,),
         functions=(F.hardtanh, F.hardtanh_),
         arguments=(("min_val", -1.0), ("max_val", 1.0)),
         original=_built(nn.Hardtanh),
     ),
-    Rule("hard_mish", counterpart("mish")),
+    Rule("hard_mish", counterparts.counterpart("mish")),
     Rule(
         "maximum",
-        _maximum,
+        counterparts.maximum,
         functions=(torch.maximum, Tensor.maximum, torch.max, Tensor.max),
         rectifier=True,
         original=lambda found: Maximum(),
     ),
-    Rule("hardshrink", _kept, modules=(nn.Hardshrink,), functions=(F.hardshrink,), arguments=(("lambd", 0.5),)),
-    Rule("softshrink", _kept, modules=(nn.Softshrink,), functions=(F.softshrink,), arguments=(("lambd", 0.5),)),
+    Rule(
+        "hardshrink",
+        counterparts.kept,
+        modules=(nn.Hardshrink,),
+        functions=(F.hardshrink,),
+        arguments=(("lambd", 0.5),),
+    ),
+    Rule(
+        "softshrink",
+        counterparts.kept,
+        modules=(nn.Softshrink,),
+        functions=(F.softshrink,),
+        arguments=(("lambd", 0.5),),
+    ),
     _smooth("silu", nn.SiLU, F.silu),
     _smooth("mish", nn.Mish, F.mish),
     _smooth("sigmoid", nn.Sigmoid, F.sigmoid, torch.sigmoid, Tensor.sigmoid, torch.sigmoid_, Tensor.sigmoid_),

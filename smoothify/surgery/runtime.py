@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -43,13 +44,29 @@ def redirected(method: Callable[..., Any], slots: Mapping[str, str]) -> Callable
 
     @functools.wraps(method)
     def around(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_dynamo_compiling():
-            eager: Any = torch.compiler.disable
-            return eager(run)(self, *args, **kwargs)
-        return run(self, *args, **kwargs)
-
-    def run(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        with Redirect(self, slots):
-            return method(self, *args, **kwargs)
+        return RedirectedCallable(self, functools.partial(method, self), slots)(*args, **kwargs)
 
     return around
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectedCallable:
+    """A function that runs with its recognised calls redirected to the slots of a module.
+
+    It stands in an instance's own ``forward``, too, where someone has put a function over that of the class.
+    """
+
+    module: nn.Module
+    function: Callable[..., Any]
+    slots: Mapping[str, str]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function, outside any compiled graph."""
+        if torch.compiler.is_dynamo_compiling():
+            eager: Any = torch.compiler.disable
+            return eager(self._run)(*args, **kwargs)
+        return self._run(*args, **kwargs)
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        with Redirect(self.module, self.slots):
+            return self.function(*args, **kwargs)

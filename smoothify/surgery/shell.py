@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable
+from types import MemberDescriptorType
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from smoothify.surgery.edges import COMPILED
 from smoothify.surgery.rules import qualified_name
+from smoothify.surgery.runtime import RedirectedCallable
 
 _HOOKS = frozenset(name for name in nn.Module().__dict__ if name.endswith(("_hooks", "_with_kwargs"))) | {
     "_forward_hooks_always_called"
@@ -42,6 +44,9 @@ class Shell:
         copied.__dict__.update(
             {name: value.copy() if type(value) in (dict, list) else value for name, value in module.__dict__.items()}
         )
+        for name in slots_of(type(module)):
+            if hasattr(module, name):
+                object.__setattr__(copied, name, getattr(module, name))
         return copied
 
     def _module(self, module: nn.Module) -> nn.Module:
@@ -61,6 +66,9 @@ class Shell:
         for name, value in state.items():
             copied.__dict__[name] = self._value(value)
         copied.__dict__.pop("_compiled_call_impl", None)
+        for name in slots_of(type(module)):
+            if hasattr(module, name):
+                object.__setattr__(copied, name, self._value(getattr(module, name)))
         return copied
 
     def _value(self, value: Any) -> Any:
@@ -78,6 +86,8 @@ class Shell:
             for key, item in value.items():
                 copied[key] = self._value(item)
             return copied
+        if kind is RedirectedCallable:
+            return RedirectedCallable(self._module(value.module), self._value(value.function), value.slots)
         if kind is types.MethodType and isinstance(value.__self__, nn.Module):
             return types.MethodType(value.__func__, self._module(value.__self__))
         if isinstance(value, functools._lru_cache_wrapper):  # shared, it would keep fake tensors for later
@@ -91,6 +101,14 @@ class Shell:
         return value
 
 
+def slots_of(cls: type[nn.Module]) -> list[str]:
+    """Return the names that a class and its bases keep outside ``__dict__``."""
+    names = (
+        name for base in cls.__mro__ for name, value in vars(base).items() if isinstance(value, MemberDescriptorType)
+    )
+    return list(dict.fromkeys(names))
+
+
 def _own_hooks(module: nn.Module, table: str) -> Any:
     """Return the entries of a hook table that the host installed itself: its forward may need them."""
     entries = module.__dict__[table]
@@ -99,6 +117,12 @@ def _own_hooks(module: nn.Module, table: str) -> Any:
         if getattr(hook, "__module__", "").startswith(HOOKS_OF_HOSTS):
             kept[key] = hook
     return kept
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody else than the host has put a hook on the forward of a module: a shell leaves it out."""
+    tables = ("_forward_hooks", "_forward_pre_hooks")
+    return any(len(module.__dict__[table]) > len(_own_hooks(module, table)) for table in tables)
 
 
 def fake_tensor(mode: Any) -> Callable[[Tensor], Tensor]:

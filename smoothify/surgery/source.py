@@ -1,4 +1,4 @@
-"""The source pass: a method's own text with its recognised calls replaced."""
+"""The source pass: the text of a method, and of the plain functions that it calls, with recognised calls replaced."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ import inspect
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
 
 from smoothify.surgery.calls import Call, read_call
 from smoothify.surgery.sites import Found
+
+Line = tuple[str, int]
+"""File and line."""
+SlotName = Callable[[Found, str, int, int], "str | None"]
+"""Of what was found at a file, line and column: the name of the attribute that is called instead."""
+
+_CAPTURED = "_captured"
+_MODULE = "_smoothify_module"
 
 
 class SourceRefusedError(Exception):
@@ -28,14 +37,98 @@ class Rewritten:
     scope: Mapping[str, Any]
 
 
-def rewrite_source(
-    function: Callable[..., Any], lines: frozenset[int], slot: Callable[[Found, int, int], str | None]
-) -> Rewritten:
-    """Replace the recognised calls on the given lines; ``slot`` names what is called instead.
+def rewrite_source(function: Callable[..., Any], lines: frozenset[Line], slot: SlotName) -> Rewritten:
+    """Replace the recognised calls on the given lines, which stand in a method or in functions that it calls.
 
     Raises SourceRefusedError where a line has none that can be read, or there is no plain text to rewrite.
     """
-    if hasattr(function, "__wrapped__") or not inspect.isfunction(function):
+    if not isinstance(function, FunctionType) or not function.__code__.co_argcount:
+        raise SourceRefusedError("it is no plain method")
+    rewriting = _Rewriting(lines, slot, {function.__code__.co_filename, *(file for file, _ in lines)})
+    method = rewriting.definition(function, function.__code__.co_varnames[0])
+    if lines - rewriting.done:
+        raise SourceRefusedError("a call on one of the lines cannot be read from the text")
+    captured = [f"{name} = {_CAPTURED}[{name!r}]" for name in rewriting.captured if name.isidentifier()]
+    body = "\n".join([*captured, *map(ast.unparse, (*rewriting.helpers, method)), f"return {method.name}"])
+    text = f"def make(__class__, otherwise):\n{textwrap.indent(body, '    ')}\n"
+    return Rewritten(text, {**rewriting.scope, _CAPTURED: rewriting.captured})
+
+
+class _Rewriting:
+    """What is gathered while a method and the functions that it calls are rewritten."""
+
+    def __init__(self, lines: frozenset[Line], slot: SlotName, files: set[str]) -> None:
+        self.lines, self.slot, self.files = lines, slot, files
+        self.done: set[Line] = set()
+        self.scope: dict[str, Any] = {}
+        self.captured: dict[str, Any] = {}
+        self.helpers: list[ast.FunctionDef] = []
+        self._names: dict[FunctionType, str | None] = {}
+
+    def helper(self, function: Any) -> str | None:
+        """Return the name of the rewritten copy of a function; None where nothing in it changes."""
+        if not isinstance(function, FunctionType) or function.__code__.co_filename not in self.files:
+            return None
+        if function not in self._names:
+            self._names[function] = name = f"smoothify_{function.__name__}_{len(self._names)}"
+            before = len(self.done)
+            try:
+                definition = self.definition(function, _MODULE)
+            except SourceRefusedError:
+                definition = None
+            if definition is None or len(self.done) == before:
+                self._names[function] = None
+            else:
+                definition.name = name
+                definition.args.args.insert(0, ast.arg(_MODULE))
+                self.helpers.append(definition)
+        return self._names[function]
+
+    def definition(self, function: FunctionType, module: str) -> ast.FunctionDef:
+        """Return the changed definition of a function, in which ``module`` names the one that holds the slots."""
+        definition, offset = _parsed(function)
+        closure = {
+            name: cell.cell_contents
+            for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        }
+        known = _global_names(function.__code__) & function.__globals__.keys()
+        self._add(self.scope, {name: function.__globals__[name] for name in known})
+        self._add(self.captured, closure)
+        self._keep_defaults(function, definition)
+        local = {*function.__code__.co_varnames, *function.__code__.co_cellvars}
+        names = {**vars(builtins), **function.__globals__, **closure}
+        free = {name: value for name, value in names.items() if name not in local}
+        change = _Change(free, self, function.__code__.co_filename, offset, module)
+        changed: ast.FunctionDef = change.visit(definition)
+        return changed
+
+    def _keep_defaults(self, function: FunctionType, definition: ast.FunctionDef) -> None:
+        """Let the defaults be the very objects that they are: they were computed when the function was made."""
+        for index, value in enumerate(function.__defaults__ or ()):
+            if not isinstance(definition.args.defaults[index], ast.Constant):
+                definition.args.defaults[index] = self._kept(f"{function.__qualname__} {index}", value)
+        for index, (argument, node) in enumerate(
+            zip(definition.args.kwonlyargs, definition.args.kw_defaults, strict=True)
+        ):
+            if node is not None and not isinstance(node, ast.Constant):
+                value = (function.__kwdefaults__ or {})[argument.arg]
+                definition.args.kw_defaults[index] = self._kept(f"{function.__qualname__} {argument.arg}", value)
+
+    def _kept(self, key: str, value: Any) -> ast.expr:
+        self._add(self.captured, {key: value})
+        return ast.Subscript(ast.Name(_CAPTURED, ast.Load()), ast.Constant(key), ast.Load())
+
+    @staticmethod
+    def _add(known: dict[str, Any], new: Mapping[str, Any]) -> None:
+        clash = next((name for name, value in new.items() if name in known and known[name] is not value), None)
+        if clash is not None:
+            raise SourceRefusedError(f"{clash} means one thing in it and another in a function that it calls")
+        known.update(new)
+
+
+def _parsed(function: FunctionType) -> tuple[ast.FunctionDef, int]:
+    """Return the definition of a function and the number of lines in the file before it."""
+    if hasattr(function, "__wrapped__"):
         raise SourceRefusedError("it is decorated")
     try:
         text, first = inspect.getsourcelines(function)
@@ -45,25 +138,12 @@ def rewrite_source(
     definition = tree.body[0]
     if not isinstance(definition, ast.FunctionDef) or definition.decorator_list:
         raise SourceRefusedError("it is no plain function definition")
-    closure = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
-    names = {**vars(builtins), **function.__globals__, **closure}
-    change = _Change(names, lines, first - 1, slot)
-    changed = change.visit(definition)
-    if lines - change.done:
-        raise SourceRefusedError("a call on it cannot be read from the text")
-    changed.decorator_list = []
-    captured = sorted(name for name in function.__code__.co_freevars if name != "__class__")
-    body = textwrap.indent(ast.unparse(changed), "    ")
-    copies = "".join(f"    {name} = _captured[{name!r}]\n" for name in captured)
-    made = f"def make(__class__, otherwise):\n{copies}{body}\n    return {definition.name}\n"
-    scope = {
-        name: function.__globals__[name] for name in _global_names(function.__code__) if name in function.__globals__
-    }
-    defaults = {name: value for name, value in closure.items() if name in captured}
-    return Rewritten(made, {**scope, "_captured": defaults})
+    if any(isinstance(node, (ast.Global, ast.Nonlocal)) for node in ast.walk(definition)):
+        raise SourceRefusedError("it sets a variable outside itself")
+    return definition, first - 1
 
 
-def _global_names(code: Any) -> set[str]:
+def _global_names(code: CodeType) -> set[str]:
     names = set(code.co_names)
     for constant in code.co_consts:
         if inspect.iscode(constant):
@@ -72,15 +152,8 @@ def _global_names(code: Any) -> set[str]:
 
 
 class _Change(ast.NodeTransformer):
-    def __init__(
-        self,
-        names: Mapping[str, Any],
-        lines: frozenset[int],
-        offset: int,
-        slot: Callable[[Found, int, int], str | None],
-    ) -> None:
-        self.names, self.lines, self.offset, self.slot = names, lines, offset, slot
-        self.done: set[int] = set()
+    def __init__(self, names: Mapping[str, Any], rewriting: _Rewriting, file: str, offset: int, module: str) -> None:
+        self.names, self.rewriting, self.file, self.offset, self.module = names, rewriting, file, offset, module
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         call = self._read(node.value) if isinstance(node.value, ast.Call) else None
@@ -90,20 +163,29 @@ class _Change(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         call = self._read(node)
+        function = self._resolve(node.func)
         self.generic_visit(node)
-        if call is None:
-            return node
-        name = self.slot(call.found, node.lineno + self.offset, node.col_offset)
+        if call is not None:
+            return self._replaced(node, call)
+        helper = self.rewriting.helper(function)
+        if helper is not None:
+            node.func = ast.Name(helper, ast.Load())
+            node.args.insert(0, ast.Name(self.module, ast.Load()))
+        return ast.fix_missing_locations(node)
+
+    def _replaced(self, node: ast.Call, call: Call) -> ast.AST:
+        line = self.file, node.lineno + self.offset
+        name = self.rewriting.slot(call.found, *line, node.col_offset)
         if name is None:
             return node
-        self.done.add(node.lineno + self.offset)
-        target = ast.Attribute(ast.Name("self", ast.Load()), name, ast.Load())
+        self.rewriting.done.add(line)
+        target = ast.Attribute(ast.Name(self.module, ast.Load()), name, ast.Load())
         operands = [operand for operand in call.operands if isinstance(operand, ast.expr)]
         replaced = ast.copy_location(ast.Call(target, operands, []), node)
         return ast.fix_missing_locations(replaced)
 
     def _read(self, node: ast.Call) -> Call | None:
-        if node.lineno + self.offset not in self.lines:
+        if (self.file, node.lineno + self.offset) not in self.rewriting.lines:
             return None
         function = self._resolve(node.func)
         args: list[Any] = list(node.args)

@@ -6,11 +6,13 @@ from the method is refused here (``TraceRefusedError``), so that another way is 
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,11 +42,15 @@ _AMBIENT = frozenset(
         "is_dynamo_compiling",
         "get_autocast_dtype",
         "checkpoint",
+        "__enter__",
         "perf_counter",
         "time",
         "random",
     }
 )
+
+# A graph does not record these: what is computed under them would be computed without.
+_MODES = frozenset({"_set_grad_enabled", "set_autocast_enabled", "_push_saved_tensors_default_hooks"})
 
 
 class TraceRefusedError(Exception):
@@ -75,7 +81,7 @@ def trace(module: nn.Module, method: str, training: bool) -> Traced:
     tracer = _Tracer()
     state = random.getstate()
     try:
-        with _NoKernels(), _AmbientRefused():
+        with _uncollected(), _NoKernels(), _AmbientRefused():
             graph = tracer.trace(copied)
     except TraceRefusedError:
         raise
@@ -188,6 +194,18 @@ class _NoKernels(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch d
         raise TraceRefusedError(f"{func} does not depend on the input and would become a constant")
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Put garbage collection off: what others do when it runs, such as asking the time, is not the model's doing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class _AmbientRefused:
     """Refuses a trace in which the model's own code asks what differs from call to call."""
 
@@ -202,6 +220,8 @@ class _AmbientRefused:
     def _seen(frame: Any, event: str, argument: Any) -> None:
         if event == "c_call":
             name, caller = getattr(argument, "__name__", ""), frame
+            if name in _MODES:
+                raise TraceRefusedError(f"it changes a mode of torch with {name}()")
         elif event == "call":
             name, caller = frame.f_code.co_name, frame.f_back
         else:

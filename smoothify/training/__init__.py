@@ -1,14 +1,24 @@
 """The adversarial training loop, its config and what it leaves."""
 
-from smoothify.training.config import AttackConfig, Config, DataConfig, ModelConfig, OptimizerConfig
+from smoothify.training.config import (
+    AttackConfig,
+    AveragingConfig,
+    Config,
+    DataConfig,
+    EngineConfig,
+    ModelConfig,
+    OptimizerConfig,
+)
 from smoothify.training.loop import Outcome, train
 from smoothify.training.progress import Reporter, Silent, Terminal
 from smoothify.training.run_folder import RunFolder
 
 __all__ = [
     "AttackConfig",
+    "AveragingConfig",
     "Config",
     "DataConfig",
+    "EngineConfig",
     "ModelConfig",
     "OptimizerConfig",
     "Outcome",

@@ -20,7 +20,7 @@ from smoothify.models import PRESETS, PixelClassifier
 from smoothify.training.config import Config
 from smoothify.training.plots import curves
 from smoothify.training.progress import Reporter
-from smoothify.training.run_folder import RunFolder, recipe
+from smoothify.training.run_folder import RunFolder, flat, recipe
 from smoothify.training.setup import Parts
 
 _COLUMNS = 8  # images in adversarial.png
@@ -56,6 +56,8 @@ class Exporter:
         host = from_pretrained(self.folder.best)
         mean, std = (values.flatten().tolist() for values in (self.parts.classifier.mean, self.parts.classifier.std))
         classifier = PixelClassifier(host, mean=mean, std=std).to(self.accelerator.device).eval()
+        if self.config.engine.channels_last:
+            classifier.to(memory_format=torch.channels_last)
         identical = None
         if self._logits_of_best is not None:
             identical = torch.equal(self._logits(classifier), self._logits_of_best)
@@ -109,6 +111,7 @@ class Exporter:
         pictures: Mapping[str, bytes],
     ) -> None:
         settings = recipe(self.config)
+        settings["model"] |= self._input()
         save_pretrained(
             model,
             path,
@@ -120,12 +123,20 @@ class Exporter:
                 dataset=self.config.data.path,
                 about=about,
                 results=figures,
-                recipe=_flat(settings),
+                recipe=flat(settings),
                 images=tuple(pictures),
             ),
             files={"training.yaml": yaml.safe_dump(settings, sort_keys=False).encode(), **pictures},
             overwrite=True,
         )
+
+    def _input(self) -> dict[str, Any]:
+        """What the model takes; not every library's models say so themselves once they are loaded back."""
+        return {
+            "input_size": list(self.parts.train.input_size),
+            "mean": [round(value, 7) for value in self.parts.classifier.mean.flatten().tolist()],
+            "std": [round(value, 7) for value in self.parts.classifier.std.flatten().tolist()],
+        }
 
     def _torchvision_name(self) -> str | None:
         library, _, name = self.config.model.name.rpartition("/")
@@ -153,13 +164,3 @@ def _progress_of(rows: Sequence[Mapping[str, Any]]) -> str:
         f"{100 * row['held_out_robust_accuracy']:.1f}% robust accuracy ({row['check']}) on held-out training images; "
         "not measured on test images."
     )
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat

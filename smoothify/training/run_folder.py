@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +85,12 @@ class RunFolder:
         write_atomically(self.evaluation, json.dumps(measured.to_dict(), indent=1) + "\n")
 
 
-def open_run_folder(config: Config, *, overwrite: bool = False, resume: bool = False) -> RunFolder:
-    """Make the output folder ready, without losing anything that nobody asked to lose.
+@contextmanager
+def open_run_folder(config: Config, *, overwrite: bool = False, resume: bool = False) -> Iterator[RunFolder]:
+    """Make the output folder ready, without losing anything that nobody asked to lose, and keep other runs out of it.
 
     Raises:
+        OutputExistsError: another run is in it at this moment.
         OutputExistsError: it holds something, and neither overwrite nor resume is set; or it holds something
             that is not a run, which is never deleted.
         ConfigError: resume is set, and there is no run or another config in it.
@@ -106,12 +110,32 @@ def open_run_folder(config: Config, *, overwrite: bool = False, resume: bool = F
             f"output={config.output!r} already holds a run; "
             f"choose another --output, or --overwrite, or --resume {config.output}"
         )
-    elif occupied:
-        shutil.rmtree(folder.path)
     folder.path.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        folder.write_config(config)
-    return folder
+    with _alone_in(folder.path):
+        if not resume:
+            for path in folder.path.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            folder.write_config(config)
+        yield folder
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Lock a folder; the system unlocks it when this process ends, however it ends. Windows has no such lock."""
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputExistsError(f"another run is in {folder} now; wait for it, or choose another folder") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _check_same_run(config: Config, folder: RunFolder) -> None:
@@ -131,6 +155,21 @@ def recipe(config: Config) -> dict[str, Any]:
     """Return the config without what only its own machine is concerned with."""
     settings: dict[str, Any] = plain(dataclasses.asdict(config))
     return {name: value for name, value in settings.items() if name not in _NOT_PART_OF_THE_RUN}
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings under dotted names.
+
+    >>> flat({"lr": 0.1, "data": {"workers": 2}})
+    {'lr': 0.1, 'data.workers': 2}
+    """
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
 
 
 def plain(value: Any) -> Any:

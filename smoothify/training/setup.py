@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from smoothify.activations import is_smooth
 from smoothify.data import Images, hold_out, labels_of, load
 from smoothify.errors import ConfigError
-from smoothify.models import PixelClassifier, build, input_size
+from smoothify.models import PixelClassifier, input_size
 from smoothify.surgery import convert_
-from smoothify.training.config import Config, ModelConfig
+from smoothify.training.config import Config, EngineConfig
+from smoothify.training.host import classifier_of, host_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,53 @@ class Parts:
     held_out: Images
     test: Images
 
+    def with_classifier(self, classifier: PixelClassifier) -> Parts:
+        """Return the same data with another classifier of the same architecture."""
+        return replace(self, host=classifier.model, classifier=classifier)
+
+    def trained(self, engine: EngineConfig) -> PixelClassifier:
+        """Return the classifier that is trained: the same host, as the engine is to compute it.
+
+        Measuring and saving keep to ``classifier``, whose forward stays in float32 and uncompiled.
+
+        Raises:
+            ConfigError: the host has no activation checkpointing.
+        """
+        if engine.activation_checkpointing:
+            _checkpoint_activations(self.host)
+        if engine.channels_last:
+            self.host.to(memory_format=torch.channels_last)
+        mean, std = (values.flatten().tolist() for values in (self.classifier.mean, self.classifier.std))
+        twin = PixelClassifier(self.host, mean=mean, std=std)
+        if engine.compile:
+            twin.compile()
+        return twin
+
+
+def start(config: Config) -> Accelerator:
+    """Start Accelerate as the config and ``accelerate launch`` say."""
+    engine = config.engine
+    try:
+        accelerator = Accelerator(
+            mixed_precision=engine.mixed_precision,
+            gradient_accumulation_steps=engine.accumulation,
+            log_with=engine.log_with,
+            project_dir=config.output,
+        )
+    except ValueError as error:
+        raise ConfigError(f"engine: {str(error).splitlines()[0]}") from error
+    return accelerator
+
+
+def _checkpoint_activations(host: nn.Module) -> None:
+    enable = getattr(host, "set_grad_checkpointing", None) or getattr(host, "gradient_checkpointing_enable", None)
+    try:
+        if enable is None:
+            raise ConfigError("it offers none")
+        enable()
+    except (AssertionError, ValueError) as error:
+        raise ConfigError(f"engine.activation_checkpointing: {type(host).__name__}: {error}; leave it off") from error
+
 
 def assemble(config: Config, *, processes: int = 1) -> Parts:
     """Build the model and load the data of a run.
@@ -40,18 +89,19 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
     Raises:
         SmoothifyError: anything that the config names does not exist or does not fit the rest.
     """
+    if config.batch_size % (processes * config.engine.accumulation):
+        in_pieces = f" in {config.engine.accumulation} pieces each" if config.engine.accumulation > 1 else ""
+        raise ConfigError(
+            f"batch_size={config.batch_size} cannot be shared evenly by {processes} processes{in_pieces}; "
+            f"choose a multiple of {processes * config.engine.accumulation}"
+        )
     torch.manual_seed(config.seed)
     train_source = load(config.data.path, config.data.train_split)
     test_source = load(config.data.path, config.data.test_split)
     if test_source.classes != train_source.classes:
         raise ConfigError(f"data.path={config.data.path!r}: its training and test splits name different classes")
-    host = build(
-        config.model.name,
-        num_classes=len(train_source.classes),
-        pretrained=config.model.pretrained,
-        arguments=config.model.arguments,
-    )
-    classifier = _classifier(host, config.model)
+    host = host_of(config.model, num_classes=len(train_source.classes))
+    classifier = classifier_of(host, config.model)
     size = config.model.input_size or input_size(host)
     if config.model.activation != "keep":
         convert_(host, to=config.model.activation, strict=is_smooth(config.model.activation))
@@ -60,8 +110,6 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
         raise ConfigError(
             f"batch_size={config.batch_size} exceeds the {len(kept)} training images; choose a smaller one"
         )
-    if config.batch_size % processes:
-        raise ConfigError(f"batch_size={config.batch_size} cannot be shared evenly by {processes} processes")
     return Parts(
         host=host,
         classifier=classifier,
@@ -69,11 +117,3 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
         held_out=Images(train_source, input_size=size, indices=held_out),
         test=Images(test_source, input_size=size),
     )
-
-
-def _classifier(host: nn.Module, config: ModelConfig) -> PixelClassifier:
-    if config.mean is None and config.std is None:
-        return PixelClassifier.from_host(host)
-    if config.mean is None or config.std is None:
-        raise ConfigError("model.mean and model.std go together; give both or neither")
-    return PixelClassifier(host, mean=config.mean, std=config.std)

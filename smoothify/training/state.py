@@ -5,39 +5,53 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from accelerate import Accelerator
+from torch import nn
 
-from smoothify.errors import SmoothifyError
+from smoothify import __version__
+from smoothify.errors import ConfigError, SmoothifyError
 from smoothify.files import write_atomically
+from smoothify.training.config import refuse_newer
+from smoothify.training.record import Record
 
-_NAME = re.compile(r"epoch-(\d+)\.([0-9a-f]{16})\.pt")
+_NAME = re.compile(r"step-(\d+)\.([0-9a-f]{16})\.pt")
 _KEPT = 2  # the newest, and the one before it in case the newest is damaged
+
+
+class Stateful(Protocol):
+    """Anything that a checkpoint can keep."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Return its state: tensors, numbers, text, and lists and dictionaries of them."""
+
+    def load_state_dict(self, state: Any, /) -> Any:
+        """Take a state over."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that the rest of a run depends on, after a finished epoch.
+    """Everything that the rest of a run depends on.
 
-    Random numbers are not part of it: every epoch draws from generators keyed by (seed, epoch, process).
+    Random numbers are no part of it: every step draws from generators keyed by seed and step, or by seed, epoch and
+    image.
 
     Args:
-        epochs_done: how many epochs are behind it.
-        model: the classifier's ``state_dict``.
-        optimizer: the optimizer's ``state_dict``.
-        metrics: one row an epoch, as in ``metrics.jsonl``.
-        best: index of the best row of ``metrics``.
+        step: how many optimizer steps are behind it.
+        processes: how many processes took them.
+        version: of smoothify.
+        states: the ``state_dict`` of everything that has one, by name.
     """
 
-    epochs_done: int
-    model: dict[str, Any]
-    optimizer: dict[str, Any]
-    metrics: list[dict[str, Any]]
-    best: int
+    step: int
+    processes: int
+    version: str
+    states: dict[str, Any]
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> Path:
@@ -46,11 +60,11 @@ def save(checkpoint: Checkpoint, folder: Path) -> Path:
     torch.save(vars(checkpoint), buffer)
     content = buffer.getvalue()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"epoch-{checkpoint.epochs_done:04d}.{_digest(content)}.pt"
+    path = folder / f"step-{checkpoint.step:08d}.{_digest(content)}.pt"
     write_atomically(path, content)
-    for same_epoch in folder.glob(f"epoch-{checkpoint.epochs_done:04d}.*.pt"):
-        if same_epoch != path:
-            same_epoch.unlink()
+    for same_step in folder.glob(f"step-{checkpoint.step:08d}.*.pt"):
+        if same_step != path:
+            same_step.unlink()
     for old in newest_first(folder)[_KEPT:]:
         old.unlink()
     return path
@@ -69,6 +83,57 @@ def load(folder: Path, warn: Callable[[str], None]) -> Checkpoint:
             return Checkpoint(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
         warn(f"checkpoint {path} is damaged (its checksum differs); the one before it is used")
     raise SmoothifyError(f"{folder}: no undamaged checkpoint to resume from; start the run again")
+
+
+class Saver:
+    """Saves and restores everything of a run that has a state; all processes call it together.
+
+    Args:
+        kept: what is saved, by name; the model and the optimizer among it.
+        folder: where checkpoints are.
+        accelerator: of the run; its gradient scaler is saved with the rest.
+    """
+
+    def __init__(self, kept: Mapping[str, Stateful], folder: Path, accelerator: Accelerator) -> None:
+        scaler = {"scaler": accelerator.scaler} if accelerator.scaler is not None else {}
+        self._kept: dict[str, Stateful] = {**kept, **scaler}
+        self._folder, self._accelerator = folder, accelerator
+
+    def agree(self) -> None:
+        """Make the state of all processes the same where each has its own: batch statistics and sums of figures."""
+        if self._accelerator.num_processes == 1:
+            return
+        for holder in self._kept.values():
+            if isinstance(holder, nn.Module):
+                for buffer in holder.buffers():
+                    torch.distributed.broadcast(buffer, src=0)
+            elif isinstance(holder, Record):
+                holder.agree()
+
+    def save(self, step: int) -> None:
+        """Write a checkpoint of the run after ``step`` steps."""
+        self.agree()
+        if self._accelerator.is_main_process:
+            states = {name: dict(holder.state_dict()) for name, holder in self._kept.items()}
+            save(Checkpoint(step, self._accelerator.num_processes, __version__, states), self._folder)
+        self._accelerator.wait_for_everyone()
+
+    def restore(self, warn: Callable[[str], None]) -> None:
+        """Take the newest undamaged checkpoint over.
+
+        Raises:
+            SmoothifyError: there is none.
+            ConfigError: other than this many processes wrote it, or a newer smoothify did.
+        """
+        checkpoint = load(self._folder, warn)
+        refuse_newer(checkpoint.version, str(self._folder))
+        if checkpoint.processes != self._accelerator.num_processes:
+            raise ConfigError(
+                f"{self._folder} was written by {checkpoint.processes} processes and this run has "
+                f"{self._accelerator.num_processes}; resume it with --num_processes {checkpoint.processes}"
+            )
+        for name, holder in self._kept.items():
+            holder.load_state_dict(checkpoint.states[name])
 
 
 def newest_first(folder: Path) -> list[Path]:

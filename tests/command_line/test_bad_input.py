@@ -45,6 +45,10 @@ def answer(
         (["--config", "{unknown_key}"], "unknown option 'lrr'; did you mean 'lr'?"),
         (["--config", "{unknown_nested_key}"], "unknown option 'model.nme'; did you mean 'model.name'"),
         (["--config", "{not_yaml}"], "while parsing a flow sequence"),
+        (["--config", "{newer}"], "newer.yaml is of smoothify 99.1.0, newer than the installed"),
+        (["--resume", "{newer_run}"], "config.yaml is of smoothify 99.1.0, newer than the installed"),
+        (["--engine.accumulation", "0"], "engine.accumulation=0: at least 1"),
+        (["--engine.accumulation", "3"], "batch_size=128 cannot be shared evenly by 1 processes in 3 pieces each"),
     ],
 )
 def test_train(arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -52,12 +56,14 @@ def test_train(arguments: list[str], words: str, tmp_path: Path, monkeypatch: py
         "occupied": (tmp_path / "occupied" / "thesis.tex", "years of work"),
         "unknown_key": (tmp_path / "unknown_key.yaml", "epochs: 2\nlrr: 1\n"),
         "unknown_nested_key": (tmp_path / "unknown_nested_key.yaml", "model:\n  nme: x\n"),
+        "newer": (tmp_path / "newer.yaml", "smoothify: 99.1.0\nnot_yet_invented: 1\n"),
+        "newer_run": (tmp_path / "newer_run" / "config.yaml", "smoothify: 99.1.0\nnot_yet_invented: 1\n"),
         "not_yaml": (tmp_path / "not_yaml.yaml", "epochs: [2\n"),
     }
     for path, content in files.values():
         path.parent.mkdir(exist_ok=True)
         path.write_text(content)
-    named = {name: str(path.parent if name == "occupied" else path) for name, (path, _) in files.items()}
+    named = {name: str(path if path.stem == name else path.parent) for name, (path, _) in files.items()}
     monkeypatch.chdir(tmp_path)
     code, error = answer(
         train.main, train.PROGRAM, [argument.format(**named) for argument in arguments], monkeypatch, capsys

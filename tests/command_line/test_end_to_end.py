@@ -123,7 +123,7 @@ def test_ctrl_c_stops_cleanly_and_leaves_what_was_finished(stripes: Path, tmp_pa
         [*command, "--epochs", "1000"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
-    while not list((folder / "checkpoints").glob("epoch-0003*")) and time.monotonic() < deadline:
+    while not list((folder / "checkpoints").glob("step-00000015*")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)

@@ -1,4 +1,7 @@
-"""The whole zoo, one row each: ``python -m tests.conformance.sweep [--every N] [--match GLOB]``."""
+"""The whole zoo, one row each: ``python -m tests.conformance.sweep [--every N] [--match GLOB]``.
+
+A sweep that was stopped goes on where it was; rows that did not hold are run again.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import argparse
 import json
 import multiprocessing
 import os
+import resource
 import sys
 import warnings
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from fnmatch import fnmatch
 from pathlib import Path
@@ -45,7 +50,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--every", type=int, default=1, help="only every N-th model")
     parser.add_argument("--match", default="*", help="a glob over names such as timm/resnet*")
-    parser.add_argument("--out", type=Path, help="a JSON-lines file for the rows")
+    parser.add_argument("--out", type=Path, default=Path("sweep.jsonl"), help="a JSON-lines file for the rows")
+    parser.add_argument("--fresh", action="store_true", help="run the rows again that --out already holds")
     parser.add_argument("--sample", action="store_true", help="one small member of every family")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
@@ -57,16 +63,37 @@ def main() -> int:
 
     zoo = sample() if options.sample else every_model()
     names = [name for name in zoo if fnmatch(name, options.match)][:: options.every]
-    rows = []
-    out = options.out.open("w") if options.out else None
+    rows = [] if options.fresh or not options.out.exists() else finished(options.out)
+    known = {str(row["name"]) for row in rows}
     context = multiprocessing.get_context("spawn")
-    with context.Pool(options.workers, maxtasksperchild=200) as pool:
-        for row in track(pool.imap_unordered(one, names), total=len(names), description="sweep"):
-            rows.append(row)
-            if out:
-                out.write(json.dumps(row) + "\n")
-                out.flush()
-    return summary(rows, TOLERATED)
+    with (
+        options.out.open("w") as out,
+        ProcessPoolExecutor(
+            options.workers, context, bound_memory, (options.workers,), max_tasks_per_child=200
+        ) as pool,
+    ):
+        for row in rows:
+            out.write(json.dumps(row) + "\n")
+        out.flush()
+        running = [pool.submit(one, name) for name in names if name not in known]
+        for future in track(as_completed(running), total=len(running), description="sweep"):
+            rows.append(future.result())  # a worker that was killed ends the sweep here; run it again to go on
+            out.write(json.dumps(rows[-1]) + "\n")
+            out.flush()
+    return summary([row for row in rows if row["name"] in set(names)], TOLERATED)
+
+
+def finished(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of an earlier sweep that held; the others are run again."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [row for row in rows if not row["failures"] and not row["extra"].get("skipped")]
+
+
+def bound_memory(workers: int) -> None:
+    """Give a worker its share of the machine's memory: beyond it a row fails, and nothing is killed."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    share = int(0.8 * physical / workers)
+    resource.setrlimit(resource.RLIMIT_DATA, (share, share))
 
 
 def summary(rows: list[dict[str, Any]], tolerated: dict[str, str]) -> int:
@@ -75,6 +102,7 @@ def summary(rows: list[dict[str, Any]], tolerated: dict[str, str]) -> int:
     bad = [row for row in failed if row["name"] not in tolerated]
     skipped = [row for row in rows if row["extra"].get("skipped")]
     rows = [row for row in rows if not row["extra"].get("skipped")]
+    seconds = sum(float(row["seconds"]) for row in rows)
     print(f"\n{'host':<14}{'rows':>6}{'changed':>9}{'verified':>10}{'fail':>6}")
     for host, count in hosts.items():
         mine = [row for row in rows if str(row["name"]).startswith(f"{host}/")]
@@ -87,6 +115,7 @@ def summary(rows: list[dict[str, Any]], tolerated: dict[str, str]) -> int:
         print(f"{'tolerated' if reason else 'FAILS'}  {row['name']}: {reason or row['failures']}")
     for row in skipped:
         print(f"no row  {row['name']}: {row['extra']['skipped'][:120]}")
+    print(f"{len(rows)} rows, {len(bad)} fail, {len(skipped)} not to be had; {seconds / 60:.0f} minutes of one core")
     return 1 if bad else 0
 
 

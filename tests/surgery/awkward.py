@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import types
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -264,6 +266,154 @@ class CifarBlock(nn.Module):
         return self.relu(self.second(self.relu(self.first(x))) + x)
 
 
+class NoGradBranch(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            seen = F.relu(self.linear(x))
+        return seen + F.relu(x)
+
+
+class AutocastInside(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return F.relu(self.linear(x)).float()
+
+
+class OtherSelf(nn.Module):
+    def __init__(this) -> None:  # noqa: N805  # what this is about
+        super().__init__()
+        this.linear = nn.Linear(6, 6)
+
+    def forward(this, x: Tensor) -> Tensor:  # noqa: N805  # as above
+        return F.relu(this.linear(x))
+
+
+class ParentInSource(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) if x.shape[0] else x
+
+
+class SuperInSource(ParentInSource):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return F.relu(y) if y.shape[0] else y
+
+
+class HelperOfHelper(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return twice(self.linear(x), Slope) if x.shape[0] else x
+
+
+class Slope:
+    value = 0.2
+
+
+def twice(x: Tensor, slope: type, *, kept: type = Slope) -> Tensor:
+    assert slope is kept
+    return leaky(x) + leaky(helper(x), power=1)
+
+
+def leaky(x: Tensor, power: int = 2) -> Tensor:
+    return F.leaky_relu(x, 0.2) ** power
+
+
+class RecursiveHelper(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return again(self.linear(x), 2)
+
+
+def again(x: Tensor, times: int) -> Tensor:
+    return F.relu(x) if times == 0 or x.shape[0] == 0 else again(F.relu(x) - 0.1, times - 1)
+
+
+class Generator(Plain):
+    def parts(self, x: Tensor) -> Iterator[Tensor]:
+        for scale in (1, 2):
+            yield F.relu(self.linear(x) * scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sum(self.parts(x), torch.zeros(6))
+
+
+class Recursive(Plain):
+    def forward(self, x: Tensor, depth: int = 2) -> Tensor:
+        y = F.relu(self.linear(x))
+        return y if depth == 0 else self(y, depth=depth - 1)
+
+
+class KeywordsOnly(Plain):
+    def forward(self, x: Tensor, *, flag: bool = True) -> Tensor:
+        return F.relu(self.linear(x)) if flag else x
+
+
+class LambdaUnderVmap(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.func.vmap(lambda row: F.relu(self.linear(row)))(x)
+
+
+class TwoPRelus(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.PReLU(), nn.PReLU()
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.linear(self.first(x)) - 1)
+
+
+class Mangled(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.__scale = 2.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.linear(x)) * self.__scale if x.shape[0] else x
+
+
+class Slotted(Plain):
+    __slots__ = ("scale",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.linear(x)) * self.scale
+
+
+class OwnBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x: Tensor) -> Tensor:
+        context.save_for_backward(x)
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> Tensor:
+        return gradient * (context.saved_tensors[0] > 0)
+
+
+class CallsOwnBackward(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return OwnBackward.apply(self.linear(x))
+
+
+class AsksItsType(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        assert type(self) is AsksItsType
+        return F.relu(self.linear(x)) if x.shape[0] else x
+
+
+def with_foreign_forward(bound: bool) -> nn.Module:
+    """Return a module whose instance somebody has given another forward."""
+    model = Plain()
+
+    def other(self: Plain, x: Tensor) -> Tensor:
+        return F.relu(self.linear(x))
+
+    model.forward = types.MethodType(other, model) if bound else lambda x: other(model, x)
+    return model
+
+
 MODELS = {
     cls.__name__: cls
     for cls in (
@@ -296,6 +446,18 @@ MODELS = {
         Loop,
         SlicedSequential,
         Tied,
+        NoGradBranch,
+        AutocastInside,
+        OtherSelf,
+        SuperInSource,
+        HelperOfHelper,
+        RecursiveHelper,
+        Generator,
+        Recursive,
+        KeywordsOnly,
+        LambdaUnderVmap,
+        TwoPRelus,
+        Mangled,
     )
 } | {
     "CheckpointedReentrant": lambda: Checkpointed(True),

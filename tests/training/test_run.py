@@ -119,8 +119,8 @@ def test_damaged_checkpoint_is_passed_over(tiny: Config) -> None:
     newest.write_bytes(newest.read_bytes()[:-1] + b"x")
     listener = Listener()
     resumed = train(tiny, resume=True, reporter=listener)
-    assert f"checkpoint {newest} is damaged" in listener.notes[0]
-    assert "resumed after epoch 2 of 3" in listener.notes[1]
+    warned = next(index for index, note in enumerate(listener.notes) if f"checkpoint {newest} is damaged" in note)
+    assert "resumed after step 10 (2.00 of 3 epochs)" in listener.notes[warned + 1]
     assert same(weights(whole.folder.last), weights(resumed.folder.last))
     before.write_bytes(b"")
     for path in state.newest_first(whole.folder.checkpoints):
@@ -152,13 +152,13 @@ def test_a_folder_that_is_no_run_is_never_deleted(tiny: Config) -> None:
 
 
 def test_non_finite_loss_names_step_and_checkpoint(tiny: Config) -> None:
-    with pytest.raises(NonFiniteError, match=r"not finite, at step \d+ \(epoch 1\); no epoch was finished"):
+    with pytest.raises(NonFiniteError, match=r"not finite, at step \d+ \(epoch 1\); no checkpoint was written"):
         train(with_changes(tiny, lr=1e30))
     with pytest.raises(KeyboardInterrupt):
         train(tiny, overwrite=True, reporter=Listener(stop, after=1))
     folder = RunFolder(Path(tiny.output))
     checkpoint = state.load(folder.checkpoints, print)
-    checkpoint.model["model.fc.weight"].fill_(float("nan"))
+    checkpoint.states["model"]["model.fc.weight"].fill_(float("nan"))
     poisoned = state.save(checkpoint, folder.checkpoints)
     with pytest.raises(
         NonFiniteError, match=rf"at step 5 \(epoch 2\); the last good checkpoint is {poisoned}; try a smaller"

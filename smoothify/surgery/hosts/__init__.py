@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from smoothify.surgery.counterparts import rectified
 from smoothify.surgery.hosts import timm, torchvision, transformers
-from smoothify.surgery.rulebook import rectified
 from smoothify.surgery.rules import Rule, recognise, register_rule
 
 OUTPUT_CONSTRAINTS = torchvision.OUTPUT_CONSTRAINTS

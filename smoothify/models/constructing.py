@@ -1,0 +1,24 @@
+"""Calling a library's constructor so that whatever it refuses comes back as one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from smoothify.errors import ConfigError
+
+
+def construct(constructor: Callable[..., Any], name: str, arguments: Mapping[str, Any], **fixed: Any) -> nn.Module:
+    """Call a constructor with the user's arguments and those that are ours.
+
+    Raises:
+        ConfigError: it refuses them, or the network does; the message has the first line of why.
+    """
+    try:
+        model: nn.Module = constructor(name, **fixed, **arguments)
+    except (TypeError, ValueError, AssertionError, RuntimeError, OSError) as error:
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"architecture {name!r} cannot be built with {dict(arguments)}: {first_line}") from error
+    return model

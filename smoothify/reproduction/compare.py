@@ -1,0 +1,63 @@
+"""Whether two rows differ: image by image and seed by seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, mean, variance
+
+# Student's t, two-sided 95%, for 1 to 9 degrees of freedom
+_STUDENT_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+_NORMAL_95 = NormalDist().inv_cdf(0.975)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more accurate one row is than another, on the same images.
+
+    Args:
+        value: mean over seeds, in [-1, 1].
+        half_width: of the 95% interval; None when one seed cannot tell how much seeds differ.
+    """
+
+    value: float
+    half_width: float | None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.half_width is not None and abs(self.value) > self.half_width
+
+    def __str__(self) -> str:
+        shown = f"{100 * self.value:+.1f}"
+        return shown if self.half_width is None else f"{shown} ± {100 * self.half_width:.1f}"
+
+
+def difference(ours: Sequence[Sequence[bool]], theirs: Sequence[Sequence[bool]]) -> Difference:
+    """Compare two rows, verdict by verdict.
+
+    Args:
+        ours: for every seed, one verdict an image.
+        theirs: of the row that it is compared with; the same seeds and images in the same order.
+
+    The interval joins what differs between seeds (Student's t over the seeds' mean differences) and what differs
+    between images (the spread over images of the difference averaged over seeds), since another training run *and*
+    another draw of test images could have been had. The two parts overlap, so the interval is rather too wide.
+
+    >>> print(difference([[True, True, False, True]] * 3, [[True, False, False, True]] * 3))
+    +25.0 ± 49.0
+    """
+    if not ours or len(ours) != len(theirs) or len({len(verdicts) for verdicts in (*ours, *theirs)}) != 1:
+        raise ValueError("two rows are compared on the same seeds and the same images")
+    seeds, images = len(ours), len(ours[0])
+    per_seed = [(sum(a) - sum(b)) / images for a, b in zip(ours, theirs, strict=True)]
+    if seeds == 1:
+        return Difference(per_seed[0], None)
+    per_image = [
+        sum(int(a[image]) - int(b[image]) for a, b in zip(ours, theirs, strict=True)) / seeds for image in range(images)
+    ]
+    student = _STUDENT_95[seeds - 2] if seeds - 2 < len(_STUDENT_95) else _NORMAL_95
+    of_seeds = student * math.sqrt(variance(per_seed) / seeds)
+    of_images = _NORMAL_95 * math.sqrt(variance(per_image) / images)
+    return Difference(mean(per_seed), math.hypot(of_seeds, of_images))

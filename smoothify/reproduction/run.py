@@ -1,0 +1,150 @@
+"""Runs what a table lacks, through the public commands only."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError
+from smoothify.reproduction.record import Measurement, Record, file_of
+from smoothify.reproduction.table import Measure, Row, Table
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row with one seed.
+
+    Args:
+        table: where it belongs.
+        row: what is trained.
+        seed: with which seed.
+        folder: the run's folder; a run that was interrupted is resumed there.
+    """
+
+    table: Table
+    row: Row
+    seed: int
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        """Everything that the commands print."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    def __str__(self) -> str:
+        return f"{self.table.name} {self.row.name}, seed {self.seed}"
+
+
+def reproduce(
+    table: Table,
+    *,
+    runs: Path,
+    only: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    side_by_side: int = 1,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Record]:
+    """Train and measure every row and seed of which the table's results hold no record; write the records.
+
+    What was finished before is not done again, and a run that was interrupted goes on where it stopped.
+
+    Args:
+        table: what to run.
+        runs: the folder under which runs are kept.
+        only: names of rows; all if empty.
+        seeds: the table's own if not given.
+        side_by_side: how many runs share the machine at a time.
+        say: hears one line for each run.
+
+    Returns:
+        The records that are new.
+
+    Raises:
+        UnknownNameError: a row that the table does not have.
+        SmoothifyError: a run failed; the others were finished first, and the message names its log.
+    """
+    if side_by_side < 1:
+        raise ConfigError(f"side_by_side={side_by_side}: at least 1 is needed")
+    jobs = list(missing(table, runs=runs, only=only, seeds=table.seeds if seeds is None else seeds))
+    say(f"{table.name}: {len(jobs)} runs to do")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max(1, cores // side_by_side)
+    done, failed = [], []
+    with ThreadPoolExecutor(side_by_side) as pool:
+        running = {pool.submit(_do, job, threads): job for job in jobs}
+        for future in as_completed(running):
+            try:
+                record = future.result()
+            except SmoothifyError as error:
+                failed.append(str(error))
+                say(str(error))
+            else:
+                record.write(table.results)
+                done.append(record)
+                figures = ", ".join(f"{one.attack} {one.robust}" for one in record.measured)
+                say(f"{running[future]}: clean {record.measured[0].clean}, {figures}")
+    if failed:
+        raise SmoothifyError(f"{table.name}: {len(failed)} of {len(jobs)} runs failed: {'; '.join(failed)}")
+    return done
+
+
+def missing(table: Table, *, runs: Path, only: Sequence[str], seeds: Sequence[int]) -> Iterator[Job]:
+    """Yield every row and seed without an up-to-date record, all rows of a seed before the next seed."""
+    names = [row.name for row in table.rows]
+    for name in only:
+        if name not in names:
+            raise UnknownNameError(f"row of {table.name}", name, names)
+    for seed in seeds:
+        for row in table.rows:
+            file = file_of(table.results, row.name, seed)
+            known = file.is_file() and Record.read(file).digest == row.digest
+            if not known and (not only or row.name in only):
+                yield Job(table, row, seed, runs / table.name / f"{row.name}.seed-{seed}.{row.digest}")
+
+
+def _do(job: Job, threads: int) -> Record:
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    finished = job.folder / "evaluation.json"
+    if not finished.is_file():
+        begun = any((job.folder / "checkpoints").glob("*"))
+        start = ["--resume", str(job.folder)] if begun else ["--output", str(job.folder), "--overwrite"]
+        _command(job, "smoothify.train", [*job.row.arguments, f"--seed={job.seed}", *start, f"--threads={threads}"])
+    measured = [Measurement.read(json.loads(finished.read_text(encoding="utf-8")))]
+    for measure in job.table.measures:
+        measured.extend(_measured(job, measure, threads))
+    rows = [json.loads(line) for line in (job.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return Record(
+        row=job.row.name,
+        seed=job.seed,
+        digest=job.row.digest,
+        command=(*job.row.arguments, f"--seed={job.seed}"),
+        epochs=len(rows),
+        train_accuracy=rows[-1]["train_accuracy"],
+        train_loss=rows[-1]["train_loss"],
+        training_seconds=round(sum(row["seconds"] for row in rows), 1),
+        measured=tuple(measured),
+    )
+
+
+def _measured(job: Job, measure: Measure, threads: int) -> list[Measurement]:
+    output = job.folder / f"evaluation-{measure.slug}.json"
+    if not output.is_file():
+        chosen = [] if measure.images is None else [f"--images={measure.images}"]
+        options = [f"--attack={measure.attack}", *chosen, f"--output={output}", f"--threads={threads}"]
+        _command(job, "smoothify.evaluate", [str(job.folder / "best"), *options])
+    content = json.loads(output.read_text(encoding="utf-8"))
+    return [Measurement.read(result) for result in content["results"]]
+
+
+def _command(job: Job, module: str, arguments: list[str]) -> None:
+    with job.log.open("a", encoding="utf-8") as log:
+        ended = subprocess.run([sys.executable, "-m", module, *arguments], stdout=log, stderr=subprocess.STDOUT)
+    if ended.returncode:
+        last = job.log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
+        raise SmoothifyError(f"{job}: {module} failed ({last}); all that it said is in {job.log}")

@@ -1,0 +1,125 @@
+"""The training images of every step: which ones, in what order, and how each is augmented."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from smoothify.attacks import sample_keys
+from smoothify.data import Images
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images that are computed on together.
+
+    Args:
+        images: (batch, channels, height, width), in [0, 1].
+        labels: (batch,), whole numbers.
+        keys: (batch,), what each image's noise is drawn from (`smoothify.attacks.sample_keys`).
+    """
+
+    images: Tensor
+    labels: Tensor
+    keys: Tensor
+
+
+class Batches:
+    """One process's share of every step's images, on its device.
+
+    Order and augmentation depend on the seed, the epoch and the image alone: any number of processes sees the same
+    steps, and an epoch can be entered at any step.
+
+    Args:
+        images: the training images.
+        batch_size: images a step, over all processes together.
+        pieces: how many pieces a process computes its share of a step in.
+        seed: of order and augmentation.
+        workers: processes that prepare images; 0 prepares them in this one.
+        channels_last: how images lie in memory on the device.
+        accelerator: says which process this is, and where its device.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        *,
+        batch_size: int,
+        pieces: int,
+        seed: int,
+        workers: int,
+        channels_last: bool,
+        accelerator: Accelerator,
+    ) -> None:
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self._device, self._pieces = accelerator.device, pieces
+        self._order = _Order(len(images), batch_size, pieces, seed, accelerator)
+        self._loader = DataLoader(
+            _Keyed(images),
+            batch_sampler=self._order,
+            num_workers=workers,
+            pin_memory=self._device.type == "cuda",
+            persistent_workers=workers > 0,
+        )
+
+    def __len__(self) -> int:
+        """Return the number of steps in an epoch; the last few images, too few for a step, are left out."""
+        return self._order.steps
+
+    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[list[Batch]]:
+        """Yield the pieces of each step of an epoch, from its step ``first`` on."""
+        self._order.epoch, self._order.first = epoch, first
+        step = []
+        for images, labels, keys in self._loader:
+            images, labels, keys = (tensor.to(self._device, non_blocking=True) for tensor in (images, labels, keys))
+            step.append(Batch(images.contiguous(memory_format=self._layout), labels, keys))
+            if len(step) == self._pieces:
+                yield step
+                step = []
+
+
+class _Order(Sampler[list[tuple[int, int]]]):
+    """Yields one list of (position, key) for every piece that this process computes."""
+
+    def __init__(self, images: int, batch_size: int, pieces: int, seed: int, accelerator: Accelerator) -> None:
+        self.images, self.batch_size, self.seed = images, batch_size, seed
+        self.steps = images // batch_size
+        self.size = batch_size // (pieces * accelerator.num_processes)
+        self.starts = range(0, batch_size, self.size)[accelerator.process_index * pieces :][:pieces]
+        self.epoch = self.first = 0
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        keys = sample_keys(self.seed, self.epoch, torch.arange(self.images))
+        order = keys.argsort(stable=True)  # keys are as good as random, so their order is a random one
+        pairs = list(zip(order.tolist(), keys[order].tolist(), strict=True))
+        for step in range(self.first, self.steps):
+            for start in self.starts:
+                begin = step * self.batch_size + start
+                yield pairs[begin : begin + self.size]
+
+
+class _Keyed(Dataset[tuple[Tensor, int, int]]):
+    """Images whose augmentation draws from their key, whichever generator it uses."""
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+
+    def __getitem__(self, pair: tuple[int, int]) -> tuple[Tensor, int, int]:
+        position, key = pair
+        reseed(key)
+        image, label = self._images[position]
+        return image, label, key
+
+
+def reseed(key: int) -> None:
+    """Seed the generators that augmentations draw from: Python's, NumPy's and torch's on the CPU."""
+    random.seed(key)
+    np.random.seed(key & 0xFFFFFFFF)
+    torch.default_generator.manual_seed(key)

@@ -1,0 +1,44 @@
+"""What it is trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smoothify.data import SAMPLE, Augmentation
+from smoothify.errors import ConfigError
+from smoothify.training.config.bounds import at_least
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What it is trained on.
+
+    Args:
+        path: "fashion_mnist_sample" (embedded), a local folder, or a Hub data set "owner/name".
+        train_split: the split that is trained on.
+        test_split: the split that the final figures are measured on.
+        augmentation: of training images: "none", "flip", "crop" or "imagenet".
+        mixup: parameter of the Beta distribution by which two images and their labels are blended; 0 for none.
+        cutmix: the same for a patch of one image in another; with both, each batch draws which.
+        mix_probability: share of the batches that are mixed at all.
+        held_out: training images set aside for the check after every epoch (images).
+        workers: processes that prepare batches; 0 prepares them in the training process.
+    """
+
+    path: str = SAMPLE
+    train_split: str = "train"
+    test_split: str = "test"
+    augmentation: Augmentation = "flip"
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mix_probability: float = 1.0
+    held_out: int = 500
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        at_least("data.mixup", self.mixup, 0)
+        at_least("data.cutmix", self.cutmix, 0)
+        if not 0 <= self.mix_probability <= 1:
+            raise ConfigError(f"data.mix_probability={self.mix_probability}: it must be in [0, 1]")
+        at_least("data.held_out", self.held_out, 1)
+        at_least("data.workers", self.workers, 0)

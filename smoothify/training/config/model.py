@@ -1,0 +1,38 @@
+"""What is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from smoothify.activations import get, parse
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is trained.
+
+    Args:
+        name: architecture: a preset ("resnet10_28px"), "timm/NAME", "torchvision/NAME" or "transformers/ID", with a
+            Hub id, a folder or a model type; or a saved model: "hf-hub:owner/name", a run's folder.
+        activation: what its non-smooth activations become, such as "silu" or "celu(alpha=1.4)"; "keep" keeps them.
+        pretrained: start from the weights that the architecture's library publishes (needs the network), or from
+            those of the saved model.
+        arguments: further keyword arguments of the architecture's constructor, such as drop_rate and drop_path_rate.
+        input_size: channels, height and width in pixels; the architecture's own if not given.
+        mean: subtracted from every channel, in [0, 1] pixel units; the architecture's own if not given.
+        std: every channel is divided by it, in [0, 1] pixel units; the architecture's own if not given.
+    """
+
+    name: str = "resnet10_28px"
+    activation: str = "parametric_softplus"
+    pretrained: bool = False
+    arguments: dict[str, Any] = field(default_factory=dict)
+    input_size: tuple[int, int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.activation != "keep":
+            entry, _ = parse(self.activation)
+            get(entry.name)

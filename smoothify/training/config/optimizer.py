@@ -1,0 +1,62 @@
+"""How the parameters are updated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from smoothify.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimizer, its learning rate schedule, and what bounds its steps.
+
+    Args:
+        name: "sgd" with momentum, or "adamw".
+        momentum: of SGD, in [0, 1).
+        nesterov: Nesterov's form of momentum.
+        betas: of AdamW, each in [0, 1).
+        weight_decay: of weights; norms, biases, learned activation parameters and what the architecture itself spares
+            (position embeddings) are not decayed.
+        layer_decay: each layer's learning rate is this times that of the layer after it, in (0, 1]; needs one of
+            timm's architectures.
+        clip_norm: the gradient's largest Euclidean length, over all parameters; unbounded if not given.
+        schedule: "one_cycle" rises linearly to lr, then falls along a cosine; "cosine" only falls; "step" divides
+            by ten at each milestone; "constant".
+        warmup: share of all steps in which "one_cycle" rises, in (0, 1).
+        warmup_epochs: epochs in which the other schedules rise linearly from zero first; the paper has none.
+        milestones: epochs at which "step" divides by ten; the paper's 30, 60, 90 of 100.
+    """
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    momentum: float = 0.9
+    nesterov: bool = True
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 5e-4
+    layer_decay: float | None = None
+    clip_norm: float | None = None
+    schedule: Literal["one_cycle", "cosine", "step", "constant"] = "one_cycle"
+    warmup: float = 0.3
+    warmup_epochs: float = 0.0
+    milestones: tuple[int, ...] = (30, 60, 90)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"optimizer.momentum={self.momentum}: it must be in [0, 1)")
+        if self.nesterov and self.momentum == 0:
+            raise ConfigError("optimizer.nesterov needs a positive momentum; set nesterov to false")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"optimizer.betas={self.betas}: each must be in [0, 1)")
+        if self.weight_decay < 0:
+            raise ConfigError(f"optimizer.weight_decay={self.weight_decay}: it cannot be negative")
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
+            raise ConfigError(f"optimizer.layer_decay={self.layer_decay}: it must be in (0, 1]")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ConfigError(f"optimizer.clip_norm={self.clip_norm}: it must be positive; leave it out for none")
+        if not 0 < self.warmup < 1:
+            raise ConfigError(f"optimizer.warmup={self.warmup}: it must be in (0, 1)")
+        if self.warmup_epochs < 0:
+            raise ConfigError(f"optimizer.warmup_epochs={self.warmup_epochs}: it cannot be negative")
+        if self.warmup_epochs and self.schedule == "one_cycle":
+            raise ConfigError('optimizer.warmup_epochs: "one_cycle" rises by itself, for the share optimizer.warmup')

@@ -1,0 +1,72 @@
+"""One training run, whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from smoothify import __version__
+from smoothify.errors import ConfigError
+from smoothify.objectives import objective
+from smoothify.training.config.attack import AttackConfig
+from smoothify.training.config.averaging import AveragingConfig
+from smoothify.training.config.bounds import at_least
+from smoothify.training.config.data import DataConfig
+from smoothify.training.config.engine import EngineConfig
+from smoothify.training.config.model import ModelConfig
+from smoothify.training.config.optimizer import OptimizerConfig
+from smoothify.training.config.version import refuse_newer
+
+
+@dataclass(frozen=True)
+class Config:
+    """One training run.
+
+    Args:
+        output: the folder that the run leaves.
+        seed: of weights, order, noise and held-out images.
+        epochs: passes over the training images.
+        batch_size: images a step, over all processes together.
+        lr: peak learning rate for this batch size.
+        objective: "pgd_at" (adversarial training), "mixture(clean=0.5)", "trades(beta=6)", "mart(beta=5)" or
+            "standard"; " + awp(gamma=0.005)" after any of them perturbs the weights, too.
+        label_smoothing: in [0, 1); the paper uses 0.
+        push: Hub repository "owner/name" that the best model is pushed to at the end.
+        model: what is trained.
+        data: what it is trained on.
+        attack: the adversary of training, and the ones that measure.
+        optimizer: how the parameters are updated.
+        averaging: which average of the weights is measured and saved.
+        engine: how it is computed.
+        smoothify: the version that this config was written for; a newer one than is installed is refused.
+    """
+
+    output: str = "runs/train"
+    seed: int = 0
+    epochs: int = 25
+    batch_size: int = 128
+    lr: float = 0.4
+    objective: str = "pgd_at"
+    label_smoothing: float = 0.0
+    push: str | None = None
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    attack: AttackConfig = field(default_factory=AttackConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    averaging: AveragingConfig = field(default_factory=AveragingConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    smoothify: str = __version__
+
+    def __post_init__(self) -> None:
+        refuse_newer(self.smoothify, "this config")
+        at_least("epochs", self.epochs, 1)
+        at_least("batch_size", self.batch_size, 1)
+        at_least("seed", self.seed, 0)
+        if self.seed >= 2**31:
+            raise ConfigError(f"seed={self.seed}: it must be below 2^31")
+        if not self.lr > 0:
+            raise ConfigError(f"lr={self.lr}: it must be positive")
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(f"label_smoothing={self.label_smoothing}: it must be in [0, 1)")
+        chosen = objective(self.objective)
+        if (self.data.mixup or self.data.cutmix) and not chosen.takes_soft_labels:
+            raise ConfigError(f"objective={self.objective!r} needs whole labels; set data.mixup and data.cutmix to 0")

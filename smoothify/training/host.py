@@ -1,0 +1,65 @@
+"""The model that a run starts from: an architecture by name, or a model that was saved or published before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from smoothify.errors import ConfigError
+from smoothify.hub import from_pretrained
+from smoothify.models import PixelClassifier, build
+from smoothify.training.config import ModelConfig
+
+_HUB = "hf-hub:"
+
+
+def host_of(config: ModelConfig, *, num_classes: int) -> nn.Module:
+    """Build or load the host that a config names, with a head for this many classes.
+
+    Raises:
+        ConfigError: a saved model that cannot be started from as the config says.
+        SmoothifyError: nothing goes by that name, or it cannot be loaded.
+    """
+    if config.name.startswith(_HUB):
+        return _saved(config, config.name.removeprefix(_HUB), num_classes)
+    folder = Path(config.name).expanduser()
+    if folder.is_dir():
+        best = folder / "best"
+        return _saved(config, best if best.is_dir() else folder, num_classes)
+    return build(config.name, num_classes=num_classes, pretrained=config.pretrained, arguments=config.arguments)
+
+
+def classifier_of(host: nn.Module, config: ModelConfig) -> PixelClassifier:
+    """Put a host behind its normalisation, the config's or its own."""
+    if config.mean is None and config.std is None:
+        return PixelClassifier.from_host(host)
+    if config.mean is None or config.std is None:
+        raise ConfigError("model.mean and model.std go together; give both or neither")
+    return PixelClassifier(host, mean=config.mean, std=config.std)
+
+
+def _saved(config: ModelConfig, source: str | Path, num_classes: int) -> nn.Module:
+    if config.arguments or not config.pretrained:
+        raise ConfigError(
+            f"model.name={config.name!r} is a saved model, started from as it is: "
+            "set model.pretrained to true and leave model.arguments out"
+        )
+    host = from_pretrained(source)
+    if _classes(host) != num_classes:
+        reset = getattr(host, "reset_classifier", None)  # timm's
+        if reset is None:
+            raise ConfigError(
+                f"model.name={config.name!r} tells {_classes(host)} classes apart, the data has {num_classes}; "
+                "only timm's models can be given another head"
+            )
+        reset(num_classes)
+    return host.train()
+
+
+def _classes(host: nn.Module) -> int:
+    told = getattr(host, "num_classes", None) or getattr(getattr(host, "config", None), "num_labels", None)
+    if told is not None:
+        return int(told)
+    layers = [layer for layer in host.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    return layers[-1].out_features if isinstance(layers[-1], nn.Linear) else layers[-1].out_channels

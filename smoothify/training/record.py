@@ -1,0 +1,98 @@
+"""How far a run is and what it has found so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+
+class Record:
+    """Counts steps, sums their figures on the device, and keeps one row for each finished epoch.
+
+    Args:
+        accelerator: whose processes' figures belong together.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self.step = 0
+        self.rows: list[dict[str, Any]] = []
+        self.best = 0
+        self._totals = torch.zeros(3, device=accelerator.device)  # images, loss, right answers
+        self._bad_step = torch.full((), -1, device=accelerator.device)
+
+    def add(self, figures: Tensor) -> None:
+        """Count one step with its (images, sum of losses, right answers); nothing waits for the device."""
+        bad = (self._bad_step < 0) & ~torch.isfinite(figures[1])
+        self._bad_step = torch.where(bad, self.step, self._bad_step)
+        self._totals += figures
+        self.step += 1
+
+    @property
+    def bad_step(self) -> int | None:
+        """The first step whose loss was not finite; reading it waits for the device."""
+        step = int(self._bad_step)
+        return None if step < 0 else step
+
+    def figures(self) -> dict[str, float]:
+        """Return the mean loss and the share of right answers since the epoch began; after `agree`, everyone's."""
+        images, loss, right = self._totals.tolist()
+        return {"train_loss": loss / images, "train_accuracy": right / images}
+
+    def describe(self) -> str:
+        """Write how the epoch goes, and how the one before it ended, as the text beside a bar."""
+        figures = self.figures()
+        now = f"loss {figures['train_loss']:.3f}  attacked {100 * figures['train_accuracy']:.1f}%"
+        if not self.rows:
+            return now
+        clean, robust = self.rows[-1]["held_out_clean_accuracy"], self.rows[-1]["held_out_robust_accuracy"]
+        return f"{now}  held out: clean {100 * clean:.1f}% robust {100 * robust:.1f}%"
+
+    def agree(self) -> None:
+        """Give every process its share of all processes' sums, so that one of them can speak and save for all."""
+        self._totals = self._accelerator.reduce(self._totals, reduction="mean")
+
+    def finish_epoch(self, row: dict[str, Any], *, held_out: int) -> None:
+        """Keep an epoch's row; it is the best so far if it `stands` among ``held_out`` images. Sums start anew."""
+        self.rows.append(row)
+        self._totals.zero_()
+        if stands(self.rows, held_out):
+            self.best = len(self.rows) - 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of it, after `agree`."""
+        return {"step": self.step, "rows": self.rows, "best": self.best, "totals": self._totals.tolist()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where another record was."""
+        self.step, self.rows, self.best = state["step"], list(state["rows"]), state["best"]
+        self._totals = torch.tensor(state["totals"], device=self._accelerator.device)
+
+
+def stands(rows: list[dict[str, Any]], images: int) -> bool:
+    """Whether the newest epoch is to be taken for the best: its robust accuracy is the highest, to one standard error.
+
+    Among epochs that the held-out images cannot tell apart the newest is the better bet, since it learned longest; an
+    epoch after the robust accuracy has really fallen (catastrophic overfitting) is not taken.
+
+    >>> rows = [{"held_out_robust_accuracy": accuracy} for accuracy in (0.70, 0.72, 0.71)]
+    >>> stands(rows, 500), stands([*rows, {"held_out_robust_accuracy": 0.60}], 500)
+    (True, False)
+    """
+    newest, highest = rows[-1]["held_out_robust_accuracy"], max(row["held_out_robust_accuracy"] for row in rows)
+    standard_error: float = (highest * (1 - highest) / images) ** 0.5
+    return bool(newest >= highest - standard_error)
+
+
+def describe_row(row: dict[str, Any], epochs: int) -> str:
+    """Write one row of ``metrics.jsonl`` as a line for people."""
+    return (
+        f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  loss {row['train_loss']:.3f}  held out: "
+        f"clean {100 * row['held_out_clean_accuracy']:.1f}%  "
+        f"{row['check']} {100 * row['held_out_robust_accuracy']:.1f}%  "
+        f"({row['images_per_second']:.0f} images/s, {row['seconds']:.0f} s)"
+    )

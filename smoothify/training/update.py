@@ -1,0 +1,87 @@
+"""One step of training: attack, loss, backward, optimizer."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from torch import Tensor, nn
+
+from smoothify.attacks import Attack, SampleNoise, sample_keys
+from smoothify.objectives import Objective
+from smoothify.training.batches import Batch, reseed
+from smoothify.training.mixing import Mixing
+from smoothify.training.replica import Replica
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one step of training does to the parameters.
+
+    Args:
+        accelerator: runs it.
+        model: the classifier, prepared by the accelerator.
+        attacked: the model that the attack sees (`smoothify.training.attacked`); it communicates with nobody.
+        optimizer: of the classifier's parameters, prepared.
+        objective: turns a batch into a loss.
+        attack: the adversary of training.
+        mixing: blends the images of a batch and their labels.
+        learning_rate: the learning rate of each step, counted from 0 over the whole run.
+        clip_norm: the gradient's largest length over all parameters; unbounded if None.
+        seed: of what the model itself draws (dropout, stochastic depth), together with step and process.
+    """
+
+    accelerator: Accelerator
+    model: nn.Module
+    attacked: nn.Module
+    optimizer: AcceleratedOptimizer
+    objective: Objective
+    attack: Attack
+    mixing: Mixing
+    learning_rate: Callable[[int], float]
+    clip_norm: float | None
+    seed: int
+
+    def __call__(self, step: int, pieces: Sequence[Batch]) -> Tensor:
+        """Update the parameters once, on a batch that comes in one piece or several.
+
+        Returns:
+            This process's (images, sum of their losses, right answers), on the device; nobody has waited for them.
+        """
+        key = int(sample_keys(self.seed, step, torch.tensor([self.accelerator.process_index])))
+        reseed(key)
+        torch.manual_seed(key)  # the accelerators' generators, too
+        if isinstance(self.attacked, Replica):
+            self.attacked.refresh()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(step) * group.get("lr_scale", 1.0)
+        figures = torch.zeros(3, device=self.accelerator.device)
+        for piece in pieces:
+            figures += self._compute(piece)
+        return figures
+
+    def attacked_images(self, steps: Iterable[Sequence[Batch]]) -> Iterator[Tensor]:
+        """Yield the images of steps as the objective has them attacked; the model is left as it is."""
+        for piece in itertools.chain.from_iterable(steps):
+            images, labels = self.mixing(piece.images, piece.labels)
+            yield self.objective.adversary(self.attacked, self.attack, images, labels, SampleNoise(piece.keys))
+
+    def _compute(self, piece: Batch) -> Tensor:
+        """Add one piece's gradient; after the last piece the optimizer steps."""
+        noise = SampleNoise(piece.keys)
+        images, labels = self.mixing(piece.images, piece.labels)
+        with self.accelerator.accumulate(self.model):
+            with self.accelerator.autocast():
+                loss = self.objective.loss(self.model, self.attacked, self.attack, images, labels, generator=noise)
+            self.accelerator.backward(loss.value)
+            if self.clip_norm is not None and self.accelerator.sync_gradients:
+                self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        classes = labels if labels.ndim == 1 else labels.argmax(1)
+        right = (loss.logits.argmax(1) == classes).sum()
+        return torch.stack([right.new_tensor(len(classes)), loss.value.detach() * len(classes), right])

@@ -1,0 +1,148 @@
+"""Tables are read strictly, run through the public commands, resumed, and become a page of figures with evidence."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from smoothify.__main__ import main
+from smoothify.errors import ConfigError, DataError, SmoothifyError, UnknownNameError
+from smoothify.reproduction import (
+    Record,
+    Table,
+    difference,
+    find_tables,
+    read_records,
+    read_table,
+    reproduce,
+    results_page,
+)
+
+RECIPE = """
+epochs: 1
+batch_size: 16
+data: {{path: {data}, held_out: 16}}
+attack: {{epsilon: 0.03, check: pgd-1, final: pgd-2}}
+"""
+TABLE = """
+title: Two activations (Figure 3)
+about: On stripes.
+recipe: base.yaml
+seeds: [0, 1]
+measure:
+- {attack: pgd-1, images: 24}
+rows:
+  relu:
+    options: {model.activation: keep}
+    paper: {clean: 68.8, robust: 33.0}
+  silu:
+    options: {model.activation: silu}
+    paper: {clean: 69.7, robust: 42.3}
+    note: the paper's best.
+"""
+
+
+@pytest.fixture
+def zoo(stripes: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "zoo" / "stripes" / "figure_3"
+    folder.mkdir(parents=True)
+    (folder / "base.yaml").write_text(RECIPE.format(data=stripes))
+    (folder / "table.yaml").write_text(TABLE)
+    return tmp_path / "zoo"
+
+
+def only_table(zoo: Path) -> Table:
+    (table,) = find_tables(zoo)
+    return table
+
+
+def test_a_table_is_run_resumed_and_written_down(zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    options = ["--runs", str(tmp_path / "runs"), "--zoo", str(zoo), "--seeds", "[0]"]
+    main(["reproduce", "stripes/figure_3", *options])
+    said = capsys.readouterr().out
+    assert "stripes/figure_3: 2 runs to do" in said and "stripes/figure_3 silu, seed 0: clean" in said
+
+    table = only_table(zoo)
+    (record,) = read_records(table, table.rows[1])
+    final, measured = record.measured
+    assert (final.attack, measured.attack, measured.robust.images) == ("PGD-2", "PGD-1", 24)
+    saved = next((tmp_path / "runs" / "stripes" / "figure_3").glob("silu.*/evaluation.json"))
+    assert final.robust.value == json.loads(saved.read_text())["robust_accuracy"]
+
+    page = (zoo / "RESULTS.md").read_text()
+    assert f"| silu | 69.7 | 42.3 | 1 | {100 * final.clean.value:.1f} | {100 * final.robust.value:.1f} |" in page
+    assert "2 runs of 4" in page and record.versions["torch"] in page
+
+    main(["reproduce", "stripes/figure_3", *options])
+    assert "0 runs to do" in capsys.readouterr().out
+
+    base = zoo / "stripes" / "figure_3" / "base.yaml"
+    base.write_text(base.read_text().replace("epochs: 1", "epochs: 2"))
+    assert read_records(only_table(zoo), only_table(zoo).rows[1]) == [], "a record of another recipe is out of date"
+
+
+def test_a_run_that_fails_names_its_log_and_stops_no_other(zoo: Path, tmp_path: Path) -> None:
+    file = zoo / "stripes" / "figure_3" / "table.yaml"
+    file.write_text(file.read_text().replace("model.activation: keep", "model.activation: reluu"))
+    with pytest.raises(SmoothifyError, match=r"1 of 2 runs failed: .*did you mean 'relu'.*relu\.seed-0\.\w+\.log"):
+        reproduce(only_table(zoo), runs=tmp_path / "runs", seeds=[0])
+    assert [path.name for path in only_table(zoo).results.iterdir()] == ["silu.seed-0.json"]
+
+
+def test_a_page_without_runs_is_blank(zoo: Path) -> None:
+    page = results_page(find_tables(zoo))
+    assert "| relu | 68.8 | 33.0 |  |  |" in page and "Nobody has run this table here" in page
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("title:", "titel:", "unknown key 'titel'; did you mean 'title'"),
+        ("recipe: base.yaml", "recipe: no.yaml", "there is no recipe"),
+        ("seeds: [0, 1]", "seeds: 3", "seeds=3 is not a list"),
+        ("{attack: pgd-1, images: 24}", "{images: 24}", "needs an attack"),
+        ("options: {model.activation: keep}", "option: {}", "row 'relu': unknown key 'option'"),
+        ("rows:", "rows: []\nabout2:", "unknown key 'about2'"),
+        ("title: Two", "title: {Two", "cannot be read as YAML"),
+    ],
+)
+def test_bad_tables_are_refused(zoo: Path, before: str, after: str, message: str) -> None:
+    file = zoo / "stripes" / "figure_3" / "table.yaml"
+    assert before in file.read_text()
+    file.write_text(file.read_text().replace(before, after))
+    with pytest.raises(ConfigError, match=message):
+        read_table(file)
+
+
+def test_unknown_names_are_refused(zoo: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'silu'"):
+        reproduce(only_table(zoo), runs=tmp_path, only=["sliu"])
+    with pytest.raises(UnknownNameError, match="did you mean 'stripes/figure_3'"):
+        main(["reproduce", "stripes/figure3", "--zoo", str(zoo)])
+    with pytest.raises(ConfigError, match="run this in a clone"):
+        main(["results", "--zoo", str(tmp_path / "nowhere")])
+
+
+def test_a_damaged_record_is_refused(zoo: Path) -> None:
+    file = zoo / "record.json"
+    file.write_text('{"row": "relu"')
+    with pytest.raises(DataError, match="is not the record of a run"):
+        Record.read(file)
+
+
+@pytest.mark.parametrize(("gain", "found"), [(0.0, False), (0.1, True)])
+def test_difference_finds_what_is_there(gain: float, found: bool) -> None:
+    draw = random.Random(0)
+    hard = [draw.random() for _ in range(2000)]  # what both rows share: some images are hard
+    ours = [[draw.random() < 0.9 * image + gain for image in hard] for _ in range(5)]
+    theirs = [[draw.random() < 0.9 * image for image in hard] for _ in range(5)]
+    compared = difference(ours, theirs)
+    assert compared.significant is found
+    assert abs(compared.value - gain) < compared.half_width
+
+
+def test_one_seed_is_no_evidence_of_seeds() -> None:
+    assert difference([[True, True]], [[True, False]]).half_width is None
+    with pytest.raises(ValueError, match="same seeds and the same images"):
+        difference([[True, True]], [[True]])

@@ -1,0 +1,89 @@
+"""Whatever stops a run, and wherever: it goes on to the same weights."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import smoothify
+from smoothify.errors import ConfigError, OutputExistsError
+from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, state, train
+from smoothify.training.run_folder import open_run_folder
+
+KILLED_MID_EPOCH = """
+import os, signal, sys, torch
+from smoothify.train import read
+from smoothify.training import Silent, state, train
+
+class Killer(Silent):
+    def advance(self, images, figures=""):
+        saved = state.newest_first(config_folder / "checkpoints")
+        if saved and saved[0].name.startswith("step-00000007"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+torch.set_num_threads(1)
+config = read(["--config", sys.argv[1]]).config
+from pathlib import Path
+config_folder = Path(config.output)
+train(config, reporter=Killer())
+"""
+
+
+@pytest.fixture
+def often(tiny: Config) -> Config:
+    """Three epochs of five steps, a checkpoint after every seventh step; the model itself draws random numbers."""
+    model = ModelConfig(arguments={"drop_path_rate": 0.3, "drop_rate": 0.2})
+    return dataclasses.replace(tiny, model=model, engine=EngineConfig(checkpoint_every=7))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return smoothify.from_pretrained(folder).state_dict()
+
+
+def test_killed_in_the_middle_of_an_epoch(often: Config, tmp_path: Path) -> None:
+    whole = train(often)
+    killed = RunFolder(tmp_path / "killed")
+    killed_config = tmp_path / "killed.yaml"
+    RunFolder(tmp_path).write_config(dataclasses.replace(often, output=str(killed.path)))
+    (tmp_path / "config.yaml").rename(killed_config)
+    done = subprocess.run([sys.executable, "-c", KILLED_MID_EPOCH, str(killed_config)], capture_output=True, text=True)
+    assert done.returncode == -9, done.stderr
+    assert [path.name[:13] for path in state.newest_first(killed.checkpoints)] == ["step-00000007", "step-00000005"]
+    assert len(killed.metrics.read_text().splitlines()) == 1
+    resumed = train(dataclasses.replace(often, output=str(killed.path)), resume=True)
+    expected, found = weights(whole.folder.last), weights(resumed.folder.last)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert resumed.final == whole.final
+    timeless = [
+        [{name: row[name] for name in row if name not in ("seconds", "images_per_second")} for row in rows]
+        for rows in (state.load(run.folder.checkpoints, print).states["record"]["rows"] for run in (whole, resumed))
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_one_run_a_folder_at_a_time(tiny: Config) -> None:
+    config = dataclasses.replace(tiny, epochs=1)
+    with open_run_folder(config):
+        for options in ({}, {"overwrite": True}, {"resume": True}):
+            with pytest.raises(OutputExistsError, match=r"another run is in .* now|already holds a run"):
+                train(config, **options)
+        assert RunFolder(Path(config.output)).config.is_file()
+    assert train(config, overwrite=True).best_epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"processes": 2}, "written by 2 processes and this run has 1; resume it with --num_processes 2"),
+        ({"version": "99.0.0"}, "of smoothify 99.0.0, newer than the installed"),
+    ],
+)
+def test_a_checkpoint_of_another_kind_of_run_is_refused(tiny: Config, changes: dict[str, object], words: str) -> None:
+    config = dataclasses.replace(tiny, epochs=1)
+    folder = train(config).folder
+    state.save(dataclasses.replace(state.load(folder.checkpoints, print), **changes), folder.checkpoints)
+    with pytest.raises(ConfigError, match=words):
+        train(config, resume=True)
