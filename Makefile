@@ -18,6 +18,8 @@ $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=24"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+# torchattacks, which the tests compare with, pins a version of requests that `datasets` cannot use
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "torchattacks>=3.5.1,<4"
 	@touch $@
 
 demo: $(STAMP)

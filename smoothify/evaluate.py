@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import yaml
 from accelerate import Accelerator
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from smoothify.attacks import ThreatModel, attack
 from smoothify.cli import Parser, run, use_cores
@@ -33,13 +39,31 @@ def parser() -> Parser:
         "are those that the model was trained with, unless given.",
     )
     built.add_argument("model", type=str, help="a folder such as RUN/best, or a Hub repository 'owner/name'")
-    built.add_argument("--attack", action="append", metavar="NAME", help="pgd-K; may be repeated (default: pgd-50)")
+    built.add_argument(
+        "--attack",
+        action="append",
+        metavar="NAME",
+        help="pgd-K, pgd-KxRESTARTS, apgd-ce, apgd-dlr, "
+        "apgd-t, fab-t, square or autoattack; may be repeated (default: pgd-50)",
+    )
     built.add_argument("--data", type=str | None, help="data set: fashion_mnist_sample, a folder, or a Hub id")
     built.add_argument("--split", type=str, default="test", help="split of the data set (default: test)")
     built.add_argument("--images", type=int | None, help="only the first so many images of the split")
     built.add_argument("--norm", type=str | None, help="linf or l2")
     built.add_argument("--epsilon", type=str | None, help="radius in [0, 1] pixel units, such as 0.1 or 8/255")
-    built.add_argument("--step_size", type=str | None, help="of the attack, in [0, 1] pixel units (default: its own)")
+    built.add_argument("--step_size", type=str | None, help="of PGD, in [0, 1] pixel units (default: its own)")
+    built.add_argument(
+        "--full_protocol",
+        action="store_true",
+        help="take every step on every image and look only at "
+        "where the last one leads; otherwise an image that fell is left alone",
+    )
+    built.add_argument(
+        "--surrogate",
+        type=str | None,
+        metavar="ACTIVATION",
+        help="the attack sees this activation's derivative in place of ReLU's",
+    )
     built.add_argument("--batch_size", type=int, default=250, help="images attacked at a time (default: 250)")
     built.add_argument("--seed", type=int, default=0, help="of the random starts (default: 0)")
     built.add_argument(
@@ -58,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser().parse_args(arguments)
     use_cores(asked.threads)
     output = _output(asked.model, asked.output, overwrite=asked.overwrite)
+    partial = output.with_name(f".{output.name}.partial")
     host = from_pretrained(asked.model)
     settings = _settings(asked)
     threat = ThreatModel(settings["norm"], settings["epsilon"])
@@ -81,21 +106,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     adversary,
                     batch_size=asked.batch_size,
                     seed=asked.seed,
+                    full_protocol=asked.full_protocol,
+                    surrogate=asked.surrogate,
                     accelerator=accelerator,
+                    state=partial,
                     advance=reporter.advance,
                 )
             )
             reporter.end()
-            reporter.note(str(results[-1]))
     if accelerator.is_main_process:
         described = {
             "model": str(asked.model),
             "data": settings["data"],
             "split": asked.split,
+            "preprocessing": {
+                "input_size": list(images.input_size),
+                "mean": classifier.mean.flatten().tolist(),
+                "std": classifier.std.flatten().tolist(),
+            },
             "results": [result.to_dict() for result in results],
             "versions": _versions(),
         }
         write_atomically(output, json.dumps(described, indent=1) + "\n")
+        shutil.rmtree(partial)
+        console.print(_table(results))
         console.print(f"written to {output}", markup=False, highlight=False)
     accelerator.end_training()
 
@@ -142,13 +176,33 @@ def _classifier(host: Any, settings: Mapping[str, Any]) -> PixelClassifier:
     return PixelClassifier(host, mean=settings["mean"], std=settings["std"])
 
 
+def _table(results: Sequence[RobustAccuracy]) -> Table:
+    table = Table("attack", box=box.SIMPLE_HEAD)
+    table.add_column("clean accuracy", no_wrap=True)
+    table.add_column("robust accuracy", min_width=18)
+    table.add_column("fell to")
+    for result in results:
+        fell = Counter(name for name in result.fell_to if name)
+        warned = f"\nWARNING: {'; '.join(result.warnings)}" if result.warnings else ""
+        table.add_row(
+            result.description,
+            str(result.clean),
+            f"{result.robust}{warned}",
+            ", ".join(f"{name} {count}" for name, count in fell.items()),
+        )
+    return table
+
+
 def _versions() -> dict[str, str]:
     import timm
     import torch
 
     import smoothify
 
-    return {"smoothify": smoothify.__version__, "torch": str(torch.__version__), "timm": timm.__version__}
+    versions = {"smoothify": smoothify.__version__, "torch": str(torch.__version__), "timm": timm.__version__}
+    with suppress(PackageNotFoundError):
+        versions["pyautoattack"] = version("pyautoattack")
+    return versions
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,7 +58,7 @@ class Request:
 
 def read(arguments: Sequence[str] | None = None) -> Request:
     """Read a command line; nothing is trained or changed yet."""
-    built = parser()
+    built, arguments = parser(), sys.argv[1:] if arguments is None else arguments
     for path in _config_files(arguments):
         _refuse_newer_file(path)
     parsed = built.parse_args(arguments)
@@ -68,13 +69,13 @@ def read(arguments: Sequence[str] | None = None) -> Request:
         if parsed.overwrite:
             raise ConfigError("--overwrite deletes the run that --resume would continue; choose one")
         _refuse_newer_file(saved)
-        parsed = built.parse_args(["--config", str(saved), *(arguments or []), "--output", str(parsed.resume)])
+        parsed = built.parse_args(["--config", str(saved), *arguments, "--output", str(parsed.resume)])
     values = built.instantiate(parsed)
     config = Config(**{field.name: values[field.name] for field in dataclasses.fields(Config)})
     return Request(config, parsed.overwrite, parsed.resume is not None, parsed.threads)
 
 
-def _config_files(arguments: Sequence[str] | None) -> list[Path]:
+def _config_files(arguments: Sequence[str]) -> list[Path]:
     only = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     only.add_argument("--config", action="append", default=[], type=Path)
     paths: list[Path] = only.parse_known_args(arguments)[0].config

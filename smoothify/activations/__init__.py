@@ -33,6 +33,7 @@ from smoothify.activations.modules import (
 )
 from smoothify.activations.paths import kernel_path, kernel_report
 from smoothify.activations.recompute import recompute, remember
+from smoothify.activations.recompute_hooks import recompute_
 from smoothify.activations.sharpness import set_sharpness_, sharpness
 from smoothify.activations.surrogate import SurrogateGradients, surrogate_gradients
 
@@ -64,6 +65,7 @@ __all__ = [
     "names",
     "parse",
     "recompute",
+    "recompute_",
     "register_activation",
     "remember",
     "set_sharpness_",

@@ -1,4 +1,7 @@
-"""Activations whose parameters are trained with the weights. One module is one set of parameters."""
+"""Activations whose parameters are trained with the weights. One module is one set of parameters.
+
+A parameter is a vector, of one element where it is one number: fully sharded training takes no scalars.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +37,12 @@ class SmoothReLU(Pointwise):
         super().__init__()
         check_positive(self, alpha=alpha)
         self.initial = {"alpha": float(alpha)}
-        self.root = nn.Parameter(torch.tensor(math.sqrt(alpha)))
+        self.root = nn.Parameter(torch.tensor([math.sqrt(alpha)]))
 
     @property
     def alpha(self) -> Tensor:
         """α as a scalar tensor that carries the gradient to ``root``."""
-        return self.root.square().clamp(min=_LEAST_ALPHA)
+        return self.root.squeeze(0).square().clamp(min=_LEAST_ALPHA)
 
 
 class PSSiLU(Pointwise):
@@ -61,8 +64,12 @@ class PSSiLU(Pointwise):
         if not 0 <= beta < 1:
             raise ValueError(f"PSSiLU: beta={beta!r} is outside [0, 1); give one inside, 0 for silu")
         self.initial = {"alpha": float(alpha), "beta": float(beta)}
-        self.alpha = nn.Parameter(torch.tensor(float(alpha)))
-        self.beta = nn.Parameter(torch.tensor(float(beta)))
+        self.alpha = nn.Parameter(torch.tensor([float(alpha)]))
+        self.beta = nn.Parameter(torch.tensor([float(beta)]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape in, the same shape and dtype out."""
+        return functional.pssilu(x, self.alpha.squeeze(0), self.beta.squeeze(0))
 
 
 class Hermite(Pointwise):

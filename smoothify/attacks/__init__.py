@@ -1,10 +1,13 @@
 """The inner maximisation: adversaries that move images inside a threat model."""
 
-from smoothify.attacks.base import Attack, inference_mode_of
+from smoothify.attacks.autoattack import AutoAttack, AutoAttackPart
+from smoothify.attacks.base import Attack, Found, inference_mode_of
+from smoothify.attacks.ensemble import Ensemble, restarts
 from smoothify.attacks.names import attack
 from smoothify.attacks.noise import Randomness, SampleNoise, sample_keys
 from smoothify.attacks.norms import L2, NORMS, Linf, Norm
 from smoothify.attacks.pgd import PGD
+from smoothify.attacks.single_step import NoiseFGSM, fgsm_rs
 from smoothify.attacks.threat import ThreatModel, parse_epsilon, show
 
 __all__ = [
@@ -12,14 +15,21 @@ __all__ = [
     "NORMS",
     "PGD",
     "Attack",
+    "AutoAttack",
+    "AutoAttackPart",
+    "Ensemble",
+    "Found",
     "Linf",
+    "NoiseFGSM",
     "Norm",
     "Randomness",
     "SampleNoise",
     "ThreatModel",
     "attack",
+    "fgsm_rs",
     "inference_mode_of",
     "parse_epsilon",
+    "restarts",
     "sample_keys",
     "show",
 ]

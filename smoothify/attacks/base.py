@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from smoothify.attacks.noise import Randomness
@@ -19,11 +21,22 @@ class Attack(ABC):
     """An adversary. To add one, subclass it and write `run`; calling it does the rest.
 
     The model is a function from images in [0, 1] to logits (`smoothify.PixelClassifier`). During the attack it is in
-    eval mode (batch norm uses its running statistics, as SAT's authors do), afterwards every module is in the mode
-    it was in. What `run` returns is projected into the threat model and clipped to [0, 1].
+    eval mode, afterwards every module is in the mode it was in. What `run` returns is projected into the threat model
+    and clipped to [0, 1].
+
+    Args:
+        threat: norm and epsilon.
+        batch_norm: ``"eval"``, it uses its running statistics, as SAT's authors do; ``"train"``, it uses those of the
+            attacked batch, and the running ones stay as they are.
     """
 
     threat: ThreatModel = field(default_factory=ThreatModel)
+    batch_norm: Literal["eval", "train"] = field(default="eval", kw_only=True)
+
+    @property
+    def reach(self) -> float:
+        """How far from its image an attacked one may be: epsilon. Some attacks that only train go further."""
+        return self.threat.radius
 
     @abstractmethod
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
@@ -48,24 +61,78 @@ class Attack(ABC):
                 "(batch, channels, height, width) and (batch,) or (batch, classes)"
             )
         images = images.detach()
-        with inference_mode_of(model):
+        with inference_mode_of(model, batch_statistics=self.batch_norm == "train"):
             attacked = self.run(model, images, labels, generator)
         return self.constrain(attacked.detach(), images)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `Found.attack` may say: its own name, and for an attack made of others theirs."""
+        return (str(self),)
+
+    def find(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None, full: bool = False
+    ) -> Found:
+        """Look for one image in the threat model that is classified wrong, for each of a batch.
+
+        The model is in eval mode and classifies every image of the batch right. Unlike a call, a search may stop
+        early: an attack that can tell when an image fell overrides this, and spends nothing on it afterwards.
+
+        Args:
+            model: maps images in [0, 1] to logits (batch, classes).
+            images: (batch, channels, height, width), in [0, 1].
+            labels: (batch,), whole numbers.
+            generator: where random numbers come from.
+            full: do not stop early; what counts is what a call returns.
+        """
+        attacked = self(model, images, labels, generator=generator)
+        with torch.no_grad():
+            fell = model(attacked).argmax(1) != labels
+        return Found(attacked, fell, torch.full_like(labels, -1), (str(self),) * len(labels))
+
     def constrain(self, attacked: Tensor, images: Tensor) -> Tensor:
-        """Return the nearest images inside the threat model around ``images`` and inside [0, 1]."""
-        perturbation = self.threat.ball.project(attacked - images, self.threat.radius)
+        """Return the nearest images within `reach` of ``images`` and inside [0, 1]."""
+        perturbation = self.threat.ball.project(attacked - images, self.reach)
         return (images + perturbation).clamp_(0, 1)
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a search came to.
+
+    Args:
+        images: (batch, channels, height, width): where an image fell, what it fell to; elsewhere what was tried last.
+        fell: (batch,), whether that image is classified wrong.
+        step: (batch,), at which step it was: 0 is the random start; -1 where it did not fall or the attack cannot say.
+        attack: per image, the name of the attack that looked at it last.
+    """
+
+    images: Tensor
+    fell: Tensor
+    step: Tensor
+    attack: tuple[str, ...]
+
+
 @contextmanager
-def inference_mode_of(model: nn.Module) -> Iterator[None]:
-    """Put every module in eval mode, and afterwards each back into the mode that it was in."""
+def inference_mode_of(model: nn.Module, *, batch_statistics: bool = False) -> Iterator[None]:
+    """Put every module in eval mode, and afterwards each back into the mode that it was in.
+
+    With ``batch_statistics``, batch norms use those of the batch meanwhile, and forget them.
+    """
     training = [module for module in model.modules() if module.training]
+    norms = [
+        module
+        for module in model.modules()
+        if batch_statistics and isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    ]
     for module in training:
         module.training = False
+    for norm in norms:
+        norm.training, norm.track_running_stats = True, False
     try:
         yield
     finally:
+        for norm in norms:
+            norm.training, norm.track_running_stats = False, True
         for module in training:
             module.training = True

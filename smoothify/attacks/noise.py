@@ -32,6 +32,17 @@ class SampleNoise:
         self._keys = keys
         self._drawn = 0
 
+    def of(self, standing: Tensor) -> SampleNoise:
+        """Return the noise of some of the images, by position or mask, which goes on where this one stopped."""
+        rest = SampleNoise(self._keys[standing])
+        rest._drawn = self._drawn
+        return rest
+
+    @property
+    def seed(self) -> int:
+        """The first image's key, for a library that takes one seed for a whole batch."""
+        return int(self._keys[0]) & 0x7FFFFFFF
+
     def uniform(self, like: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Return numbers in [low, high) of the shape and type of ``like``, whose first axis is the batch."""
         count = math.prod(like.shape[1:])
@@ -63,6 +74,18 @@ def normal(like: Tensor, source: Randomness) -> Tensor:
     if isinstance(source, SampleNoise):
         return source.normal(like)
     return torch.empty_like(like).normal_(generator=source)
+
+
+def narrow(source: Randomness, standing: Tensor) -> Randomness:
+    """Return the randomness of some of the images of a batch, by position or mask."""
+    return source.of(standing) if isinstance(source, SampleNoise) else source
+
+
+def seed_of(source: Randomness) -> int:
+    """Return one seed for a batch, for a library that takes nothing else."""
+    if isinstance(source, SampleNoise):
+        return source.seed
+    return (torch.initial_seed() if source is None else source.initial_seed()) & 0x7FFFFFFF
 
 
 def sample_keys(seed: int, epoch: int, samples: Tensor) -> Tensor:

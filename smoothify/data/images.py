@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from smoothify.data.modes import MODES, to_mode
 from smoothify.data.sources import Source
 from smoothify.errors import DataError, UnknownNameError
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Augmentation = Literal["none", "flip", "crop", "imagenet"]
-_MODES = {1: "L", 3: "RGB"}
 _CACHE_LIMIT = 512 * 2**20  # bytes of decoded pixels that are kept in memory
 
 
@@ -35,8 +35,8 @@ class Images(Dataset[tuple[Tensor, int]]):
         indices: which rows, all by default.
 
     Raises:
-        DataError: an image cannot be decoded, is in colour where the model takes grey, or a label is outside the
-            data set's classes.
+        DataError: an image cannot be decoded, is in colour where the model takes grey, has 32-bit pixels, or a label
+            is outside the data set's classes.
 
     >>> from smoothify.data import load
     >>> images = Images(load(split="test"), input_size=(1, 28, 28), indices=range(5))
@@ -55,7 +55,7 @@ class Images(Dataset[tuple[Tensor, int]]):
     ) -> None:
         if augmentation not in get_args(Augmentation):
             raise UnknownNameError("augmentation", augmentation, get_args(Augmentation))
-        if input_size[0] not in _MODES:
+        if input_size[0] not in MODES:
             raise DataError(f"model input {input_size}: {input_size[0]} channels; images have 1 (grey) or 3 (RGB)")
         self.source = source
         self.input_size = input_size
@@ -88,7 +88,7 @@ class Images(Dataset[tuple[Tensor, int]]):
         row = self.indices[position]
         try:
             image = self.source.rows[row][self.source.image_column]
-            return self._transform(_to_mode(image, self.input_size[0]))
+            return self._transform(to_mode(image, self.input_size[0]))
         except (OSError, ValueError, SyntaxError) as error:
             where = f"data set {self.source.name!r}, split {self.source.split!r}, row {row}"
             raise DataError(f"{where}: {error}; correct or drop the row") from error
@@ -109,15 +109,6 @@ def labels_of(source: Source) -> Tensor:
             f"is outside its {classes} classes; correct or drop the row"
         )
     return labels
-
-
-def _to_mode(image: Image, channels: int) -> Image:
-    mode = _MODES[channels]
-    if image.mode == mode:
-        return image
-    if channels == 1 and image.mode not in ("1", "L", "I;16"):
-        raise ValueError(f"an image of mode {image.mode!r}, but the model takes one grey channel")
-    return image.convert(mode)
 
 
 @functools.lru_cache(maxsize=8)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smoothify.data import fashion_mnist
 from smoothify.errors import DataError, UnknownNameError, nearest, suggestion
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ def load(name: str = SAMPLE, split: str = "train") -> Source:
     """Load one split of an image classification data set.
 
     Args:
-        name: ``"fashion_mnist_sample"`` (embedded, needs no network), the path of a local folder that
-            `datasets.load_dataset` understands (parquet files or an image folder), or a Hub id ``"owner/name"``.
-        split: the split's name, ``"train"`` or ``"test"`` for the embedded sample.
+        name: ``"fashion_mnist_sample"`` (embedded, needs no network), ``"fashion_mnist"`` (whole, from Debian's package
+            ``dataset-fashion-mnist``), the path of a local folder that `datasets.load_dataset` understands (parquet
+            files or an image folder), or a Hub id ``"owner/name"``.
+        split: the split's name, ``"train"`` or ``"test"`` for Fashion-MNIST.
 
     Raises:
         UnknownNameError: nothing goes by that name or split.
@@ -60,6 +62,8 @@ def load(name: str = SAMPLE, split: str = "train") -> Source:
 def _rows(name: str, split: str) -> datasets.Dataset:
     import datasets
 
+    if name == fashion_mnist.NAME:
+        return fashion_mnist.rows(split)
     if name == SAMPLE:
         files = {path.stem: str(path) for path in sorted(_SAMPLE_FOLDER.glob("*.parquet"))}
         arguments: dict[str, object] = {"path": "parquet", "data_files": files}
@@ -68,7 +72,7 @@ def _rows(name: str, split: str) -> datasets.Dataset:
         if not Path(name).is_dir() and (name.startswith((".", "/", "~")) or name.count("/") != 1):
             raise DataError(f"data set {name!r}: no such folder; give an existing folder or a Hub id 'owner/name'")
     else:
-        raise UnknownNameError("data set", name, [SAMPLE])
+        raise UnknownNameError("data set", name, [SAMPLE, fashion_mnist.NAME])
     try:
         loaded = datasets.load_dataset(**arguments)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:

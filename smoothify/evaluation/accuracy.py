@@ -2,109 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from smoothify.attacks import Attack, inference_mode_of, show
+from smoothify.activations import surrogate_gradients
+from smoothify.attacks import Attack, SampleNoise, inference_mode_of, sample_keys
 from smoothify.data import Images
-from smoothify.errors import DataError, NonFiniteError
+from smoothify.errors import ConfigError, DataError, NonFiniteError, UnsupportedModelError
+from smoothify.evaluation.results import RobustAccuracy
+from smoothify.evaluation.state import Finished
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-_Z_95 = 1.959963984540054  # the normal distribution's 97.5% quantile
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share of images, with its 95% Wilson score interval.
-
-    >>> print(Share(74, 100))
-    74.0% [64.6, 81.6]
-    """
-
-    hits: int
-    images: int
-
-    @property
-    def value(self) -> float:
-        """The share, in [0, 1]."""
-        return self.hits / self.images
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Lower and upper end of the 95% interval, in [0, 1] (Wilson, JASA 22, 1927)."""
-        n, p, z = self.images, self.value, _Z_95
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half))  # rounding must not exclude p
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        return f"{100 * self.value:.1f}% [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-@dataclass(frozen=True)
-class RobustAccuracy:
-    """What an attack did to a model.
-
-    Args:
-        attack: its name, ``"PGD-50"``.
-        norm: of the threat model.
-        epsilon: of the threat model, in [0, 1] pixel units.
-        step_size: of the attack, in [0, 1] pixel units; None where the attack has none.
-        seed: of the random starts.
-        clean_correct: per image, whether the clean image is classified right.
-        robust_correct: per image, whether the clean *and* the attacked image are.
-    """
-
-    attack: str
-    norm: str
-    epsilon: float
-    step_size: float | None
-    seed: int
-    clean_correct: tuple[bool, ...]
-    robust_correct: tuple[bool, ...]
-
-    @property
-    def clean(self) -> Share:
-        """Clean accuracy."""
-        return Share(sum(self.clean_correct), len(self.clean_correct))
-
-    @property
-    def robust(self) -> Share:
-        """Robust accuracy."""
-        return Share(sum(self.robust_correct), len(self.robust_correct))
-
-    def __str__(self) -> str:
-        threat = f"{self.norm.capitalize()}, epsilon {show(self.epsilon)}"
-        return (
-            f"clean accuracy   {self.clean}\n"
-            f"robust accuracy  {self.robust}  ({self.attack}, {threat}, {self.robust.images} images)"
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON-able values: accuracies and intervals in [0, 1], verdicts as 0 and 1."""
-        return {
-            "attack": self.attack,
-            "norm": self.norm,
-            "epsilon": self.epsilon,
-            "step_size": self.step_size,
-            "seed": self.seed,
-            "images": self.clean.images,
-            "clean_accuracy": self.clean.value,
-            "clean_interval_95": list(self.clean.interval),
-            "robust_accuracy": self.robust.value,
-            "robust_interval_95": list(self.robust.interval),
-            "clean_correct": [int(verdict) for verdict in self.clean_correct],
-            "robust_correct": [int(verdict) for verdict in self.robust_correct],
-        }
 
 
 def robust_accuracy(
@@ -114,14 +28,18 @@ def robust_accuracy(
     *,
     batch_size: int = 250,
     seed: int = 0,
+    full_protocol: bool = False,
+    surrogate: str | None = None,
     accelerator: Accelerator | None = None,
+    state: Path | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> RobustAccuracy:
     """Measure clean and robust accuracy.
 
-    An image counts as robust when it is classified right both clean and attacked; images that are wrong already are
-    not attacked. The noise of a batch depends on ``seed`` and the batch's number alone, so that any number of
-    processes gives the same verdicts.
+    An image counts as robust when it is classified right clean and wherever the attack looked. Images that are wrong
+    already are not attacked, and those that fell not any further. Random numbers depend on ``seed`` and the image's
+    row in its data set alone, so that any batch size and any number of processes give the same verdicts; what
+    pyautoattack draws depends on the batch as well.
 
     Args:
         model: maps images in [0, 1] to logits (batch, classes), as `smoothify.PixelClassifier` does; not wrapped
@@ -130,49 +48,96 @@ def robust_accuracy(
         attack: the adversary.
         batch_size: images attacked at a time.
         seed: of the random starts.
+        full_protocol: take every step on every image, and look only at where the last one leads, as papers do that
+            run PGD as it is trained with. It finds no image that the search does not find.
+        surrogate: the attack sees this activation's derivative in place of ReLU's (paper §3.2).
         accelerator: shares the batches among its processes; one process if not given.
+        state: a folder that keeps what is finished, so that the same call goes on where one was interrupted.
         advance: called with the number of images done after each batch.
 
     Raises:
-        DataError: no images, or a label that the model has no class for.
+        DataError: no images, images outside [0, 1], or a label that the model has no class for.
+        ConfigError: an attack that leaves its threat model.
         NonFiniteError: logits that are not finite.
+        UnsupportedModelError: an output that is not (batch, classes).
     """
     if len(images) == 0:
         raise DataError("no images to measure accuracy on; choose a split that has some")
+    if attack.reach > attack.threat.radius:
+        raise ConfigError(f"{attack} leaves its threat model ({attack.threat}): it trains, but measures nothing")
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    verdicts = torch.zeros((2, len(images)), dtype=torch.int64, device=device)
+    which = (images.source.name, images.source.split, images.input_size, images.indices, images.labels.tolist())
+    protocol = (attack, batch_size, seed, full_protocol, surrogate, which)
+    finished = Finished.read(state, model, protocol, rank)
+    if accelerator and processes > 1:
+        accelerator.wait_for_everyone()  # all have read before anyone writes
     starts = range(0, len(images), batch_size)
+    verdicts = torch.zeros((4, len(images)), dtype=torch.int64, device=device)
+    left = [number for number in range(len(starts)) if number not in finished.batches]
+    for number, known in finished.batches.items():
+        if rank == 0:
+            verdicts[:, starts[number] : starts[number] + batch_size] = torch.tensor(known, device=device)
+        if advance:
+            advance(len(known[0]))
     with full_precision(device), inference_mode_of(model):
-        for number, start in enumerate(starts):
-            positions = range(start, min(start + batch_size, len(images)))
-            if number % processes == rank:
+        for turn, number in enumerate(left):
+            positions = range(starts[number], min(starts[number] + batch_size, len(images)))
+            if turn % processes == rank:
                 batch, labels = (tensor.to(device) for tensor in images.batch(positions))
-                generator = torch.Generator(device).manual_seed(seed * 1_000_003 + number)
-                clean, robust = _verdicts(model, batch, labels, attack, generator)
-                verdicts[0, start : positions.stop] = clean
-                verdicts[1, start : positions.stop] = robust
+                rows = torch.tensor([images.indices[position] for position in positions], device=device)
+                noise = SampleNoise(sample_keys(seed, 0, rows))
+                part = _verdicts(model, batch, labels, attack, noise, full_protocol, surrogate)
+                verdicts[:, positions.start : positions.stop] = part
+                finished.add(number, part.tolist())
             if advance:
                 advance(len(positions))
     if accelerator and processes > 1:
         verdicts = accelerator.reduce(verdicts, reduction="sum")
-    clean_correct, robust_correct = (tuple(bool(value) for value in row) for row in verdicts.tolist())
-    step = getattr(attack, "step", None)
+    clean_correct, robust_correct, fell_to, fell_at = verdicts.tolist()
+    names = ("", *attack.names)
     return RobustAccuracy(
-        str(attack), attack.threat.norm, attack.threat.radius, step, seed, clean_correct, robust_correct
+        attack=str(attack),
+        norm=attack.threat.norm,
+        epsilon=attack.threat.radius,
+        step_size=getattr(attack, "step", None),
+        seed=seed,
+        clean_correct=tuple(bool(verdict) for verdict in clean_correct),
+        robust_correct=tuple(bool(verdict) for verdict in robust_correct),
+        fell_to=tuple(names[index] for index in fell_to),
+        fell_at=tuple(step - 1 for step in fell_at),
+        full_protocol=full_protocol,
+        surrogate=surrogate,
     )
 
 
 def _verdicts(
-    model: nn.Module, images: Tensor, labels: Tensor, attack: Attack, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    attack: Attack,
+    noise: SampleNoise,
+    full_protocol: bool,
+    surrogate: str | None,
+) -> Tensor:
+    """Return, per image: right when clean, right throughout, number of the attack it fell to, step it fell at + 1."""
+    if images.min() < 0 or images.max() > 1:
+        raise DataError(f"images in [{images.min():g}, {images.max():g}]; give them in [0, 1], not normalised")
     clean = predict(model, images, labels) == labels
-    robust = clean.clone()
+    verdicts = torch.zeros((4, len(labels)), dtype=torch.int64, device=labels.device)
+    verdicts[:2] = clean
     standing = clean.nonzero().flatten()
-    if len(standing):
-        attacked = attack(model, images[standing], labels[standing], generator=generator)
-        robust[standing] = predict(model, attacked, labels[standing]) == labels[standing]
-    return clean, robust
+    if len(standing) == 0:
+        return verdicts
+    with surrogate_gradients(surrogate):
+        found = attack.find(model, images[standing], labels[standing], generator=noise.of(standing), full=full_protocol)
+    # an attack's word is not taken for it
+    fell = predict(model, found.images, labels[standing]) != labels[standing]
+    by = torch.tensor([1 + attack.names.index(name) for name in found.attack], device=labels.device)
+    verdicts[1, standing] = (~fell).long()
+    verdicts[2, standing] = by * fell
+    verdicts[3, standing] = (found.step + 1) * fell
+    return verdicts
 
 
 def predict(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -181,13 +146,20 @@ def predict(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> T
     Raises:
         DataError: a label that the model has no class for.
         NonFiniteError: logits that are not finite.
+        UnsupportedModelError: an output that is not (batch, classes).
     """
     with torch.no_grad():
-        logits: Tensor = model(images)
-    if labels is not None and int(labels.max()) >= logits.shape[1]:
+        logits = model(images)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
+        found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise UnsupportedModelError(
+            f"{type(model).__name__} returned {found} for {len(images)} images; accuracy needs logits of shape "
+            "(batch, classes): wrap the model in smoothify.PixelClassifier"
+        )
+    if labels is not None and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
+        wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
         raise DataError(
-            f"label {int(labels.max())} is outside the model's {logits.shape[1]} classes; "
-            "use a model with a head for this data set"
+            f"label {wrong} is outside the model's {logits.shape[1]} classes; use a model with a head for this data set"
         )
     if not torch.isfinite(logits).all():
         raise NonFiniteError("the model's logits are not finite, so its accuracy cannot be measured")

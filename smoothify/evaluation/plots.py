@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from smoothify.activations.plots import COLOURS
 from smoothify.attacks import Attack, show
-from smoothify.evaluation.accuracy import Share, predict
+from smoothify.evaluation.accuracy import predict
 from smoothify.evaluation.landscape import Landscape
+from smoothify.evaluation.results import Share
 
 
 def adversarial(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack, classes: Sequence[str]) -> bytes:

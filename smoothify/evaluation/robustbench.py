@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from smoothify.attacks import show
 from smoothify.errors import ConfigError, DataError, UnknownNameError
-from smoothify.evaluation.accuracy import RobustAccuracy
+from smoothify.evaluation.results import RobustAccuracy
 from smoothify.models import PixelClassifier
 
 # What a leaderboard is about: epsilon in [0, 1] pixel units, and the images that it is measured on.

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from torch import nn
 
+from smoothify.activations import recompute_
 from smoothify.errors import UnconvertedError
 from smoothify.surgery.attributes import held
 from smoothify.surgery.conversions import Conversion, remember
@@ -35,6 +36,7 @@ def convert(
     replace: Replace = "nonsmooth",
     strict: bool = True,
     example_input: Any = None,
+    recompute: bool = False,
 ) -> Model:
     """Return a copy of a model in which every activation is smooth; the model itself stays as it is.
 
@@ -44,7 +46,8 @@ def convert(
     ``only`` and ``exclude`` are globs over module paths; ``replace`` is "nonsmooth", "all" or a set of
     function names; "all" leaves sigmoid and tanh, which are gates. The result is verified by running a shell
     of it on fake tensors, with the host's example input or ``example_input`` (a tensor, a tuple of
-    arguments, a mapping of keyword arguments). What each function becomes is the table of rules in the
+    arguments, a mapping of keyword arguments). ``recompute`` lets it train in the memory of its ReLU original,
+    as `smoothify.activations.recompute_` does. What each function becomes is the table of rules in the
     documentation.
 
     Raises UnconvertedError, naming every site, where a non-smooth activation would remain
@@ -63,6 +66,7 @@ def convert(
         replace=replace,
         strict=strict,
         example_input=example_input,
+        recompute=recompute,
     )
     return copied
 
@@ -76,6 +80,7 @@ def convert_(
     replace: Replace = "nonsmooth",
     strict: bool = True,
     example_input: Any = None,
+    recompute: bool = False,
 ) -> Report:
     """Make every activation of a model smooth, in place, all or nothing; arguments as for ``convert``.
 
@@ -112,6 +117,8 @@ def convert_(
     except BaseException:
         snapshot.restore()
         raise
+    if recompute:
+        recompute_(root)
     changed = any(site.becomes is not None for site in sites)
     followed = ""
     if changed:

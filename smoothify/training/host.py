@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from smoothify.errors import ConfigError
@@ -28,6 +29,19 @@ def host_of(config: ModelConfig, *, num_classes: int) -> nn.Module:
         best = folder / "best"
         return _saved(config, best if best.is_dir() else folder, num_classes)
     return build(config.name, num_classes=num_classes, pretrained=config.pretrained, arguments=config.arguments)
+
+
+def refuse_unbuildable(config: ModelConfig) -> None:
+    """Refuse, before any data is read, an architecture or arguments that its library would refuse; no weight is made.
+
+    Raises:
+        SmoothifyError: what `host_of` would raise.
+    """
+    library, _, _ = config.name.partition("/")
+    if config.name.startswith(_HUB) or library == "transformers" or Path(config.name).expanduser().is_dir():
+        return
+    with torch.device("meta"):
+        build(config.name, num_classes=2, arguments=config.arguments)
 
 
 def classifier_of(host: nn.Module, config: ModelConfig) -> PixelClassifier:

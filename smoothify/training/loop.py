@@ -25,6 +25,7 @@ from smoothify.training.record import Record, describe_row
 from smoothify.training.run_folder import RunFolder, flat, open_run_folder, recipe
 from smoothify.training.schedule import factor, optimizer
 from smoothify.training.setup import Parts, assemble, start
+from smoothify.training.sharded import ShardedModel, ShardedOptimizer, shard
 from smoothify.training.update import Update
 
 _REPORT_EVERY = 10  # steps; reading the loss more often would make a GPU wait
@@ -100,9 +101,13 @@ def _run(
         accelerator=accelerator,
     )
     trained = parts.trained(config.engine)
-    model, descent = accelerator.prepare(trained, optimizer(trained, config.lr, config.optimizer))
+    if config.engine.fsdp:
+        model = trained = shard(trained, accelerator)
+        descent = accelerator.prepare(optimizer(trained, config.lr, config.optimizer))
+    else:
+        model, descent = accelerator.prepare(trained, optimizer(trained, config.lr, config.optimizer))
     attacked = attacked_model(
-        config.attack.precision,
+        "same" if config.engine.fsdp else config.attack.precision,
         accelerator.unwrap_model(model),
         parts.classifier.to(accelerator.device),
         parts.held_out.batch(range(1))[0].to(accelerator.device),
@@ -115,7 +120,7 @@ def _run(
         attacked=attacked,
         optimizer=descent,
         objective=objective(config.objective, label_smoothing=config.label_smoothing),
-        attack=config.attack.build(),
+        attack=lambda step: config.attack.at((step + 1) / len(batches)),
         mixing=mixing(config, classes=len(parts.train.source.classes)),
         learning_rate=lambda step: config.lr * share_of_lr(step),
         clip_norm=config.optimizer.clip_norm,
@@ -127,6 +132,11 @@ def _run(
     exporter = Exporter(config, measured, folder, accelerator)
     record = Record(accelerator)
     kept: dict[str, state.Stateful] = {"model": parts.classifier, "optimizer": descent, "record": record}
+    if config.engine.fsdp:
+        kept |= {
+            "model": ShardedModel(model, parts.classifier),
+            "optimizer": ShardedOptimizer(model, descent.optimizer),
+        }
     kept |= {} if average is None else {"average": average}
     saver = state.Saver(kept, folder.checkpoints, accelerator)
 
@@ -160,7 +170,7 @@ def _run(
         training_seconds = time.perf_counter() - epoch_started
 
         if average is not None:
-            average.after_epoch(epoch, update.attacked_images(batches.epoch(epoch)))
+            average.after_epoch(epoch, update.attacked_images(record.step - 1, batches.epoch(epoch)))
         saver.agree()
         try:
             held_out = robust_accuracy(

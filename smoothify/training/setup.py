@@ -14,7 +14,7 @@ from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier, input_size
 from smoothify.surgery import convert_
 from smoothify.training.config import Config, EngineConfig
-from smoothify.training.host import classifier_of, host_of
+from smoothify.training.host import classifier_of, host_of, refuse_unbuildable
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
             f"batch_size={config.batch_size} cannot be shared evenly by {processes} processes{in_pieces}; "
             f"choose a multiple of {processes * config.engine.accumulation}"
         )
+    refuse_unbuildable(config.model)
     torch.manual_seed(config.seed)
     train_source = load(config.data.path, config.data.train_split)
     test_source = load(config.data.path, config.data.test_split)

@@ -19,6 +19,7 @@ from smoothify.errors import ConfigError, SmoothifyError
 from smoothify.files import write_atomically
 from smoothify.training.config import refuse_newer
 from smoothify.training.record import Record
+from smoothify.training.sharded import ShardedModel
 
 _NAME = re.compile(r"step-(\d+)\.([0-9a-f]{16})\.pt")
 _KEPT = 2  # the newest, and the one before it in case the newest is damaged
@@ -107,14 +108,14 @@ class Saver:
             if isinstance(holder, nn.Module):
                 for buffer in holder.buffers():
                     torch.distributed.broadcast(buffer, src=0)
-            elif isinstance(holder, Record):
+            elif isinstance(holder, Record | ShardedModel):
                 holder.agree()
 
     def save(self, step: int) -> None:
         """Write a checkpoint of the run after ``step`` steps."""
         self.agree()
+        states = {name: dict(holder.state_dict()) for name, holder in self._kept.items()}  # sharded: a common effort
         if self._accelerator.is_main_process:
-            states = {name: dict(holder.state_dict()) for name, holder in self._kept.items()}
             save(Checkpoint(step, self._accelerator.num_processes, __version__, states), self._folder)
         self._accelerator.wait_for_everyone()
 

@@ -28,7 +28,7 @@ class Update:
         attacked: the model that the attack sees (`smoothify.training.attacked`); it communicates with nobody.
         optimizer: of the classifier's parameters, prepared.
         objective: turns a batch into a loss.
-        attack: the adversary of training.
+        attack: the adversary of each step, counted from 0 over the whole run.
         mixing: blends the images of a batch and their labels.
         learning_rate: the learning rate of each step, counted from 0 over the whole run.
         clip_norm: the gradient's largest length over all parameters; unbounded if None.
@@ -40,7 +40,7 @@ class Update:
     attacked: nn.Module
     optimizer: AcceleratedOptimizer
     objective: Objective
-    attack: Attack
+    attack: Callable[[int], Attack]
     mixing: Mixing
     learning_rate: Callable[[int], float]
     clip_norm: float | None
@@ -61,22 +61,22 @@ class Update:
             group["lr"] = self.learning_rate(step) * group.get("lr_scale", 1.0)
         figures = torch.zeros(3, device=self.accelerator.device)
         for piece in pieces:
-            figures += self._compute(piece)
+            figures += self._compute(piece, self.attack(step))
         return figures
 
-    def attacked_images(self, steps: Iterable[Sequence[Batch]]) -> Iterator[Tensor]:
+    def attacked_images(self, step: int, steps: Iterable[Sequence[Batch]]) -> Iterator[Tensor]:
         """Yield the images of steps as the objective has them attacked; the model is left as it is."""
         for piece in itertools.chain.from_iterable(steps):
             images, labels = self.mixing(piece.images, piece.labels)
-            yield self.objective.adversary(self.attacked, self.attack, images, labels, SampleNoise(piece.keys))
+            yield self.objective.adversary(self.attacked, self.attack(step), images, labels, SampleNoise(piece.keys))
 
-    def _compute(self, piece: Batch) -> Tensor:
+    def _compute(self, piece: Batch, attack: Attack) -> Tensor:
         """Add one piece's gradient; after the last piece the optimizer steps."""
         noise = SampleNoise(piece.keys)
         images, labels = self.mixing(piece.images, piece.labels)
         with self.accelerator.accumulate(self.model):
             with self.accelerator.autocast():
-                loss = self.objective.loss(self.model, self.attacked, self.attack, images, labels, generator=noise)
+                loss = self.objective.loss(self.model, self.attacked, attack, images, labels, generator=noise)
             self.accelerator.backward(loss.value)
             if self.clip_norm is not None and self.accelerator.sync_gradients:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip_norm)

@@ -29,7 +29,7 @@ def answer(
         (["--model.activation", "celu(alhpa=2)"], "alpha"),
         (["--model.name", "resnt18"], "unknown architecture 'resnt18'; did you mean 'resnet18'"),
         (["--model.name", "tim/resnet18"], "unknown model source 'tim'; did you mean 'timm'"),
-        (["--data.path", "fashion"], "unknown data set 'fashion'; did you mean 'fashion_mnist_sample'"),
+        (["--data.path", "fashion"], "unknown data set 'fashion'; did you mean 'fashion_mnist'"),
         (["--data.train_split", "trian"], "did you mean 'train'"),
         (["--data.augmentation", "flop"], "did you mean 'flip' or 'crop'"),
         (["--data.held_out", "10000"], "cannot hold 10000 of 10000"),
@@ -47,6 +47,9 @@ def answer(
         (["--config", "{not_yaml}"], "while parsing a flow sequence"),
         (["--config", "{newer}"], "newer.yaml is of smoothify 99.1.0, newer than the installed"),
         (["--resume", "{newer_run}"], "config.yaml is of smoothify 99.1.0, newer than the installed"),
+        (["--model.name", "resnt18", "--data.path", "no_such"], "unknown architecture 'resnt18'"),  # before any data
+        (["--model.arguments.bogus", "1", "--data.path", "no_such"], "unexpected keyword argument 'bogus'"),
+        (["--attack.epsilon", "1.5", "--data.path", "no_such"], "epsilon=1.5 is not in [0, 1]"),
         (["--engine.accumulation", "0"], "engine.accumulation=0: at least 1"),
         (["--engine.accumulation", "3"], "batch_size=128 cannot be shared evenly by 1 processes in 3 pieces each"),
     ],

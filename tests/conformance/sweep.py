@@ -93,7 +93,8 @@ def bound_memory(workers: int) -> None:
     """Give a worker its share of the machine's memory: beyond it a row fails, and nothing is killed."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     share = int(0.8 * physical / workers)
-    resource.setrlimit(resource.RLIMIT_DATA, (share, share))
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (share if most == resource.RLIM_INFINITY else min(share, most), most))
 
 
 def summary(rows: list[dict[str, Any]], tolerated: dict[str, str]) -> int:

@@ -50,6 +50,19 @@ HF_TASKS = (
 )
 
 
+# Configurations for those that do not build, or do not run, from their default one.
+HF_ARGUMENTS: dict[str, dict[str, object]] = {
+    "BeitForSemanticSegmentation": {"out_indices": [3, 5, 7, 11]},
+    "ConvNextBackbone": {"hidden_sizes": [96, 192, 384, 768], "depths": [3, 3, 9, 3]},
+    "ConvNextV2Backbone": {"hidden_sizes": [96, 192, 384, 768], "depths": [3, 3, 9, 3]},
+    "FocalNetBackbone": {"hidden_sizes": [192, 384, 768, 768], "depths": [2, 2, 6, 2]},
+    "PerceiverForImageClassificationConvProcessing": {"num_cross_attention_heads": 1, "num_frames": 1},
+    "PerceiverForImageClassificationFourier": {"num_cross_attention_heads": 1, "num_frames": 1, "image_size": 224},
+    "PerceiverForImageClassificationLearned": {"num_frames": 1, "image_size": 224},
+    "TimmBackbone": {"backbone": "resnet18", "use_pretrained_backbone": False},
+}
+
+
 def transformers_models() -> Iterator[tuple[str, Build]]:
     import transformers
     from transformers.models.auto import modeling_auto
@@ -64,7 +77,9 @@ def transformers_models() -> Iterator[tuple[str, Build]]:
                     yield (
                         f"transformers/{cls}",
                         lambda cls=cls, config=config: _on_meta(
-                            lambda: getattr(transformers, cls)(getattr(transformers, config)())
+                            lambda: getattr(transformers, cls)(
+                                getattr(transformers, config)(**HF_ARGUMENTS.get(cls, {}))
+                            )
                         ),
                     )
 

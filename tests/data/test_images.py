@@ -102,8 +102,8 @@ def test_held_out_images_are_balanced_and_apart() -> None:
 
 
 def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="did you mean 'fashion_mnist_sample'"):
-        load("fashion_mnist")
+    with pytest.raises(UnknownNameError, match="did you mean 'fashion_mnist' or 'fashion_mnist_sample'"):
+        load("fashion_mnst")
     with pytest.raises(UnknownNameError, match=r"did you mean 'test'"):
         load(split="tests")
     with pytest.raises(UnknownNameError, match="did you mean 'flip'"):

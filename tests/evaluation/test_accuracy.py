@@ -108,6 +108,9 @@ def test_any_number_of_processes_gives_the_same_verdicts() -> None:
         def __init__(self, index: int) -> None:
             self.process_index = index
 
+        def wait_for_everyone(self) -> None:
+            pass
+
         def reduce(self, verdicts: torch.Tensor, reduction: str) -> torch.Tensor:
             parts.append(verdicts)
             return verdicts

@@ -64,6 +64,16 @@ def test_killed_in_the_middle_of_an_epoch(often: Config, tmp_path: Path) -> None
     assert timeless[0] == timeless[1]
 
 
+def test_the_command_line_resumes(tiny: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    from smoothify.train import read
+
+    with open_run_folder(tiny):
+        pass
+    monkeypatch.setattr("sys.argv", ["smoothify.train", "--resume", tiny.output, "--threads", "1"])
+    asked = read()
+    assert (asked.config, asked.resume, asked.overwrite, asked.threads) == (tiny, True, False, 1)
+
+
 def test_one_run_a_folder_at_a_time(tiny: Config) -> None:
     config = dataclasses.replace(tiny, epochs=1)
     with open_run_folder(config):

@@ -83,7 +83,7 @@ def _transformers(module: nn.Module, dtype: torch.dtype) -> Example | None:
     vision = getattr(config, "vision_config", None) or config
     text = getattr(config, "text_config", None) or config
     cfg = getattr(config, "pretrained_cfg", None)
-    size = _pair(cfg["input_size"][1:] if cfg else getattr(vision, "image_size", None) or 224)
+    size = _pair(cfg["input_size"][1:] if cfg else _side(vision))
     channels = getattr(vision, "num_channels", None) or 3
     channels = channels if isinstance(channels, int) else 3
     inputs: dict[str, Tensor] = {}
@@ -99,6 +99,13 @@ def _transformers(module: nn.Module, dtype: torch.dtype) -> Example | None:
     if not inputs and "inputs" in takes:
         inputs["inputs"] = _image(channels, size, dtype)
     return Example((), inputs) if inputs else None
+
+
+def _side(config: Any) -> Any:
+    if ratios := getattr(config, "scaled_images_ratios", None):  # DepthPro cuts every scale into patches
+        return int(config.patch_size / min(ratios))
+    backbone = getattr(config, "backbone_config", None)
+    return getattr(config, "image_size", None) or getattr(backbone, "image_size", None) or 224
 
 
 def _patches(config: Any, channels: int, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from smoothify.attacks import PGD, ThreatModel, attack
+from smoothify.attacks import PGD, Attack, NoiseFGSM, ThreatModel, attack, fgsm_rs
 from smoothify.errors import ConfigError
+from smoothify.training.config.bounds import at_least
 
 
 @dataclass(frozen=True)
@@ -14,12 +15,19 @@ class AttackConfig:
     """The adversary of training, and the ones that measure.
 
     Args:
+        method: "pgd"; "fgsm_rs", one step of 1.25 epsilon from a random start; "n_fgsm", one from wide noise, which
+            leaves the threat model on purpose.
         norm: "linf" or "l2".
         epsilon: radius of the threat model in [0, 1] pixel units, such as 0.1 or "8/255".
         steps: gradient steps of the training attack.
         step_size: of the training attack, in [0, 1] pixel units; not given: epsilon for one step, else
             2.5·epsilon/steps.
         random_start: start from a uniform draw in the ball.
+        clean_start: share of the images, in [0, 1], that start from themselves all the same.
+        targeted: go towards a random wrong class instead of away from the right one.
+        batch_norm: "eval", with running statistics during the attack, or "train", with those of the attacked batch.
+        epsilon_warmup: epochs in which epsilon, and the step with it, rises linearly from zero.
+        step_warmup: epochs in which the step alone rises linearly from zero.
         precision: of the training attack's gradients: "replica" takes them on a bfloat16 copy of the model with batch
             norms folded, "autocast" under bfloat16 autocast, "same" on the model as it is trained; "auto" is "replica"
             where the machine multiplies bfloat16, else "same".
@@ -27,20 +35,35 @@ class AttackConfig:
         final: attack on the test images at the end.
     """
 
+    method: Literal["pgd", "fgsm_rs", "n_fgsm"] = "pgd"
     norm: Literal["linf", "l2"] = "linf"
     epsilon: float | str = 0.1
     steps: int = 1
     step_size: float | str | None = None
     random_start: bool = True
+    clean_start: float = 0.0
+    targeted: bool = False
+    batch_norm: Literal["eval", "train"] = "eval"
+    epsilon_warmup: float = 0.0
+    step_warmup: float = 0.0
     precision: Literal["auto", "replica", "autocast", "same"] = "auto"
     check: str = "pgd-10"
     final: str = "pgd-50"
 
     def __post_init__(self) -> None:
+        at_least("attack.epsilon_warmup", self.epsilon_warmup, 0)
+        at_least("attack.step_warmup", self.step_warmup, 0)
+        if self.batch_norm == "train" and self.precision not in ("same", "autocast"):
+            raise ConfigError(
+                'attack.batch_norm="train" needs attack.precision "same" or "autocast": no norm folded away'
+            )
+        if self.method != "pgd":
+            self._refuse_what_only_pgd_has()
         self.build()
         attack(self.check, self.threat)
         attack(self.final, self.threat)
-        if self.step_size is not None and self.build().step == 0:
+        built = self.build()
+        if self.step_size is not None and isinstance(built, PGD) and built.step == 0:
             raise ConfigError("attack.step_size=0 would leave every image as it starts; give a positive one")
 
     @property
@@ -48,6 +71,34 @@ class AttackConfig:
         """The threat model of training and measuring."""
         return ThreatModel(self.norm, self.epsilon)
 
-    def build(self) -> PGD:
-        """The training attack."""
-        return PGD(self.threat, steps=self.steps, step_size=self.step_size, random_start=self.random_start)
+    def build(self, *, epsilon_share: float = 1.0, step_share: float = 1.0) -> Attack:
+        """The training attack, at shares of its epsilon and of its step."""
+        threat = ThreatModel(self.norm, self.threat.radius * epsilon_share)
+        if self.method == "n_fgsm":
+            return NoiseFGSM(threat, batch_norm=self.batch_norm)
+        whole = PGD(self.threat, steps=self.steps, step_size=self.step_size)
+        step = (fgsm_rs(self.threat) if self.method == "fgsm_rs" and self.step_size is None else whole).step
+        return PGD(
+            threat,
+            steps=self.steps,
+            step_size=step * epsilon_share * step_share,
+            random_start=self.random_start,
+            clean_start=self.clean_start,
+            targeted=self.targeted,
+            batch_norm=self.batch_norm,
+        )
+
+    def at(self, epoch: float) -> Attack:
+        """The training attack after this many epochs, counted from 0, on its way up."""
+        return self.build(
+            epsilon_share=min(1.0, epoch / self.epsilon_warmup) if self.epsilon_warmup else 1.0,
+            step_share=min(1.0, epoch / self.step_warmup) if self.step_warmup else 1.0,
+        )
+
+    def _refuse_what_only_pgd_has(self) -> None:
+        default = AttackConfig()
+        names = ["steps", "targeted", "random_start", "clean_start"]
+        names += ["step_size", "step_warmup"] if self.method == "n_fgsm" else []
+        for name in names:
+            if getattr(self, name) != getattr(default, name):
+                raise ConfigError(f"attack.{name} is of attack.method pgd, not of {self.method}; leave it out")

@@ -14,7 +14,8 @@ class DataConfig:
     """What it is trained on.
 
     Args:
-        path: "fashion_mnist_sample" (embedded), a local folder, or a Hub data set "owner/name".
+        path: "fashion_mnist_sample" (embedded), "fashion_mnist" (whole, from Debian's package), a local folder, or
+            a Hub data set "owner/name".
         train_split: the split that is trained on.
         test_split: the split that the final figures are measured on.
         augmentation: of training images: "none", "flip", "crop" or "imagenet".

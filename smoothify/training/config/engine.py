@@ -18,6 +18,7 @@ class EngineConfig:
         channels_last: keep images and weights with their channels last in memory.
         activation_checkpointing: compute activations again in the backward pass instead of keeping them; the
             architecture must offer it.
+        fsdp: shard parameters, gradients and optimizer state over the processes (FSDP2), for models too large for one.
         accumulation: pieces that every batch is computed in, one after the other, to fit in memory.
         checkpoint_every: steps between checkpoints, besides those after each epoch; 0 for none.
         log_with: an experiment tracker that Accelerate knows, such as "tensorboard"; none by default.
@@ -27,6 +28,7 @@ class EngineConfig:
     compile: bool = False
     channels_last: bool = False
     activation_checkpointing: bool = False
+    fsdp: bool = False
     accumulation: int = 1
     checkpoint_every: int = 0
     log_with: str | None = None

@@ -70,3 +70,7 @@ class Config:
         chosen = objective(self.objective)
         if (self.data.mixup or self.data.cutmix) and not chosen.takes_soft_labels:
             raise ConfigError(f"objective={self.objective!r} needs whole labels; set data.mixup and data.cutmix to 0")
+        if self.engine.fsdp and self.attack.precision in ("replica", "autocast"):
+            raise ConfigError(f"attack.precision={self.attack.precision} does not go with engine.fsdp; use same")
+        if self.engine.fsdp and self.averaging.kind != "none":
+            raise ConfigError("averaging does not go with engine.fsdp; set averaging.kind to none")

@@ -1,0 +1,181 @@
+"""AutoAttack (Croce and Hein, arXiv:2003.01690) and its parts, as the authors' code in pyautoattack computes them.
+
+The library is kept from what it does besides: it seeds torch's global generator, logs, clears trace functions, takes
+images outside [0, 1] as they are, and fails on gradients that are laid out channels last and on few classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from smoothify.attacks.base import Attack, Found
+from smoothify.attacks.ensemble import Ensemble
+from smoothify.attacks.noise import Randomness, seed_of
+from smoothify.attacks.watch import Watch, WatchQueries, WatchRuns
+from smoothify.errors import ConfigError, DataError, UnknownNameError
+
+Part = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square"]
+_TITLES = {"apgd-ce": "APGD-CE", "apgd-dlr": "APGD-DLR", "apgd-t": "APGD-T", "fab-t": "FAB-T", "square": "Square"}
+# The DLR loss divides by a difference of the 1st and the 3rd largest logit, its targeted form needs the 4th (eq. 6, 7).
+_FEWEST_CLASSES = {"apgd-ce": 2, "apgd-dlr": 3, "apgd-t": 4, "fab-t": 2, "square": 2}
+
+
+@dataclass(frozen=True)
+class AutoAttackPart(Attack):
+    """One of AutoAttack's attacks, with the settings that it has in the standard version.
+
+    Args:
+        threat: norm and epsilon.
+        part: ``"apgd-ce"``, ``"apgd-dlr"``, ``"apgd-t"`` (targeted DLR), ``"fab-t"`` or ``"square"``.
+        steps: gradient steps of each run, queries of Square; AutoAttack's own (100, Square 5000) if not given.
+
+    Raises:
+        UnknownNameError: no such part.
+        ConfigError: on use, without pyautoattack, or for a model with too few classes for the loss.
+        DataError: on use, for images outside [0, 1].
+
+    >>> print(AutoAttackPart(ThreatModel("linf", "8/255"), "apgd-dlr"))
+    APGD-DLR
+    """
+
+    part: Part = "apgd-ce"
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.part not in get_args(Part):
+            raise UnknownNameError("part of AutoAttack", self.part, get_args(Part))
+        if self.steps is not None and self.steps < 1:
+            raise ConfigError(f"{self.part} steps={self.steps}: at least 1 is needed")
+
+    def __str__(self) -> str:
+        return _TITLES[self.part] + (f"-{self.steps}" if self.steps else "")
+
+    def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
+        """Let the library attack."""
+        return self._attack(self._watch(model, labels), images, labels, generator)
+
+    def find(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None, full: bool = False
+    ) -> Found:
+        """Let the library attack, and watch its passes for the step at which each image fell."""
+        watch = self._watch(model, labels)
+        attacked = self.constrain(self._attack(watch, images, labels, generator), images)
+        with torch.no_grad():
+            fell = model(attacked).argmax(1) != labels
+        return Found(attacked, fell, watch.step.where(fell, -1), (str(self),) * len(labels))
+
+    def possible(self, classes: int) -> bool:
+        """Whether the loss is defined for a model with so many classes."""
+        return classes >= _FEWEST_CLASSES[self.part]
+
+    def _watch(self, model: nn.Module, labels: Tensor) -> Watch:
+        if self.part == "square":
+            return WatchQueries(model, labels)
+        if self.part == "fab-t":
+            return Watch(model, labels)
+        return WatchRuns(model, labels, self.steps or 100, clean_pass=self.part == "apgd-t")
+
+    def _attack(self, watch: Watch, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
+        if images.min() < 0 or images.max() > 1:
+            raise DataError(f"images in [{images.min():g}, {images.max():g}]; {self} takes images in [0, 1]")
+        classes = count_classes(watch.model, images)
+        if not self.possible(classes):
+            raise ConfigError(
+                f"{self} needs {_FEWEST_CLASSES[self.part]} classes, the model has {classes}; use apgd-ce"
+            )
+        runner = self._runner(watch, classes, seed_of(generator), images.device)
+        cuda = [torch.cuda.current_device()] if images.is_cuda else []
+        with torch.random.fork_rng(devices=cuda), _frozen(watch.model):
+            attacked: Tensor = runner.perturb(images.detach().contiguous(), labels)
+        return attacked.detach()
+
+    def _runner(self, watch: Watch, classes: int, seed: int, device: torch.device) -> Any:
+        """Return the library's attack as `AutoAttack._set_version("standard")` sets it up, targets within reach."""
+        try:
+            from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+            from pyautoattack.fab_pt import FABAttack_PT
+            from pyautoattack.square import SquareAttack
+        except ImportError as error:
+            raise ConfigError(f"{self} needs pyautoattack; pip install 'smoothify-torch[autoattack]'") from error
+        norm, targets = self.threat.norm.capitalize(), min(9, classes - 1)
+        common = {"norm": norm, "eps": self.threat.radius, "seed": seed, "device": device}
+        steps = self.steps or 100
+        if self.part == "square":
+            return SquareAttack(watch, n_queries=self.steps or 5000, resc_schedule=False, **common)
+        if self.part == "fab-t":
+            return FABAttack_PT(watch, n_iter=steps, targeted=True, n_target_classes=targets, **common)
+        if self.part == "apgd-t":
+            return APGDAttack_targeted(watch, n_iter=steps, n_target_classes=targets, logger=_Unheard(), **common)
+        return APGDAttack(watch, n_iter=steps, loss=self.part.removeprefix("apgd-"), logger=_Unheard(), **common)
+
+
+@dataclass(frozen=True)
+class AutoAttack(Attack):
+    """The standard AutoAttack: APGD-CE, APGD-T, FAB-T and Square, each on what the ones before it left standing.
+
+    On a model with 2 or 3 classes the targeted DLR loss does not exist; AutoAttack is then without APGD-T, with
+    APGD-DLR in its place where there are 3. A result names the attack that each image fell to.
+
+    Args:
+        threat: norm and epsilon.
+
+    >>> print(AutoAttack(ThreatModel("l2", 0.5)))
+    AutoAttack
+    """
+
+    def __str__(self) -> str:
+        return "AutoAttack"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parts' names."""
+        return tuple(_TITLES.values())
+
+    def members(self, classes: int) -> Ensemble:
+        """Return the attacks that a model with so many classes is put through."""
+        second: tuple[Part, ...] = ("apgd-t",) if classes > 3 else ("apgd-dlr",) if classes == 3 else ()
+        parts: tuple[Part, ...] = ("apgd-ce", *second, "fab-t", "square")
+        return Ensemble(self.threat, str(self), tuple(AutoAttackPart(self.threat, part) for part in parts))
+
+    def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
+        """Attack with one after the other."""
+        return self.find(model, images, labels, generator=generator).images
+
+    def find(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None, full: bool = False
+    ) -> Found:
+        """Search with one after the other."""
+        return self.members(count_classes(model, images)).find(model, images, labels, generator=generator, full=full)
+
+
+def count_classes(model: nn.Module, images: Tensor) -> int:
+    """Return how many logits a model gives an image."""
+    with torch.no_grad():
+        logits: Tensor = model(images[:1])
+    return logits.shape[1]
+
+
+class _Unheard:
+    """The logger of a library that has nothing to say here: zero gradients are a check of the sanity suite."""
+
+    def warning(self, message: str) -> None:
+        pass
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """Keep parameters from collecting gradients: FAB calls ``backward``."""
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)

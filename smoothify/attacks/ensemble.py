@@ -1,0 +1,114 @@
+"""Several attacks after each other, each on the images that the ones before it left standing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from smoothify.attacks.base import Attack, Found
+from smoothify.attacks.noise import Randomness, narrow
+from smoothify.attacks.pgd import PGD
+from smoothify.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Ensemble(Attack):
+    """An image falls to the first of several attacks that finds a misclassified image in the threat model.
+
+    Args:
+        threat: norm and epsilon; the members' own must be the same.
+        name: what people call the ensemble.
+        members: the attacks, in order.
+
+    >>> from smoothify.attacks import ThreatModel
+    >>> threat = ThreatModel("linf", 0.1)
+    >>> print(Ensemble(threat, "two", (PGD(threat, steps=5), PGD(threat, steps=50))))
+    two
+    """
+
+    name: str = "ensemble"
+    members: tuple[Attack, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise ConfigError(f"{self.name}: an ensemble needs at least one attack; give members=")
+        for member in self.members:
+            if member.threat != self.threat:
+                raise ConfigError(f"{self.name}: {member} attacks within {member.threat}, not within {self.threat}")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The members' names."""
+        return tuple(name for member in self.members for name in member.names)
+
+    def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
+        """Search; what the last attack tried on an image that stands is as good as anything."""
+        return self.find(model, images, labels, generator=generator).images
+
+    def find(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None, full: bool = False
+    ) -> Found:
+        """Search with each member among what still stands; the randomness goes on from one to the next."""
+        result, fell = images.clone(), torch.zeros_like(labels, dtype=torch.bool)
+        step, by = torch.full_like(labels, -1), [self.names[0]] * len(labels)
+        standing = torch.arange(len(labels), device=labels.device)
+        for member in self.members:
+            found = member.find(model, images[standing], labels[standing], generator=generator, full=full)
+            result[standing], fell[standing], step[standing] = found.images, found.fell, found.step
+            for position, attack in zip(standing.tolist(), found.attack, strict=True):
+                by[position] = attack
+            left = (~found.fell).nonzero().flatten()
+            standing, generator = standing[left], narrow(generator, left)
+            if len(standing) == 0:
+                break
+        return Found(result, fell, step, tuple(by))
+
+
+@dataclass(frozen=True)
+class Restart(Attack):
+    """One of several runs of the same attack, from another random start.
+
+    Args:
+        threat: norm and epsilon.
+        attack: what is run again.
+        number: which run it is, from 1.
+
+    >>> print(Restart(attack=PGD(steps=50), number=2))
+    PGD-50, restart 2
+    """
+
+    attack: Attack = field(default_factory=PGD)
+    number: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.attack}, restart {self.number}"
+
+    def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
+        """Run the attack."""
+        return self.attack.run(model, images, labels, generator)
+
+    def find(
+        self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None, full: bool = False
+    ) -> Found:
+        """Search with the attack."""
+        found = self.attack.find(model, images, labels, generator=generator, full=full)
+        return Found(found.images, found.fell, found.step, (str(self),) * len(labels))
+
+
+def restarts(attack: Attack, count: int) -> Attack:
+    """Return an attack that runs another so many times, from as many random starts.
+
+    >>> print(restarts(PGD(steps=50), 5))
+    PGD-50x5
+    """
+    if count < 1:
+        raise ConfigError(f"restarts={count}: at least 1 is needed")
+    if count == 1:
+        return attack
+    members = tuple(Restart(attack.threat, attack, number) for number in range(1, count + 1))
+    return Ensemble(attack.threat, f"{attack}x{count}", members)

@@ -1,0 +1,126 @@
+"""What a measurement came to: shares with their intervals, and a verdict for each image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from smoothify.attacks import show
+
+_Z_95 = 1.959963984540054  # the normal distribution's 97.5% quantile
+_WIDE = 0.1  # an interval of more than ten points decides nothing that papers argue about
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of images, with its 95% Wilson score interval.
+
+    >>> print(Share(74, 100))
+    74.0% [64.6, 81.6]
+    """
+
+    hits: int
+    images: int
+
+    @property
+    def value(self) -> float:
+        """The share, in [0, 1]."""
+        return self.hits / self.images
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end of the 95% interval, in [0, 1] (Wilson, JASA 22, 1927)."""
+        n, p, z = self.images, self.value, _Z_95
+        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half))  # rounding must not exclude p
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{100 * self.value:.1f}% [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+@dataclass(frozen=True)
+class RobustAccuracy:
+    """What an attack did to a model.
+
+    Args:
+        attack: its name, ``"PGD-50"``.
+        norm: of the threat model.
+        epsilon: of the threat model, in [0, 1] pixel units.
+        step_size: of the attack, in [0, 1] pixel units; None where the attack has none.
+        seed: of the random starts.
+        clean_correct: per image, whether the clean image is classified right.
+        robust_correct: per image, whether the clean *and* the attacked image are.
+        fell_to: per image, the attack that it fell to; empty where it stands or was wrong already.
+        fell_at: per image, at which step of that attack (0 is its start); -1 where there is none or it is not known.
+        full_protocol: every image was attacked to the last step, and only where that led counts.
+        surrogate: the activation whose derivative the attack saw in ReLU's place.
+        caveats: preconditions that the number does not meet; they are printed beside it.
+    """
+
+    attack: str
+    norm: str
+    epsilon: float
+    step_size: float | None
+    seed: int
+    clean_correct: tuple[bool, ...]
+    robust_correct: tuple[bool, ...]
+    fell_to: tuple[str, ...] = ()
+    fell_at: tuple[int, ...] = ()
+    full_protocol: bool = False
+    surrogate: str | None = None
+    caveats: tuple[str, ...] = ()
+
+    @property
+    def clean(self) -> Share:
+        """Clean accuracy."""
+        return Share(sum(self.clean_correct), len(self.clean_correct))
+
+    @property
+    def robust(self) -> Share:
+        """Robust accuracy."""
+        return Share(sum(self.robust_correct), len(self.robust_correct))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The caveats, and whether the images are too few for the number to say much."""
+        low, high = self.robust.interval
+        few = f"{self.robust.images} images leave {100 * (high - low):.0f} points open"
+        return (*self.caveats, few) if high - low > _WIDE else self.caveats
+
+    @property
+    def description(self) -> str:
+        """The attack, its threat model and whatever else the number depends on."""
+        threat = f"{self.norm.capitalize()}, epsilon {show(self.epsilon)}"
+        step = f", step {show(self.step_size)}" if self.step_size else ""
+        through = f", gradients of {self.surrogate}" if self.surrogate else ""
+        last = ", last step only" if self.full_protocol else ""
+        return f"{self.attack}, {threat}, {self.robust.images} images{step}{through}{last}"
+
+    def __str__(self) -> str:
+        warned = f"  WARNING: {'; '.join(self.warnings)}" if self.warnings else ""
+        return f"clean accuracy   {self.clean}\nrobust accuracy  {self.robust}  ({self.description}){warned}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-able values: accuracies and intervals in [0, 1], verdicts as 0 and 1."""
+        return {
+            "attack": self.attack,
+            "norm": self.norm,
+            "epsilon": self.epsilon,
+            "step_size": self.step_size,
+            "full_protocol": self.full_protocol,
+            "surrogate": self.surrogate,
+            "seed": self.seed,
+            "images": self.clean.images,
+            "clean_accuracy": self.clean.value,
+            "clean_interval_95": list(self.clean.interval),
+            "robust_accuracy": self.robust.value,
+            "robust_interval_95": list(self.robust.interval),
+            "warnings": list(self.warnings),
+            "clean_correct": [int(verdict) for verdict in self.clean_correct],
+            "robust_correct": [int(verdict) for verdict in self.robust_correct],
+            "fell_to": list(self.fell_to),
+            "fell_at": list(self.fell_at),
+        }

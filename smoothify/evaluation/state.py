@@ -1,0 +1,69 @@
+"""What an evaluation has finished, kept on the disk so that it goes on where it was interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import nn
+
+from smoothify.files import write_atomically
+
+
+@dataclass
+class Finished:
+    """The batches of one measurement that need not be done again.
+
+    Every process writes a file of its own, whole after each batch; all files are read at the start.
+
+    Args:
+        file: this process's own; None keeps nothing.
+        batches: by number, the rows of verdicts of every batch that was done when the measurement began.
+    """
+
+    file: Path | None
+    batches: Mapping[int, list[list[int]]]
+    _mine: dict[int, list[list[int]]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path | None, model: nn.Module, protocol: object, rank: int) -> Self:
+        """Read what belongs to this model and this protocol; of another one, nothing is taken.
+
+        Args:
+            folder: where the files are; it is made if it is missing. None keeps nothing.
+            model: its parameters and buffers are part of what is measured.
+            protocol: everything else that the verdicts depend on; its ``repr`` tells one from another.
+            rank: of this process.
+        """
+        if folder is None:
+            return cls(None, {})
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = _digest(model, protocol)
+        known: dict[int, list[list[int]]] = {}
+        mine: dict[int, list[list[int]]] = {}
+        own = folder / f"{digest}.{rank}.json"
+        for file in sorted(folder.glob(f"{digest}.*.json")):
+            batches = {int(number): rows for number, rows in json.loads(file.read_text(encoding="utf-8")).items()}
+            known |= batches
+            mine = batches if file == own else mine
+        return cls(own, dict(sorted(known.items())), mine)
+
+    def add(self, number: int, verdicts: list[list[int]]) -> None:
+        """Keep a batch."""
+        if self.file is not None:
+            self._mine[number] = verdicts
+            write_atomically(self.file, json.dumps(self._mine))
+
+
+def _digest(model: nn.Module, protocol: object) -> str:
+    digest = hashlib.sha256(repr(protocol).encode())
+    digest.update(repr(model).encode())  # an activation without parameters shows here only
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

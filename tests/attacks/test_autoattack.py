@@ -1,0 +1,140 @@
+"""AutoAttack through pyautoattack: the library's own verdicts, and none of its traps."""
+
+import logging
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from smoothify.attacks import AutoAttack, AutoAttackPart, SampleNoise, ThreatModel, attack, sample_keys
+from smoothify.attacks.noise import seed_of
+from smoothify.errors import ConfigError, DataError, UnknownNameError
+
+pytest.importorskip("pyautoattack", reason="the extra 'autoattack' is not installed")
+PARTS = ("apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square")
+NORMS = [("linf", 0.05), ("l2", 0.5)]
+
+
+def network(classes: int) -> nn.Module:
+    torch.manual_seed(1)
+    layers = (nn.Conv2d(3, 6, 3), nn.SiLU(), nn.Flatten(), nn.Linear(216, classes))
+    return nn.Sequential(*layers).eval()
+
+
+def right(model: nn.Module, count: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
+    images = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return images, model(images).argmax(1)
+
+
+def noise(count: int = 24) -> SampleNoise:
+    return SampleNoise(sample_keys(0, 0, torch.arange(count)))
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), NORMS)
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_finds_what_it_says(part: str, norm: str, epsilon: float) -> None:
+    model = network(10)
+    images, labels = right(model)
+    threat = ThreatModel(norm, epsilon)
+    found = attack(f"{part}-{60 if part == 'square' else 8}", threat).find(model, images, labels, generator=noise())
+    assert found.fell.any()
+    assert torch.equal(model(found.images).argmax(1) != labels, found.fell)
+    assert (threat.ball.size(found.images - images) <= epsilon + 1e-6).all()
+    assert ((found.step >= 0) == found.fell).all() if part != "fab-t" else (found.step == -1).all()
+
+
+def test_the_step_is_the_one_at_which_it_fell() -> None:
+    """The same attack with one step fewer must leave the image standing, with as many it must not."""
+    model = network(10)
+    images, labels = right(model)
+    for steps in (1, 3, 8):
+        # APGD's schedule depends on its number of steps until the first checkpoint, so compare queries of Square
+        short = attack(f"square-{steps}", ThreatModel("linf", 0.05)).find(model, images, labels, generator=noise())
+        long = attack("square-20", ThreatModel("linf", 0.05)).find(model, images, labels, generator=noise())
+        assert torch.equal(short.fell, long.fell & (long.step <= steps))
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), NORMS)
+def test_standard_autoattack_is_the_librarys_to_the_image(norm: str, epsilon: float, monkeypatch) -> None:
+    from pyautoattack import AutoAttack as TheirAutoAttack
+
+    model = network(10)
+    images, labels = right(model)
+    found = AutoAttack(ThreatModel(norm, epsilon)).members(10)
+    monkeypatch.setattr(logging.getLogger("auto-attack"), "disabled", True)
+    theirs = TheirAutoAttack(model, norm=norm.capitalize(), eps=epsilon, version="standard", seed=seed_of(noise()))
+    theirs.fab.n_iter = 10
+    theirs.square.n_queries = 50
+    theirs.apgd.n_iter = theirs.apgd_targeted.n_iter = 100
+    ours = type(found)(
+        found.threat,
+        found.name,
+        (
+            *found.members[:2],
+            *(AutoAttackPart(found.threat, part, steps) for part, steps in (("fab-t", 10), ("square", 50))),
+        ),
+    )
+    # one seed for the whole batch, whichever images are left, is the library's protocol
+    verdicts = ours.find(model, images, labels, generator=torch.Generator().manual_seed(seed_of(noise())))
+    attacked, _ = theirs.run_standard_evaluation(images, labels, batch_size=24)
+    assert torch.equal(verdicts.fell, model(attacked).argmax(1) != labels)
+    assert verdicts.fell.any()
+    assert not verdicts.fell.all()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 5])
+def test_few_classes(classes: int) -> None:
+    model = network(classes)
+    images, labels = right(model, 6)
+    threat = ThreatModel("linf", 0.02)
+    members = AutoAttack(threat).members(classes).members
+    assert [member.part for member in members] == {
+        2: ["apgd-ce", "fab-t", "square"],
+        3: ["apgd-ce", "apgd-dlr", "fab-t", "square"],
+    }.get(classes, ["apgd-ce", "apgd-t", "fab-t", "square"])
+    for member in members:
+        short = AutoAttackPart(threat, member.part, 5)
+        assert short.find(model, images, labels, generator=noise(6)).images.shape == images.shape
+    if classes == 2:
+        with pytest.raises(ConfigError, match="needs 3 classes, the model has 2"):
+            attack("apgd-dlr", threat)(model, images, labels)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_channels_last(part: str) -> None:
+    model = network(10).to(memory_format=torch.channels_last)
+    images, labels = right(model, 6)
+    images = images.contiguous(memory_format=torch.channels_last)
+    attack(f"{part}-5", ThreatModel("linf", 0.05))(model, images, labels, generator=noise(6))
+
+
+def test_it_leaves_no_trace(capsys, caplog) -> None:
+    def tracer(frame, event, argument):
+        return None
+
+    model = network(10)
+    images, labels = right(model, 6)
+    before, old = torch.random.get_rng_state(), sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        for part in PARTS:
+            attack(f"{part}-3", ThreatModel("linf", 0.05))(model, images, labels, generator=noise(6))
+        assert sys.gettrace() is tracer
+    finally:
+        sys.settrace(old)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+    assert capsys.readouterr() == ("", "")
+    assert not caplog.records
+
+
+def test_bad_input() -> None:
+    model = network(10)
+    images, labels = right(model, 6)
+    with pytest.raises(DataError, match="takes images in"):
+        attack("apgd-ce", ThreatModel())(model, images * 2, labels)
+    with pytest.raises(ConfigError, match="chooses its own"):
+        attack("autoattack", ThreatModel(), step_size=0.1)
+    with pytest.raises(UnknownNameError, match="'apgd-ce'"):
+        attack("apgd-cd", ThreatModel())

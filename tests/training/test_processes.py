@@ -1,0 +1,110 @@
+"""Two processes on one machine: what they send to each other, and that they come to what one process comes to."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import smoothify
+from smoothify.errors import ConfigError
+from smoothify.training import AttackConfig, Config, EngineConfig, ModelConfig, RunFolder, train
+
+pytestmark = pytest.mark.xdist_group("two processes")
+
+
+def two(*arguments: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ACCELERATE_", "WORLD", "RANK"))}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    return subprocess.run(
+        [*launcher, "-m", *arguments],
+        env={**kept, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sent() -> dict[str, dict[str, int]]:
+    done = two("tests.training.ranks")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_an_attack_sends_nothing(sent: dict[str, dict[str, int]]) -> None:
+    assert sent["attack"] == {}
+    assert sent["pgd_at"] == sent["standard"]
+    assert sent["pgd_at"]["c10d::allreduce_"] > 0
+    assert sent["attack through the wrapper"]["c10d::allreduce_"] > 0, "the count would show it"
+
+
+def test_an_attack_on_a_sharded_model_gathers_and_reduces_nothing(sent: dict[str, dict[str, int]]) -> None:
+    attack, step = sent["sharded attack"], sent["sharded step"]
+    assert {"c10d::_allgather_base_"} == set(attack)
+    assert "c10d::_reduce_scatter_base_" in step
+
+
+@pytest.fixture(scope="module")
+def vit(stripes: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """Layer norm: with batch statistics no two processes could equal one. L2: a sign would magnify rounding."""
+    config = Config(
+        output=str(tmp_path_factory.mktemp("one") / "run"),
+        epochs=2,
+        batch_size=16,
+        lr=0.05,
+        data=dataclasses.replace(Config().data, path=str(stripes), held_out=16),
+        attack=AttackConfig(norm="l2", epsilon=0.5, precision="same", check="pgd-2", final="pgd-2"),
+        model=ModelConfig(
+            name="timm/test_vit",
+            arguments={"img_size": 28, "patch_size": 7, "in_chans": 1},
+            input_size=(1, 28, 28),
+            mean=(0.5,),
+            std=(0.3,),
+        ),
+    )
+    train(config)
+    return config
+
+
+@pytest.mark.parametrize("engine", [EngineConfig(accumulation=2), EngineConfig(fsdp=True)], ids=["ddp", "fsdp"])
+def test_two_processes_equal_one(vit: Config, engine: EngineConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(vit, engine=engine, output=str(tmp_path / "run"))
+    RunFolder(tmp_path).write_config(config)
+    done = two("smoothify.train", "--config", str(tmp_path / "config.yaml"), "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    one, both = (smoothify.from_pretrained(Path(run.output) / "last").state_dict() for run in (vit, config))
+    start = smoothify.from_pretrained(vit_at_start(vit, tmp_path)).state_dict()
+    moved = max((one[name] - start[name]).abs().max().item() for name in one)
+    apart = max((one[name] - both[name]).abs().max().item() for name in one)
+    assert moved > 1e-2
+    assert apart < 1e-4 * moved
+
+
+def vit_at_start(config: Config, folder: Path) -> Path:
+    """What the run starts from: `last` before the first epoch."""
+    from smoothify.training.export import Exporter
+    from smoothify.training.setup import assemble, start
+
+    exporter = Exporter(config, assemble(config), RunFolder(folder), start(config))
+    exporter.save(folder / "start", [])
+    return folder / "start"
+
+
+def test_accumulation_in_one_process_equals_none(vit: Config, tmp_path: Path) -> None:
+    pieces = dataclasses.replace(vit, engine=EngineConfig(accumulation=4), output=str(tmp_path / "run"))
+    train(pieces)
+    one, other = (smoothify.from_pretrained(Path(run.output) / "last").state_dict() for run in (vit, pieces))
+    assert max((one[name] - other[name]).abs().max().item() for name in one) < 1e-4
+
+
+def test_sharding_needs_processes(vit: Config, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"engine.fsdp shards over several processes"):
+        train(dataclasses.replace(vit, engine=EngineConfig(fsdp=True), output=str(tmp_path / "run")))
+    with pytest.raises(ConfigError, match=r"attack.precision=replica does not go with engine.fsdp"):
+        dataclasses.replace(
+            vit, engine=EngineConfig(fsdp=True), attack=dataclasses.replace(vit.attack, precision="replica")
+        )
