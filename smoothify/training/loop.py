@@ -14,6 +14,7 @@ from smoothify.errors import NonFiniteError
 from smoothify.evaluation import RobustAccuracy, robust_accuracy
 from smoothify.objectives import objective
 from smoothify.training import state
+from smoothify.training.alarms import alarms
 from smoothify.training.attacked import attacked_model, describe
 from smoothify.training.averaging import Averaging
 from smoothify.training.batches import Batches
@@ -128,7 +129,7 @@ def _run(
     )
     average = Averaging(config.averaging, parts.classifier) if config.averaging.kind != "none" else None
     measured = parts if average is None else parts.with_classifier(average.classifier)
-    check = attack(config.attack.check, config.attack.threat)
+    check, single_step = (attack(name, config.attack.threat) for name in (config.attack.check, "pgd-1"))
     exporter = Exporter(config, measured, folder, accelerator)
     record = Record(accelerator)
     kept: dict[str, state.Stateful] = {"model": parts.classifier, "optimizer": descent, "record": record}
@@ -176,6 +177,9 @@ def _run(
             held_out = robust_accuracy(
                 measured.classifier, parts.held_out, check, seed=config.seed, accelerator=accelerator
             )
+            single = robust_accuracy(
+                measured.classifier, parts.held_out, single_step, seed=config.seed, accelerator=accelerator
+            )
         except NonFiniteError as error:
             raise _not_finite(str(error), record.step - 1, epoch, folder) from error
         row = {
@@ -184,12 +188,14 @@ def _run(
             **record.figures(),
             "held_out_clean_accuracy": held_out.clean.value,
             "held_out_robust_accuracy": held_out.robust.value,
+            "held_out_single_step_accuracy": single.robust.value,
             "check": str(check),
             "images_per_second": config.batch_size * (len(batches) - first) / training_seconds,
             "seconds": time.perf_counter() - epoch_started,
         }
         record.finish_epoch(row, held_out=len(parts.held_out))
-        reporter.note(describe_row(row, config.epochs))
+        for line in (describe_row(row, config.epochs), *alarms(record.rows, images=len(parts.held_out))):
+            reporter.note(line)
         if record.best == epoch:
             exporter.save(folder.best, record.rows)
         exporter.save(folder.last, record.rows)
@@ -216,4 +222,6 @@ def _run(
 def _not_finite(what: str, step: int, epoch: int, folder: RunFolder) -> NonFiniteError:
     saved = state.newest_first(folder.checkpoints)
     good = f"the last good checkpoint is {saved[0]}" if saved else "no checkpoint was written before it"
-    return NonFiniteError(f"{what}, at step {step} (epoch {epoch + 1}); {good}; try a smaller lr")
+    return NonFiniteError(
+        f"{what}, at step {step} (epoch {epoch + 1}); {good}; try a smaller lr, optimizer.clip_norm=1, or bf16 for fp16"
+    )
