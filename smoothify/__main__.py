@@ -1,17 +1,19 @@
-"""Look at a model, or run a table of experiments: ``python -m smoothify inspect resnet50``."""
+"""Look at a model, import one, or run a table of experiments: ``python -m smoothify inspect resnet50``."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from smoothify.cli import Parser, run
 from smoothify.errors import UnknownNameError
-from smoothify.files import write_atomically
-from smoothify.hub import from_pretrained
+from smoothify.files import refuse_existing, write_atomically
+from smoothify.hub import CardFacts, from_pretrained, push_folder, save_pretrained
+from smoothify.hub.sat import ACTIVATIONS, MODELS, import_sat
 from smoothify.models import build
 from smoothify.reproduction import Table, find_tables, reproduce, results_page
 from smoothify.surgery import inspect
@@ -47,10 +49,27 @@ def parser() -> Parser:
     writing = Parser(description="Write zoo/RESULTS.md from the records of runs.", allow_abbrev=False)
     writing.add_argument("--zoo", type=str, default="zoo", help="folder of the tables (default: zoo)")
     commands = built.add_subcommands()
+    commands.add_subcommand("import-sat", import_parser(), help="turn a checkpoint of the paper's authors into a model")
     commands.add_subcommand("inspect", looking, help="list every activation of a model")
     commands.add_subcommand("reproduce", running, help="run a table of experiments")
     commands.add_subcommand("results", writing, help="write the page of results")
     return built
+
+
+def import_parser() -> Parser:
+    """Build the parser of ``import-sat``."""
+    importing = Parser(
+        description="Turn a TensorFlow checkpoint that the authors of the paper released into a timm model.",
+        allow_abbrev=False,
+    )
+    importing.add_argument("checkpoint", type=str, help="its prefix, one of its files, or a folder with one checkpoint")
+    importing.add_argument("--model", type=str, default="resnet50", help=f"one of {', '.join(MODELS)}")
+    importing.add_argument("--act", type=str, default="silu", help=f"one of {', '.join(ACTIVATIONS)}")
+    importing.add_argument("--input_size", type=int | None, help="pixels, if not the network's own: 299 or 380")
+    importing.add_argument("--averaged", type=bool | None, help="take the moving averages of the weights, or not")
+    importing.add_argument("--output", type=str | None, help="folder to save it in (default: sat-MODEL-ACT)")
+    importing.add_argument("--push", type=str | None, help="Hub repository owner/name to push it to as well")
+    return importing
 
 
 def model_of(name: str) -> nn.Module:
@@ -71,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(report.to_dict(), indent=1) if asked.inspect.json else report)
         return
     options = asked[asked.subcommand]
+    if asked.subcommand == "import-sat":
+        _import_sat(options)
+        return
     zoo = Path(options.zoo)
     tables = find_tables(zoo)
     if asked.subcommand == "reproduce":
@@ -84,6 +106,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 say=lambda line: print(line, flush=True),
             )
     print(f"written to {write_atomically(zoo / 'RESULTS.md', results_page(tables))}")
+
+
+def _import_sat(asked: Any) -> None:
+    output = asked.output or f"sat-{asked.model}-{asked.act}"
+    refuse_existing(output)
+    imported = import_sat(
+        asked.checkpoint,
+        model=asked.model,
+        activation=asked.act,
+        input_size=asked.input_size,
+        averaged=asked.averaged,
+    )
+    print(imported)
+    card = CardFacts(
+        f"sat-{asked.model}-{asked.act}",
+        activation=asked.act,
+        dataset="ImageNet-1k",
+        dataset_id="ILSVRC/imagenet-1k",
+        license="other",
+        about="Weights of the authors of Smooth Adversarial Training (arXiv:2006.14536), who name no licence for them, "
+        "turned into a timm model with TensorFlow's padding. It takes RGB images scaled to [-1, 1]. "
+        "Nothing was measured on this copy.",
+    )
+    print(f"saved as {save_pretrained(imported.model, output, card=card)}")
+    if asked.push is not None:
+        print(f"pushed: {push_folder(output, asked.push)}")
 
 
 def _chosen(tables: Sequence[Table], name: str) -> Sequence[Table]:

@@ -34,7 +34,7 @@ from smoothify.activations.modules import (
 from smoothify.activations.paths import kernel_path, kernel_report
 from smoothify.activations.recompute import recompute, remember
 from smoothify.activations.recompute_hooks import recompute_
-from smoothify.activations.sharpness import set_sharpness_, sharpness
+from smoothify.activations.sharpness import anneal_, geometric, set_sharpness_, sharpness
 from smoothify.activations.surrogate import SurrogateGradients, surrogate_gradients
 
 __all__ = [
@@ -55,8 +55,10 @@ __all__ = [
     "TanhSoft1",
     "TanhSoft2",
     "TanhSoft3",
+    "anneal_",
     "create",
     "describe",
+    "geometric",
     "get",
     "is_smooth",
     "kernel_path",

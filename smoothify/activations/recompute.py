@@ -43,7 +43,7 @@ def recompute(model: nn.Module) -> Iterator[None]:
     ...     loss = model(torch.ones(1, 2)).sum()
     >>> loss.backward()
     """
-    sites = [module for module in _with_slots(model) if _pays(module)]
+    sites = [module for module in with_slots(model) if _pays(module)]
     for path, module in model.named_modules():
         if "_orig_mod" in module._modules or module._compiled_call_impl is not None:
             raise UnsupportedModelError(
@@ -194,14 +194,16 @@ def _is_plain(tensor: Tensor) -> bool:
     return type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided and not tensor.is_meta
 
 
-def _with_slots(model: nn.Module) -> Iterator[nn.Module]:
-    """All modules, those too that stand for a converted function call: they are kept out of the module tree."""
-    seen = set()
-    for owner in model.modules():
-        for module in (owner, *(value for value in vars(owner).values() if isinstance(value, nn.Module))):
-            if id(module) not in seen:
-                seen.add(id(module))
-                yield module
+def with_slots(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield all modules, those too that stand for a converted function call: they are kept out of the module tree."""
+    seen: set[int] = set()
+    waiting = [model]
+    while waiting:
+        for owner in waiting.pop().modules():
+            if id(owner) not in seen:
+                seen.add(id(owner))
+                yield owner
+                waiting += [value for value in vars(owner).values() if isinstance(value, nn.Module)]
 
 
 def _pays(module: nn.Module) -> bool:

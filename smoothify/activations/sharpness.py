@@ -8,6 +8,8 @@ from torch import nn
 
 from smoothify.activations.catalogue import describe, parse
 from smoothify.activations.modules import Pointwise
+from smoothify.activations.recompute import with_slots
+from smoothify.errors import UnsupportedModelError
 
 
 def sharpness(module: nn.Module) -> float | None:
@@ -40,6 +42,47 @@ def set_sharpness_(module: nn.Module, value: float) -> bool:
         return False
     setattr(module, name, float(value))
     return True
+
+
+def anneal_(model: nn.Module, sharpness: float) -> int:
+    """Set the sharpness of every site of a model that has one, converted function calls included.
+
+    A pretrained ReLU network is converted to ``"parametric_softplus(alpha=1000)"`` or ``"swish(beta=1000)"``, where it
+    still computes nearly what it did, and moved to the smoothness that is wanted while it trains on, step by step
+    (`geometric`).
+
+    Args:
+        model: changed in place.
+        sharpness: β of swish, α of parametric_softplus; > 0.
+
+    Returns:
+        How many sites were set.
+
+    Raises:
+        UnsupportedModelError: no site of the model has a sharpness.
+        ValueError: a ``sharpness`` that is not positive and finite.
+
+    >>> from smoothify.activations import create
+    >>> model = nn.Sequential(nn.Linear(2, 2), create("swish(beta=1000)"))
+    >>> anneal_(model, 1.0), model[1]
+    (1, Swish(beta=1))
+    """
+    count = sum([set_sharpness_(module, sharpness) for module in with_slots(model)])
+    if not count:
+        raise UnsupportedModelError(
+            f"no activation of {type(model).__name__} has a sharpness; convert it to "
+            "'parametric_softplus(alpha=1000)' or 'swish(beta=1000)' first"
+        )
+    return count
+
+
+def geometric(progress: float, *, start: float = 1000.0, end: float = 10.0) -> float:
+    """Return the sharpness after a share ``progress`` in [0, 1] of the schedule: equal factors in equal times.
+
+    >>> [round(geometric(share), 6) for share in (0, 0.5, 1)]
+    [1000.0, 100.0, 10.0]
+    """
+    return float(start * (end / start) ** min(max(progress, 0.0), 1.0))
 
 
 def _parameter(module: nn.Module) -> str | None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from smoothify.models import tensorflow_architectures
+
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "num_classes": 1000, "url": ""}
 # The mean and standard deviation are those of CIFAR-10's 50,000 training images.
 _CIFAR = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616), "num_classes": 10, "url": ""}
@@ -73,11 +75,11 @@ def register() -> None:
     """
     from timm.models import is_model, register_model
 
-    for architecture in ARCHITECTURES:
+    for architecture in (*ARCHITECTURES, *tensorflow_architectures.ARCHITECTURES):
         if not is_model(architecture.__name__):
             register_model(architecture)
 
 
 def is_ours(architecture: str) -> bool:
     """Tell whether timm knows an architecture by this name only because `register` was called."""
-    return architecture in default_cfgs
+    return architecture in default_cfgs or architecture in tensorflow_architectures.default_cfgs

@@ -4,6 +4,7 @@ from smoothify.surgery import hosts
 from smoothify.surgery.conversions import conversions
 from smoothify.surgery.convert import convert, convert_, inspect
 from smoothify.surgery.kinks import Kink, find_kink
+from smoothify.surgery.recalibrate import recalibrate_batch_norm_
 from smoothify.surgery.replay import replay_
 from smoothify.surgery.report import Report
 from smoothify.surgery.rulebook import TORCH
@@ -23,6 +24,7 @@ __all__ = [
     "convert_",
     "find_kink",
     "inspect",
+    "recalibrate_batch_norm_",
     "register_rule",
     "replay_",
     "unregister_rule",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+import smoothify
 from smoothify import activations
-from smoothify.activations import set_sharpness_, sharpness
+from smoothify.activations import geometric, set_sharpness_, sharpness
+from smoothify.errors import UnsupportedModelError
 
 DISTANCE = {"swish": 0.27846, "parametric_softplus": 0.69315}
 
@@ -33,3 +38,30 @@ def test_the_distance_to_relu_falls_as_its_inverse(spec: str, value: float) -> N
 def test_it_stays_positive(value: float) -> None:
     with pytest.raises(ValueError, match="give a number above 0"):
         set_sharpness_(nn.SiLU(), value)
+
+
+def test_annealing_reaches_calls_and_composites_as_well_as_modules() -> None:
+    class Calls(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.leaky_relu(F.relu(x) - 1, 0.1)
+
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), Calls())
+    x = torch.randn(5, 3)
+    kinked = model(x)
+    smoothify.convert_(model, to="parametric_softplus(alpha=1e6)", example_input=x)
+    torch.testing.assert_close(model(x), kinked, atol=1e-5, rtol=0)
+    assert smoothify.anneal_(model, 10.0) == 3
+    linear = model[0](x)
+    inner = F.softplus(F.softplus(linear, 10), 10) - 1
+    torch.testing.assert_close(model(x), 0.1 * inner + 0.9 * F.softplus(inner, 10))
+    with pytest.raises(UnsupportedModelError, match="no activation of Sequential has a sharpness"):
+        smoothify.anneal_(nn.Sequential(nn.GELU()), 10.0)
+    with pytest.raises(ValueError, match="not positive"):
+        smoothify.anneal_(model, 0.0)
+
+
+def test_the_geometric_schedule_stays_between_its_ends() -> None:
+    shares = [geometric(share / 8, start=400, end=4) for share in range(9)]
+    assert (shares[0], shares[-1]) == (400, pytest.approx(4))
+    assert all(a / b == pytest.approx(100 ** (1 / 8)) for a, b in pairwise(shares))
+    assert (geometric(-1, start=400, end=4), geometric(2, start=400, end=4)) == (400, shares[-1])
