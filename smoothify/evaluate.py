@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from smoothify.attacks import ThreatModel, attack
+from smoothify.attacks import Attack, ThreatModel, attack
 from smoothify.cli import Parser, run, use_cores
 from smoothify.data import Images, load
 from smoothify.errors import ConfigError, OutputExistsError
-from smoothify.evaluation import RobustAccuracy, robust_accuracy
+from smoothify.evaluation import Outcome, RobustAccuracy, robust_accuracy, sanity
 from smoothify.files import write_atomically
 from smoothify.hub import from_pretrained, read_file
 from smoothify.models import PixelClassifier, input_size
@@ -52,6 +53,8 @@ def parser() -> Parser:
     built.add_argument("--norm", type=str | None, help="linf or l2")
     built.add_argument("--epsilon", type=str | None, help="radius in [0, 1] pixel units, such as 0.1 or 8/255")
     built.add_argument("--step_size", type=str | None, help="of PGD, in [0, 1] pixel units (default: its own)")
+    built.add_argument("--sanity", action="store_true", help="check first whether the numbers can be believed")
+    built.add_argument("--sanity_images", type=int, default=200, help="on the first so many images (default: 200)")
     built.add_argument(
         "--full_protocol",
         action="store_true",
@@ -86,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     host = from_pretrained(asked.model)
     settings = _settings(asked)
     threat = ThreatModel(settings["norm"], settings["epsilon"])
-    attacks = [attack(name, threat, step_size=asked.step_size) for name in asked.attack or ["pgd-50"]]
+    attacks = _attacks(asked.attack or ["pgd-50"], threat, asked.step_size)
     accelerator = Accelerator()
     console = Console(quiet=not accelerator.is_main_process)
 
@@ -94,25 +97,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source = load(settings["data"], asked.split)
     chosen = range(len(source))[: asked.images]
     images = Images(source, input_size=settings["input_size"] or input_size(host), indices=chosen)
+    outcomes = _sanity(classifier, images, attacks[0], asked) if asked.sanity else ()
+    for outcome in outcomes:
+        console.print(str(outcome), markup=False, highlight=False, soft_wrap=True)
+    caveats = tuple(f"{outcome.check}: {outcome.found}" for outcome in outcomes if outcome.verdict == "fail")
     results: list[RobustAccuracy] = []
     with Terminal(console) as terminal:
         reporter = terminal if accelerator.is_main_process else Silent()
         for adversary in attacks:
             reporter.begin(str(adversary), len(images))
-            results.append(
-                robust_accuracy(
-                    classifier,
-                    images,
-                    adversary,
-                    batch_size=asked.batch_size,
-                    seed=asked.seed,
-                    full_protocol=asked.full_protocol,
-                    surrogate=asked.surrogate,
-                    accelerator=accelerator,
-                    state=partial,
-                    advance=reporter.advance,
-                )
+            measured = robust_accuracy(
+                classifier,
+                images,
+                adversary,
+                batch_size=asked.batch_size,
+                seed=asked.seed,
+                full_protocol=asked.full_protocol,
+                surrogate=asked.surrogate,
+                accelerator=accelerator,
+                state=partial,
+                advance=reporter.advance,
             )
+            results.append(replace(measured, caveats=caveats))
             reporter.end()
     if accelerator.is_main_process:
         described = {
@@ -124,6 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "mean": classifier.mean.flatten().tolist(),
                 "std": classifier.std.flatten().tolist(),
             },
+            "sanity": [asdict(outcome) for outcome in outcomes],
             "results": [result.to_dict() for result in results],
             "versions": _versions(),
         }
@@ -132,6 +139,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print(_table(results))
         console.print(f"written to {output}", markup=False, highlight=False)
     accelerator.end_training()
+
+
+def _attacks(names: Sequence[str], threat: ThreatModel, step_size: str | None) -> list[Attack]:
+    """Build the attacks; a step size is for those that take one, and for nothing if none does."""
+    takes = [name.lower().startswith("pgd-") for name in names]
+    return [
+        attack(name, threat, step_size=step_size if own or not any(takes) else None)
+        for name, own in zip(names, takes, strict=True)
+    ]
+
+
+def _sanity(classifier: PixelClassifier, images: Images, adversary: Attack, asked: Any) -> tuple[Outcome, ...]:
+    if asked.sanity_images < 1:
+        raise ConfigError(f"--sanity_images {asked.sanity_images}: at least 1 is needed")
+    few = Images(images.source, input_size=images.input_size, indices=images.indices[: asked.sanity_images])
+    return sanity(classifier, few, adversary, seed=asked.seed)
 
 
 def _output(model: str, output: str | None, *, overwrite: bool) -> Path:

@@ -1,18 +1,25 @@
 """How robust a model is, measured so that others believe it."""
 
 from smoothify.evaluation.accuracy import full_precision, predict, robust_accuracy
+from smoothify.evaluation.checks import CHECKS
 from smoothify.evaluation.landscape import Landscape, landscape
 from smoothify.evaluation.results import RobustAccuracy, Share
 from smoothify.evaluation.robustbench import as_robustbench, leaderboard_entry
+from smoothify.evaluation.sanity import Check, Outcome, Subject, sanity
 
 __all__ = [
+    "CHECKS",
+    "Check",
     "Landscape",
+    "Outcome",
     "RobustAccuracy",
     "Share",
+    "Subject",
     "as_robustbench",
     "full_precision",
     "landscape",
     "leaderboard_entry",
     "predict",
     "robust_accuracy",
+    "sanity",
 ]

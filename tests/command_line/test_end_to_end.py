@@ -78,6 +78,37 @@ def test_evaluate_agrees_with_the_run(run: tuple[Path, str], tmp_path: Path) -> 
     assert written["results"][1]["attack"] == "PGD-2"
 
 
+def test_evaluate_checks_itself_and_says_so(run: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = run
+    output = tmp_path / "figures.json"
+    done = launch(
+        "smoothify.evaluate",
+        str(folder / "best"),
+        "--attack",
+        "pgd-2",
+        "--attack",
+        "square-5",
+        "--sanity",
+        "--sanity_images",
+        "8",
+        "--step_size",
+        "4/255",
+        "--threads",
+        "1",
+        "--output",
+        str(output),
+    )
+    assert done.returncode == 0, done.stderr
+    written = json.loads(output.read_text())
+    failed = [f"{one['check']}: {one['found']}" for one in written["sanity"] if one["verdict"] == "fail"]
+    assert len(written["sanity"]) == 18
+    for result in written["results"]:
+        assert result["warnings"][: len(failed)] == failed
+    assert [result["step_size"] for result in written["results"]] == [4 / 255, None]
+    assert "WARNING" in done.stdout, "48 images are few"
+    assert list(tmp_path.iterdir()) == [output], "what was kept for resuming is gone"
+
+
 def test_two_processes_do_the_same_job(run: tuple[Path, str], stripes: Path, tmp_path: Path) -> None:
     folder = tmp_path / "two"
     done = launch("smoothify.train", "--output", str(folder), "--data.path", str(stripes), *TINY, processes=2)

@@ -8,7 +8,7 @@ from torch import nn
 
 from smoothify.attacks import PGD, Attack, ThreatModel
 from smoothify.data import Images, load
-from smoothify.errors import DataError, NonFiniteError
+from smoothify.errors import DataError, NonFiniteError, UnsupportedModelError
 from smoothify.evaluation import RobustAccuracy, Share, full_precision, robust_accuracy
 from smoothify.evaluation.plots import adversarial
 from smoothify.models import PixelClassifier, build
@@ -187,6 +187,16 @@ def test_bad_input() -> None:
         robust_accuracy(Constant(), sample(0), PGD())
     with pytest.raises(DataError, match="outside the model's 5 classes"):
         robust_accuracy(Constant(classes=5), sample(20), PGD())
+    negative = sample(5)
+    negative.labels = torch.tensor([0, 1, -1, 2, 3])
+    with pytest.raises(DataError, match="label -1 is outside"):
+        robust_accuracy(Constant(), negative, PGD())
+    with pytest.raises(UnsupportedModelError, match=r"returned shape \(20, 1, 28, 28\) for 20 images"):
+        robust_accuracy(nn.Identity(), sample(20), PGD())
+    normalised = sample(5)
+    normalised.batch = lambda positions: (torch.full((5, 1, 28, 28), -0.4), normalised.labels)
+    with pytest.raises(DataError, match=r"images in \[-0.4, -0.4\]; give them in \[0, 1\]"):
+        robust_accuracy(Constant(), normalised, PGD())
     broken = Constant()
     broken.bias.data.fill_(float("nan"))
     with pytest.raises(NonFiniteError, match="not finite"):
@@ -201,6 +211,15 @@ def test_result_prints_and_serialises() -> None:
     restored = json.loads(json.dumps(result.to_dict()))
     assert restored["clean_accuracy"] == 0.75
     assert restored["robust_correct"] == [1, 0, 0, 1]
+
+
+def test_a_number_is_never_without_its_warning() -> None:
+    few = robust_accuracy(Constant(), sample(10), PGD())
+    assert "WARNING: 10 images leave" in str(few).splitlines()[1]
+    doubted = RobustAccuracy("PGD-5", "linf", 0.1, None, 0, (True,) * 900, (True,) * 900, caveats=("fails a check",))
+    assert str(doubted).splitlines()[1].endswith("WARNING: fails a check")
+    assert doubted.to_dict()["warnings"] == ["fails a check"]
+    assert "WARNING" not in str(RobustAccuracy("PGD-5", "linf", 0.1, None, 0, (True,) * 900, (True,) * 900))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
