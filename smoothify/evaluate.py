@@ -54,7 +54,12 @@ def parser() -> Parser:
     built.add_argument("--epsilon", type=str | None, help="radius in [0, 1] pixel units, such as 0.1 or 8/255")
     built.add_argument("--step_size", type=str | None, help="of PGD, in [0, 1] pixel units (default: its own)")
     built.add_argument("--sanity", action="store_true", help="check first whether the numbers can be believed")
-    built.add_argument("--sanity_images", type=int, default=200, help="on the first so many images (default: 200)")
+    built.add_argument(
+        "--sanity_images",
+        type=int,
+        default=200,
+        help="on the first so many images; so is the report's epsilon curve (default: 200)",
+    )
     built.add_argument(
         "--full_protocol",
         action="store_true",
@@ -73,7 +78,8 @@ def parser() -> Parser:
         "--threads", type=int | None, help="CPU threads of each process (default: its share of the cores)"
     )
     built.add_argument("--output", type=str | None, help="JSON file (default: evaluation.json in the model's folder)")
-    built.add_argument("--overwrite", action="store_true", help="replace the JSON file if it exists")
+    built.add_argument("--report", type=str | None, metavar="FILE", help="also write everything as one HTML file")
+    built.add_argument("--overwrite", action="store_true", help="replace the JSON file and the report if they exist")
     return built
 
 
@@ -83,8 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     datasets.disable_progress_bars()
     asked = parser().parse_args(arguments)
+    if asked.sanity_images < 1:
+        raise ConfigError(f"--sanity_images {asked.sanity_images}: at least 1 is needed")
     use_cores(asked.threads)
     output = _output(asked.model, asked.output, overwrite=asked.overwrite)
+    page = None if asked.report is None else _free(Path(asked.report), "--report", overwrite=asked.overwrite)
     partial = output.with_name(f".{output.name}.partial")
     host = from_pretrained(asked.model)
     settings = _settings(asked)
@@ -138,6 +147,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shutil.rmtree(partial)
         console.print(_table(results))
         console.print(f"written to {output}", markup=False, highlight=False)
+        if page is not None:
+            from smoothify.evaluation import report
+
+            pictures = report.draw(classifier, _first(images, asked.sanity_images), threat, results, seed=asked.seed)
+            setting = {
+                "data": f"{settings['data']}, {asked.split}",
+                "input": f"{images.input_size}, normalised inside the model",
+                "random starts": f"seed {asked.seed}",
+                "precision": "float32, TF32 off",
+                "versions": ", ".join(f"{name} {number}" for name, number in _versions().items()),
+            }
+            text = report.report(str(asked.model), results, outcomes=outcomes, pictures=pictures, setting=setting)
+            write_atomically(page, text)
+            console.print(f"report in {page}", markup=False, highlight=False)
     accelerator.end_training()
 
 
@@ -151,19 +174,24 @@ def _attacks(names: Sequence[str], threat: ThreatModel, step_size: str | None) -
 
 
 def _sanity(classifier: PixelClassifier, images: Images, adversary: Attack, asked: Any) -> tuple[Outcome, ...]:
-    if asked.sanity_images < 1:
-        raise ConfigError(f"--sanity_images {asked.sanity_images}: at least 1 is needed")
-    few = Images(images.source, input_size=images.input_size, indices=images.indices[: asked.sanity_images])
-    return sanity(classifier, few, adversary, seed=asked.seed)
+    return sanity(classifier, _first(images, asked.sanity_images), adversary, seed=asked.seed)
+
+
+def _first(images: Images, count: int) -> Images:
+    return Images(images.source, input_size=images.input_size, indices=images.indices[:count])
 
 
 def _output(model: str, output: str | None, *, overwrite: bool) -> Path:
     beside = Path(model) if Path(model).is_dir() else Path()
     path = Path(output) if output is not None else beside / "evaluation.json"
+    return _free(path, "--output", overwrite=overwrite)
+
+
+def _free(path: Path, option: str, *, overwrite: bool) -> Path:
     if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path} exists; pass --overwrite or another --output")
+        raise OutputExistsError(f"{path} exists; pass --overwrite or another {option}")
     if not path.parent.is_dir():
-        raise OutputExistsError(f"--output {path}: there is no folder {path.parent}; make it first")
+        raise OutputExistsError(f"{option} {path}: there is no folder {path.parent}; make it first")
     return path
 
 

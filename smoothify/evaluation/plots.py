@@ -91,7 +91,9 @@ def robustness(
         axis.set_xlim(at[0], 1.05 * at[-1])
         axis.set_xlabel("steps of the attack (logarithmic)")
     else:
-        axis.set_xticks(at, [show(position) for position in at])
+        named = [show(position) for position in at]
+        in_255ths = all("/255" in name for name in named[at[0] == 0 :])
+        axis.set_xticks(at, named if in_255ths else [f"{position:g}" for position in at])
         axis.set_xlabel("epsilon")
     axis.set(ylim=(-2, 102), ylabel="robust accuracy in percent")
     axis.grid(alpha=0.25)

@@ -1,5 +1,6 @@
 """The commands as a person runs them, each in a process of its own."""
 
+import html
 import json
 import os
 import re
@@ -97,16 +98,23 @@ def test_evaluate_checks_itself_and_says_so(run: tuple[Path, str], tmp_path: Pat
         "1",
         "--output",
         str(output),
+        "--report",
+        str(tmp_path / "report.html"),
     )
     assert done.returncode == 0, done.stderr
     written = json.loads(output.read_text())
+    page = (tmp_path / "report.html").read_text()
+    for outcome in written["sanity"]:
+        assert f"<td>{html.escape(outcome['check'])}</td>" in page
     failed = [f"{one['check']}: {one['found']}" for one in written["sanity"] if one["verdict"] == "fail"]
     assert len(written["sanity"]) == 18
     for result in written["results"]:
         assert result["warnings"][: len(failed)] == failed
     assert [result["step_size"] for result in written["results"]] == [4 / 255, None]
     assert "WARNING" in done.stdout, "48 images are few"
-    assert list(tmp_path.iterdir()) == [output], "what was kept for resuming is gone"
+    assert {path.name for path in tmp_path.iterdir()} == {"figures.json", "report.html"}, (
+        "what was kept for resuming is gone"
+    )
 
 
 def test_two_processes_do_the_same_job(run: tuple[Path, str], stripes: Path, tmp_path: Path) -> None:
