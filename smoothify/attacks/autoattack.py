@@ -40,6 +40,7 @@ class AutoAttackPart(Attack):
         ConfigError: on use, without pyautoattack, or for a model with too few classes for the loss.
         DataError: on use, for images outside [0, 1].
 
+    >>> from smoothify.attacks import ThreatModel
     >>> print(AutoAttackPart(ThreatModel("linf", "8/255"), "apgd-dlr"))
     APGD-DLR
     """
@@ -125,6 +126,7 @@ class AutoAttack(Attack):
     Args:
         threat: norm and epsilon.
 
+    >>> from smoothify.attacks import ThreatModel
     >>> print(AutoAttack(ThreatModel("l2", 0.5)))
     AutoAttack
     """
