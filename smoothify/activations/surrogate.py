@@ -28,6 +28,10 @@ _RELU_IN_PLACE = (F.relu_, torch.relu_, Tensor.relu_)
 class SurrogateGradients:
     """Which derivative each pass of adversarial training sees: a spec, or None for ReLU's own.
 
+    Args:
+        attacker: what the attack sees, such as "parametric_softplus".
+        optimizer: what the update of the parameters sees.
+
     The four rows of Table 1 are the four settings of one configuration:
 
     >>> softplus = "parametric_softplus"

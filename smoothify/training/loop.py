@@ -121,6 +121,7 @@ def _run(
         attacked=attacked,
         optimizer=descent,
         objective=objective(config.objective, label_smoothing=config.label_smoothing),
+        surrogate=config.surrogate,
         attack=lambda step: config.attack.at((step + 1) / len(batches)),
         mixing=mixing(config, classes=len(parts.train.source.classes)),
         learning_rate=lambda step: config.lr * share_of_lr(step),

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
+from smoothify.activations import SurrogateGradients
 from smoothify.attacks import Attack, SampleNoise, sample_keys
 from smoothify.objectives import Objective
 from smoothify.training.batches import Batch, reseed
@@ -28,6 +29,7 @@ class Update:
         attacked: the model that the attack sees (`smoothify.training.attacked`); it communicates with nobody.
         optimizer: of the classifier's parameters, prepared.
         objective: turns a batch into a loss.
+        surrogate: which derivative takes ReLU's place in the attack, and in the update (the paper's Table 1).
         attack: the adversary of each step, counted from 0 over the whole run.
         mixing: blends the images of a batch and their labels.
         learning_rate: the learning rate of each step, counted from 0 over the whole run.
@@ -40,6 +42,7 @@ class Update:
     attacked: nn.Module
     optimizer: AcceleratedOptimizer
     objective: Objective
+    surrogate: SurrogateGradients
     attack: Callable[[int], Attack]
     mixing: Mixing
     learning_rate: Callable[[int], float]
@@ -68,7 +71,10 @@ class Update:
         """Yield the images of steps as the objective has them attacked; the model is left as it is."""
         for piece in itertools.chain.from_iterable(steps):
             images, labels = self.mixing(piece.images, piece.labels)
-            yield self.objective.adversary(self.attacked, self.attack(step), images, labels, SampleNoise(piece.keys))
+            noise = SampleNoise(piece.keys)
+            with self.surrogate.during("attacker"):
+                attacked = self.objective.adversary(self.attacked, self.attack(step), images, labels, noise)
+            yield attacked
 
     def _compute(self, piece: Batch, attack: Attack) -> Tensor:
         """Add one piece's gradient; after the last piece the optimizer steps."""
@@ -76,7 +82,10 @@ class Update:
         images, labels = self.mixing(piece.images, piece.labels)
         with self.accelerator.accumulate(self.model):
             with self.accelerator.autocast():
-                loss = self.objective.loss(self.model, self.attacked, attack, images, labels, generator=noise)
+                with self.surrogate.during("attacker"):
+                    attacked = self.objective.adversary(self.attacked, attack, images, labels, noise)
+                with self.surrogate.during("optimizer"):
+                    loss = self.objective.compare(self.model, images, attacked, labels)
             self.accelerator.backward(loss.value)
             if self.clip_norm is not None and self.accelerator.sync_gradients:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip_norm)

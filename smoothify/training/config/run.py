@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from smoothify import __version__
+from smoothify.activations import SurrogateGradients
 from smoothify.errors import ConfigError
 from smoothify.objectives import objective
 from smoothify.training.config.attack import AttackConfig
@@ -34,6 +35,7 @@ class Config:
         model: what is trained.
         data: what it is trained on.
         attack: the adversary of training, and the ones that measure.
+        surrogate: derivatives in the place of ReLU's, for a model whose ReLUs are kept (the paper's Table 1).
         optimizer: how the parameters are updated.
         averaging: which average of the weights is measured and saved.
         engine: how it is computed.
@@ -51,6 +53,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
+    surrogate: SurrogateGradients = field(default_factory=SurrogateGradients)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     averaging: AveragingConfig = field(default_factory=AveragingConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -67,6 +70,11 @@ class Config:
             raise ConfigError(f"lr={self.lr}: it must be positive")
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"label_smoothing={self.label_smoothing}: it must be in [0, 1)")
+        if self.surrogate != SurrogateGradients() and self.model.activation != "keep":
+            raise ConfigError(
+                f"surrogate takes the place of ReLU's derivative, and model.activation={self.model.activation!r} "
+                "leaves no ReLU; set model.activation to keep"
+            )
         chosen = objective(self.objective)
         if (self.data.mixup or self.data.cutmix) and not chosen.takes_soft_labels:
             raise ConfigError(f"objective={self.objective!r} needs whole labels; set data.mixup and data.cutmix to 0")
