@@ -159,7 +159,13 @@ def test_ctrl_c_stops_cleanly_and_leaves_what_was_finished(stripes: Path, tmp_pa
     folder = tmp_path / "stopped"
     command = [sys.executable, "-m", "smoothify.train", "--output", str(folder), "--data.path", str(stripes), *TINY]
     process = subprocess.Popen(
-        [*command, "--epochs", "1000"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--epochs", "1000"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a suite that runs in the background hands on that Ctrl-C is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not list((folder / "checkpoints").glob("step-00000015*")) and time.monotonic() < deadline:
