@@ -6,9 +6,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from smoothify.cli import Parser, run, use_cores
 from smoothify.data import Images, load
 from smoothify.errors import ConfigError, OutputExistsError
 from smoothify.evaluation import Outcome, RobustAccuracy, robust_accuracy, sanity
+from smoothify.evaluation.versions import library_versions
 from smoothify.files import write_atomically
 from smoothify.hub import from_pretrained, read_file
 from smoothify.models import PixelClassifier, input_size
@@ -141,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             },
             "sanity": [asdict(outcome) for outcome in outcomes],
             "results": [result.to_dict() for result in results],
-            "versions": _versions(),
+            "versions": library_versions(),
         }
         write_atomically(output, json.dumps(described, indent=1) + "\n")
         shutil.rmtree(partial)
@@ -156,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "input": f"{images.input_size}, normalised inside the model",
                 "random starts": f"seed {asked.seed}",
                 "precision": "float32, TF32 off",
-                "versions": ", ".join(f"{name} {number}" for name, number in _versions().items()),
+                "versions": ", ".join(f"{name} {number}" for name, number in library_versions().items()),
             }
             text = report.report(str(asked.model), results, outcomes=outcomes, pictures=pictures, setting=setting)
             write_atomically(page, text)
@@ -242,18 +241,6 @@ def _table(results: Sequence[RobustAccuracy]) -> Table:
             ", ".join(f"{name} {count}" for name, count in fell.items()),
         )
     return table
-
-
-def _versions() -> dict[str, str]:
-    import timm
-    import torch
-
-    import smoothify
-
-    versions = {"smoothify": smoothify.__version__, "torch": str(torch.__version__), "timm": timm.__version__}
-    with suppress(PackageNotFoundError):
-        versions["pyautoattack"] = version("pyautoattack")
-    return versions
 
 
 if __name__ == "__main__":

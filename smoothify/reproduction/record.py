@@ -7,7 +7,6 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 
 from smoothify.errors import DataError
 from smoothify.evaluation import Share
+from smoothify.evaluation.versions import library_versions
 from smoothify.files import write_atomically
 from smoothify.reproduction.table import Row, Table
 
@@ -89,7 +89,7 @@ class Record:
     training_seconds: float
     measured: tuple[Measurement, ...]
     machine: str = field(default_factory=lambda: describe_machine())
-    versions: Mapping[str, str] = field(default_factory=lambda: library_versions())
+    versions: Mapping[str, str] = field(default_factory=library_versions)
 
     def write(self, folder: Path) -> Path:
         """Write the record into a table's folder of results."""
@@ -152,11 +152,6 @@ def describe_machine() -> str:
         return torch.cuda.get_device_name()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{_processor()}, {cores} cores"
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions that the figures depend on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in ("torch", "timm")}}
 
 
 def _processor() -> str:
