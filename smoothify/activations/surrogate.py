@@ -115,6 +115,7 @@ class _Substitute(TorchFunctionMode):
         return function(*args, **options)
 
 
+# F.relu names its arguments so, and may be called by name.
 def _relu(smooth: Callable[[Tensor], Tensor], input: Tensor, inplace: bool = False) -> Tensor:  # noqa: A002
     if not torch.is_grad_enabled() or (inplace and not input.requires_grad):
         return torch.relu_(input) if inplace else torch.relu(input)

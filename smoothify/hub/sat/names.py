@@ -67,6 +67,7 @@ def efficientnet_sources(model: nn.Module, scope: str) -> dict[str, Source]:
     }
     found |= _efficientnet_layers("", f"{scope}/stem", ("conv_stem",), ("bn1",))
     found |= _efficientnet_layers("", f"{scope}/head", ("conv_head",), ("bn2",))
+    # timm's stages are sequences of blocks; a module's attribute may be anything to mypy
     blocks = [(f"blocks.{s}.{b}.", block) for s, stage in enumerate(model.blocks) for b, block in enumerate(stage)]  # type: ignore[arg-type]
     for index, (ours, block) in enumerate(blocks):
         theirs = f"{scope}/blocks_{index}"
