@@ -24,7 +24,7 @@ class Job:
         table: where it belongs.
         row: what is trained.
         seed: with which seed.
-        folder: the run's folder; a run that was interrupted is resumed there.
+        folder: the run's folder; one that was interrupted is resumed there, one of another table used again.
     """
 
     table: Table
@@ -105,7 +105,7 @@ def missing(table: Table, *, runs: Path, only: Sequence[str], seeds: Sequence[in
             file = file_of(table.results, row.name, seed)
             known = file.is_file() and Record.read(file).digest == row.digest
             if not known and (not only or row.name in only):
-                yield Job(table, row, seed, runs / table.name / f"{row.name}.seed-{seed}.{row.digest}")
+                yield Job(table, row, seed, runs / f"{row.digest}.seed-{seed}")
 
 
 def _do(job: Job, threads: int) -> Record:

@@ -61,8 +61,16 @@ class Row:
 
     @property
     def digest(self) -> str:
-        """A checksum of everything that the row's files say about the run; comments do not count."""
-        said = {"recipe": _mapping_in(self.recipe), "options": dict(self.options)}
+        """A checksum of the recipe as this row changes it; equal ones are the same run, whatever the table calls it."""
+        said = dict(_mapping_in(self.recipe))
+        for name, value in self.options.items():
+            *parents, last = name.split(".")
+            place = said
+            for parent in parents:
+                below = place.get(parent)
+                place[parent] = dict(below) if isinstance(below, Mapping) else {}
+                place = place[parent]
+            place[last] = value
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -129,12 +137,17 @@ def read_table(file: Path) -> Table:
     seeds = content.get("seeds", [0])
     if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise ConfigError(f"{file}: seeds={seeds!r} is not a list of whole numbers from 0")
+    read = tuple(_row(str(name), row, content.get("recipe"), file) for name, row in rows.items())
+    same: dict[str, str] = {}
+    for row in read:
+        if (first := same.setdefault(row.digest, row.name)) != row.name:
+            raise ConfigError(f"{file}: rows {first!r} and {row.name!r} are the same run; leave one out")
     return Table(
         folder=file.parent,
         title=_text(content, "title", file),
         about=_text(content, "about", file).strip(),
         seeds=tuple(seeds),
-        rows=tuple(_row(str(name), row, content.get("recipe"), file) for name, row in rows.items()),
+        rows=read,
         measures=tuple(_measure(measure, file) for measure in content.get("measure", [])),
     )
 

@@ -67,7 +67,7 @@ def test_a_table_is_run_resumed_and_written_down(zoo: Path, tmp_path: Path, caps
     (record,) = read_records(table, table.rows[1])
     final, measured = record.measured
     assert (final.attack, measured.attack, measured.robust.images) == ("PGD-2", "PGD-1", 24)
-    saved = next((tmp_path / "runs" / "stripes" / "figure_3").glob("silu.*/evaluation.json"))
+    saved = tmp_path / "runs" / f"{table.rows[1].digest}.seed-0" / "evaluation.json"
     assert final.robust.value == json.loads(saved.read_text())["robust_accuracy"]
 
     page = (zoo / "RESULTS.md").read_text()
@@ -85,7 +85,7 @@ def test_a_table_is_run_resumed_and_written_down(zoo: Path, tmp_path: Path, caps
 def test_a_run_that_fails_names_its_log_and_stops_no_other(zoo: Path, tmp_path: Path) -> None:
     file = zoo / "stripes" / "figure_3" / "table.yaml"
     file.write_text(file.read_text().replace("model.activation: keep", "model.activation: reluu"))
-    with pytest.raises(SmoothifyError, match=r"1 of 2 runs failed: .*did you mean 'relu'.*relu\.seed-0\.\w+\.log"):
+    with pytest.raises(SmoothifyError, match=r"1 of 2 runs failed: .*did you mean 'relu'.*\w+\.seed-0\.log"):
         reproduce(only_table(zoo), runs=tmp_path / "runs", seeds=[0])
     assert [path.name for path in only_table(zoo).results.iterdir()] == ["silu.seed-0.json"]
 
@@ -105,6 +105,7 @@ def test_a_page_without_runs_is_blank(zoo: Path) -> None:
         ("options: {model.activation: keep}", "option: {}", "row 'relu': unknown key 'option'"),
         ("rows:", "rows: []\nabout2:", "unknown key 'about2'"),
         ("title: Two", "title: {Two", "cannot be read as YAML"),
+        ("model.activation: silu", "model.activation: keep", "rows 'relu' and 'silu' are the same run"),
     ],
 )
 def test_bad_tables_are_refused(zoo: Path, before: str, after: str, message: str) -> None:
@@ -113,6 +114,25 @@ def test_bad_tables_are_refused(zoo: Path, before: str, after: str, message: str
     file.write_text(file.read_text().replace(before, after))
     with pytest.raises(ConfigError, match=message):
         read_table(file)
+
+
+def test_a_run_belongs_to_every_table_that_asks_for_it(zoo: Path, tmp_path: Path) -> None:
+    folder = zoo / "stripes" / "table_1"
+    folder.mkdir()
+    recipe = RECIPE.format(data="elsewhere").replace("epochs: 1", "epochs: 7")
+    (folder / "base.yaml").write_text(recipe + "model: {activation: relu}\n")
+    (folder / "table.yaml").write_text(TABLE)
+    table, other = find_tables(zoo)
+    assert table.rows[0].digest != other.rows[0].digest, "another recipe is another run"
+
+    stripes = (zoo / "stripes" / "figure_3" / "base.yaml").read_text()
+    (folder / "base.yaml").write_text(f"# the same, said otherwise\n{stripes}\nmodel: {{activation: relu}}\n")
+    other = read_table(folder / "table.yaml")
+    assert [row.digest for row in table.rows] == [row.digest for row in other.rows]
+    reproduce(table, runs=tmp_path / "runs", seeds=[0], only=["relu"])
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "runs").rglob("*") if file.is_file()}
+    (record,) = reproduce(other, runs=tmp_path / "runs", seeds=[0], only=["relu"])
+    assert record.row == "relu" and before == {file: file.stat().st_mtime_ns for file in before}
 
 
 def test_unknown_names_are_refused(zoo: Path, tmp_path: Path) -> None:
