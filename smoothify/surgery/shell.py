@@ -56,10 +56,9 @@ class Shell:
             known: nn.Module = self._memo[id(module)]
             return known
         if qualified_name(type(module)) == COMPILED:  # its forward is bound to the original
-            copied = self._module(module.get_submodule("_orig_mod"))
-            self._memo[id(module)] = copied
-            return copied
-        copied = object.__new__(class_apart(module))
+            self._memo[id(module)] = self._module(module.get_submodule("_orig_mod"))
+            return self._module(module)
+        copied: nn.Module = object.__new__(class_apart(module))
         self._memo[id(module)] = copied
         self.original[id(copied)] = module
         self.modules.append(copied)
