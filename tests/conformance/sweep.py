@@ -19,7 +19,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-
 # Models until the workers are renewed, for what the libraries leave in memory. The executor's own max_tasks_per_child
 # hangs in Python 3.11 once it is reached.
 PART = 400
