@@ -41,6 +41,7 @@ class Batches:
         images: the training images.
         batch_size: images a step, over all processes together.
         pieces: how many pieces a process computes its share of a step in.
+        replays: how many steps in a row are made on the same images.
         seed: of order and augmentation.
         workers: processes that prepare images; 0 prepares them in this one.
         channels_last: how images lie in memory on the device.
@@ -53,13 +54,14 @@ class Batches:
         *,
         batch_size: int,
         pieces: int,
+        replays: int = 1,
         seed: int,
         workers: int,
         channels_last: bool,
         accelerator: Accelerator,
     ) -> None:
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        self._device, self._pieces = accelerator.device, pieces
+        self._device, self._pieces, self._replays = accelerator.device, pieces, replays
         self._order = _Order(len(images), batch_size, pieces, seed, accelerator)
         self._loader = DataLoader(
             _Keyed(images),
@@ -71,18 +73,19 @@ class Batches:
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch; the last few images, too few for a step, are left out."""
-        return self._order.steps
+        return self._order.steps * self._replays
 
     def epoch(self, epoch: int, *, first: int = 0) -> Iterator[list[Batch]]:
         """Yield the pieces of each step of an epoch, from its step ``first`` on."""
-        self._order.epoch, self._order.first = epoch, first
+        self._order.epoch = epoch
+        self._order.first, done = divmod(first, self._replays)
         step = []
         for images, labels, keys in self._loader:
             images, labels, keys = (tensor.to(self._device, non_blocking=True) for tensor in (images, labels, keys))
             step.append(Batch(images.contiguous(memory_format=self._layout), labels, keys))
             if len(step) == self._pieces:
-                yield step
-                step = []
+                yield from [step] * (self._replays - done)
+                step, done = [], 0
 
 
 class _Order(Sampler[list[tuple[int, int]]]):

@@ -83,7 +83,18 @@ class Config:
         chosen = objective(self.objective)
         if (self.data.mixup or self.data.cutmix) and not chosen.takes_soft_labels:
             raise ConfigError(f"objective={self.objective!r} needs whole labels; set data.mixup and data.cutmix to 0")
+        if self.attack.method == "free":
+            self._refuse_what_free_cannot()
         if self.engine.fsdp and self.attack.precision in ("replica", "autocast"):
             raise ConfigError(f"attack.precision={self.attack.precision} does not go with engine.fsdp; use same")
         if self.engine.fsdp and self.averaging.kind != "none":
             raise ConfigError("averaging does not go with engine.fsdp; set averaging.kind to none")
+
+    def _refuse_what_free_cannot(self) -> None:
+        """One backward pass serves the attack and the update there, on the same images several times."""
+        if self.objective.strip() != "pgd_at":
+            raise ConfigError(f"objective={self.objective!r} does not go with attack.method free; use pgd_at")
+        if self.data.mixup or self.data.cutmix:
+            raise ConfigError("data.mixup and data.cutmix would mix every replay anew; attack.method free takes neither")
+        if self.surrogate.attacker != self.surrogate.optimizer:
+            raise ConfigError("surrogate.attacker and surrogate.optimizer are the same pass under attack.method free")
