@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from smoothify.attacks import sample_keys
 from smoothify.data import Images
+from smoothify.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Batches:
         self._order = _Order(len(images), batch_size, pieces, seed, accelerator)
         self._loader = DataLoader(
             _Keyed(images),
+            collate_fn=_collate,
             batch_sampler=self._order,
             num_workers=workers,
             pin_memory=self._device.type == "cuda",
@@ -80,8 +83,10 @@ class Batches:
         self._order.epoch = epoch
         self._order.first, done = divmod(first, self._replays)
         step = []
-        for images, labels, keys in self._loader:
-            images, labels, keys = (tensor.to(self._device, non_blocking=True) for tensor in (images, labels, keys))
+        for loaded in self._loader:
+            if isinstance(loaded, DataError):
+                raise loaded
+            images, labels, keys = (tensor.to(self._device, non_blocking=True) for tensor in loaded)
             step.append(Batch(images.contiguous(memory_format=self._layout), labels, keys))
             if len(step) == self._pieces:
                 yield from [step] * (self._replays - done)
@@ -108,17 +113,24 @@ class _Order(Sampler[list[tuple[int, int]]]):
                 yield pairs[begin : begin + self.size]
 
 
-class _Keyed(Dataset[tuple[Tensor, int, int]]):
-    """Images whose augmentation draws from their key, whichever generator it uses."""
+class _Keyed(Dataset[tuple[Tensor, int, int] | DataError]):
+    """Images whose augmentation draws from their key, whichever generator it uses; for a damaged one, its error."""
 
     def __init__(self, images: Images) -> None:
         self._images = images
 
-    def __getitem__(self, pair: tuple[int, int]) -> tuple[Tensor, int, int]:
+    def __getitem__(self, pair: tuple[int, int]) -> tuple[Tensor, int, int] | DataError:
         position, key = pair
         reseed(key)
-        image, label = self._images[position]
+        try:
+            image, label = self._images[position]
+        except DataError as error:  # raised in another process it would come back as that process's traceback
+            return error
         return image, label, key
+
+
+def _collate(items: list[tuple[Tensor, int, int] | DataError]) -> Any:
+    return next((item for item in items if isinstance(item, DataError)), None) or default_collate(items)
 
 
 def reseed(key: int) -> None:

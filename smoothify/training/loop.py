@@ -25,7 +25,7 @@ from smoothify.training.free import Perturbation
 from smoothify.training.mixing import mixing
 from smoothify.training.progress import Reporter, Silent
 from smoothify.training.record import Record, describe_row
-from smoothify.training.run_folder import RunFolder, flat, open_run_folder, recipe
+from smoothify.training.run_folder import RunFolder, flat, open_run_folder, recipe, refuse_occupied
 from smoothify.training.schedule import factor, optimizer
 from smoothify.training.setup import Parts, assemble, start
 from smoothify.training.sharded import ShardedModel, ShardedOptimizer, shard
@@ -81,6 +81,8 @@ def train(
     started = time.perf_counter()
     accelerator = start(config)
     reporter = reporter if reporter is not None and accelerator.is_main_process else Silent()
+    if accelerator.is_main_process:
+        refuse_occupied(config, overwrite=overwrite, resume=resume)
     parts = assemble(config, processes=accelerator.num_processes)
     one_opens = accelerator.is_main_process
     with open_run_folder(config, overwrite=overwrite, resume=resume) if one_opens else nullcontext():

@@ -75,6 +75,11 @@ class AttackConfig:
         """The threat model of training and measuring."""
         return ThreatModel(self.norm, self.epsilon)
 
+    @property
+    def starts_at_random(self) -> bool:
+        """Whether no image of the training attack starts from itself."""
+        return self.random_start and not self.clean_start
+
     def build(self, *, epsilon_share: float = 1.0, step_share: float = 1.0) -> Attack:
         """The training attack, at shares of its epsilon and of its step."""
         threat = ThreatModel(self.norm, self.threat.radius * epsilon_share)
