@@ -51,6 +51,11 @@ class WeightPerturbation(Objective):
         """What it is around."""
         return self.inner.judged_by
 
+    @property
+    def starts_at_random(self) -> bool:
+        """Whether the inner objective's attack has to."""
+        return self.inner.starts_at_random
+
     def adversary(
         self, attacked_model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, generator: Randomness
     ) -> Tensor:

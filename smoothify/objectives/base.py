@@ -49,6 +49,11 @@ class Objective(ABC):
         """Which accuracy on held-out images says what epoch of a run is its best."""
         return "robust"
 
+    @property
+    def starts_at_random(self) -> bool:
+        """Whether the attack has to: what it raises is at its minimum at the image itself."""
+        return False
+
     def loss(
         self,
         model: nn.Module,
