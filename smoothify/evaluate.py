@@ -47,7 +47,7 @@ def parser() -> Parser:
         "apgd-t, fab-t, square or autoattack; may be repeated (default: pgd-50)",
     )
     built.add_argument("--data", type=str | None, help="data set: fashion_mnist_sample, a folder, or a Hub id")
-    built.add_argument("--split", type=str, default="test", help="split of the data set (default: test)")
+    built.add_argument("--split", type=str | None, help="split of the data set (default: the run's data.test_split)")
     built.add_argument("--images", type=int | None, help="only the first so many images of the split")
     built.add_argument("--norm", type=str | None, help="linf or l2")
     built.add_argument("--epsilon", type=str | None, help="radius in [0, 1] pixel units, such as 0.1 or 8/255")
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console(quiet=not accelerator.is_main_process)
 
     classifier = _classifier(host, settings).to(accelerator.device).eval()
-    source = load(settings["data"], asked.split)
+    source = load(settings["data"], settings["split"])
     chosen = range(len(source))[: asked.images]
     resizing = replace(Resizing.from_host(host), **settings["resizing"])
     size = settings["input_size"] or input_size(host)
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         described = {
             "model": str(asked.model),
             "data": settings["data"],
-            "split": asked.split,
+            "split": settings["split"],
             "preprocessing": {
                 "input_size": list(images.input_size),
                 **asdict(images.resizing),
@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             pictures = report.draw(classifier, _first(images, asked.sanity_images), threat, results, seed=asked.seed)
             setting = {
-                "data": f"{settings['data']}, {asked.split}",
+                "data": f"{settings['data']}, {settings['split']}",
                 "input": f"{images.input_size}, normalised inside the model",
                 "random starts": f"seed {asked.seed}",
                 "precision": "float32, TF32 off",
@@ -205,6 +205,7 @@ def _settings(asked: Any) -> dict[str, Any]:
     data, threat, model = (_mapping(trained.get(name)) for name in ("data", "attack", "model"))
     settings = {
         "data": asked.data if asked.data is not None else data.get("path"),
+        "split": asked.split if asked.split is not None else data.get("test_split", "test"),
         "norm": asked.norm if asked.norm is not None else threat.get("norm"),
         "epsilon": asked.epsilon if asked.epsilon is not None else threat.get("epsilon"),
     }

@@ -3,7 +3,7 @@
 from smoothify.evaluation.accuracy import full_precision, predict, robust_accuracy
 from smoothify.evaluation.checks import CHECKS
 from smoothify.evaluation.landscape import Landscape, landscape
-from smoothify.evaluation.results import RobustAccuracy, Share
+from smoothify.evaluation.results import RobustAccuracy, Share, Verdicts
 from smoothify.evaluation.robustbench import as_robustbench, leaderboard_entry
 from smoothify.evaluation.sanity import Check, Outcome, Subject, sanity
 
@@ -15,6 +15,7 @@ __all__ = [
     "RobustAccuracy",
     "Share",
     "Subject",
+    "Verdicts",
     "as_robustbench",
     "full_precision",
     "landscape",
