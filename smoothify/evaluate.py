@@ -6,7 +6,6 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from smoothify.attacks import Attack, ThreatModel, attack
 from smoothify.cli import Parser, run, use_cores
 from smoothify.data import Images, load
 from smoothify.errors import ConfigError, OutputExistsError
-from smoothify.evaluation import Outcome, RobustAccuracy, robust_accuracy, sanity
+from smoothify.evaluation import CHECKS, RobustAccuracy, Sanity, robust_accuracy, sanity
 from smoothify.evaluation.versions import library_versions
 from smoothify.files import write_atomically
 from smoothify.hub import from_pretrained, read_file
@@ -52,7 +51,9 @@ def parser() -> Parser:
     built.add_argument("--norm", type=str | None, help="linf or l2")
     built.add_argument("--epsilon", type=str | None, help="radius in [0, 1] pixel units, such as 0.1 or 8/255")
     built.add_argument("--step_size", type=str | None, help="of PGD, in [0, 1] pixel units (default: its own)")
-    built.add_argument("--sanity", action="store_true", help="check first whether the numbers can be believed")
+    built.add_argument(
+        "--sanity", action="store_true", help="check first whether the numbers of the first attack can be believed"
+    )
     built.add_argument(
         "--sanity_images",
         type=int,
@@ -105,13 +106,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source = load(settings["data"], asked.split)
     chosen = range(len(source))[: asked.images]
     images = Images(source, input_size=settings["input_size"] or input_size(host), indices=chosen)
-    outcomes = _sanity(classifier, images, attacks[0], asked) if asked.sanity else ()
-    for outcome in outcomes:
-        console.print(str(outcome), markup=False, highlight=False, soft_wrap=True)
-    caveats = tuple(f"{outcome.check}: {outcome.found}" for outcome in outcomes if outcome.verdict == "fail")
+    few = _first(images, asked.sanity_images)
+    checked: Sanity | None = None
     results: list[RobustAccuracy] = []
     with Terminal(console) as terminal:
         reporter = terminal if accelerator.is_main_process else Silent()
+        if asked.sanity:
+            reporter.begin(f"checks of {attacks[0]}", len(CHECKS))
+            checked = sanity(
+                classifier,
+                few,
+                attacks[0],
+                batch_size=asked.batch_size,
+                seed=asked.seed,
+                surrogate=asked.surrogate,
+                accelerator=accelerator,
+                advance=reporter.advance,
+            )
+            reporter.end()
+            reporter.note(str(checked))
         for adversary in attacks:
             reporter.begin(str(adversary), len(images))
             measured = robust_accuracy(
@@ -126,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 state=partial,
                 advance=reporter.advance,
             )
-            results.append(replace(measured, caveats=caveats))
+            results.append(checked.attached_to(measured) if checked else measured)
             reporter.end()
     if accelerator.is_main_process:
         described = {
@@ -138,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "mean": classifier.mean.flatten().tolist(),
                 "std": classifier.std.flatten().tolist(),
             },
-            "sanity": [asdict(outcome) for outcome in outcomes],
+            "sanity": checked.to_dict() if checked else None,
             "results": [result.to_dict() for result in results],
             "versions": library_versions(),
         }
@@ -149,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if page is not None:
             from smoothify.evaluation import report
 
-            pictures = report.draw(classifier, _first(images, asked.sanity_images), threat, results, seed=asked.seed)
+            pictures = report.draw(classifier, few, threat, results, seed=asked.seed)
             setting = {
                 "data": f"{settings['data']}, {asked.split}",
                 "input": f"{images.input_size}, normalised inside the model",
@@ -157,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "precision": "float32, TF32 off",
                 "versions": ", ".join(f"{name} {number}" for name, number in library_versions().items()),
             }
-            text = report.report(str(asked.model), results, outcomes=outcomes, pictures=pictures, setting=setting)
+            text = report.report(str(asked.model), results, checked=checked, pictures=pictures, setting=setting)
             write_atomically(page, text)
             console.print(f"report in {page}", markup=False, highlight=False)
     accelerator.end_training()
@@ -170,10 +183,6 @@ def _attacks(names: Sequence[str], threat: ThreatModel, step_size: str | None) -
         attack(name, threat, step_size=step_size if own or not any(takes) else None)
         for name, own in zip(names, takes, strict=True)
     ]
-
-
-def _sanity(classifier: PixelClassifier, images: Images, adversary: Attack, asked: Any) -> tuple[Outcome, ...]:
-    return sanity(classifier, _first(images, asked.sanity_images), adversary, seed=asked.seed)
 
 
 def _first(images: Images, count: int) -> Images:

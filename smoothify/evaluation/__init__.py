@@ -5,7 +5,8 @@ from smoothify.evaluation.checks import CHECKS
 from smoothify.evaluation.landscape import Landscape, landscape
 from smoothify.evaluation.results import RobustAccuracy, Share
 from smoothify.evaluation.robustbench import as_robustbench, leaderboard_entry
-from smoothify.evaluation.sanity import Check, Outcome, Subject, sanity
+from smoothify.evaluation.sanity import Check, Outcome, Sanity, sanity
+from smoothify.evaluation.subject import Subject
 
 __all__ = [
     "CHECKS",
@@ -13,6 +14,7 @@ __all__ = [
     "Landscape",
     "Outcome",
     "RobustAccuracy",
+    "Sanity",
     "Share",
     "Subject",
     "as_robustbench",

@@ -16,7 +16,7 @@ from smoothify.evaluation.accuracy import predict, robust_accuracy
 from smoothify.evaluation.landscape import landscape
 from smoothify.evaluation.page import Section, page
 from smoothify.evaluation.results import RobustAccuracy, Share
-from smoothify.evaluation.sanity import Outcome
+from smoothify.evaluation.sanity import Sanity
 
 Picture = tuple[str, bytes]
 """A caption and a PNG file."""
@@ -30,7 +30,7 @@ def report(
     title: str,
     results: Sequence[RobustAccuracy],
     *,
-    outcomes: Sequence[Outcome] = (),
+    checked: Sanity | None = None,
     pictures: Sequence[Picture] = (),
     setting: Mapping[str, object],
 ) -> str:
@@ -39,7 +39,7 @@ def report(
     Args:
         title: what was measured.
         results: one for each attack.
-        outcomes: of the sanity checks, if they were made.
+        checked: what the sanity checks found, if they were made.
         pictures: captions and PNG files.
         setting: what the numbers depend on, by name.
     """
@@ -55,9 +55,11 @@ def report(
         ),
         Section(
             "Can the numbers be believed?",
-            "" if outcomes else "The sanity checks were not made; --sanity makes them.",
+            f"{checked.attack}, {checked.images} images: {checked.verdict}."
+            if checked
+            else "The sanity checks were not made; --sanity makes them.",
             head=("check", "verdict", "found"),
-            rows=tuple((outcome.check, outcome.verdict, outcome.found) for outcome in outcomes),
+            rows=tuple((one.check, one.verdict, one.found) for one in (checked.outcomes if checked else ())),
         ),
         Section("Pictures", pictures=tuple(pictures)),
         Section(

@@ -58,6 +58,7 @@ class RobustAccuracy:
         full_protocol: every image was attacked to the last step, and only where that led counts.
         surrogate: the activation whose derivative the attack saw in ReLU's place.
         caveats: preconditions that the number does not meet; they are printed beside it.
+        sanity: in one line, what the sanity checks came to; None where they were not made.
     """
 
     attack: str
@@ -72,6 +73,7 @@ class RobustAccuracy:
     full_protocol: bool = False
     surrogate: str | None = None
     caveats: tuple[str, ...] = ()
+    sanity: str | None = None
 
     @property
     def clean(self) -> Share:
@@ -119,6 +121,7 @@ class RobustAccuracy:
             "robust_accuracy": self.robust.value,
             "robust_interval_95": list(self.robust.interval),
             "warnings": list(self.warnings),
+            "sanity": self.sanity,
             "clean_correct": [int(verdict) for verdict in self.clean_correct],
             "robust_correct": [int(verdict) for verdict in self.robust_correct],
             "fell_to": list(self.fell_to),

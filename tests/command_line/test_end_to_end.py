@@ -2,7 +2,6 @@
 
 import html
 import json
-import os
 import re
 import signal
 import subprocess
@@ -17,46 +16,9 @@ from smoothify.attacks import PGD
 from smoothify.data import Images, hold_out, labels_of, load
 from smoothify.evaluation import robust_accuracy
 from smoothify.models import PixelClassifier
+from tests.command_line.conftest import TINY, environment, launch
 
-pytestmark = pytest.mark.xdist_group("command line")  # one run is shared by several tests
-BIN = Path(sys.executable).parent
-TINY = [
-    "--epochs",
-    "2",
-    "--batch_size",
-    "16",
-    "--data.held_out",
-    "16",
-    "--attack.check",
-    "pgd-2",
-    "--lr",
-    "0.05",
-    "--threads",
-    "1",
-]
-
-
-def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ACCELERATE_", "WORLD", "RANK"))}
-    return {**kept, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "COLUMNS": "120"}
-
-
-def launch(*arguments: str, processes: int = 1, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-    command = [str(BIN / "accelerate"), "launch", "--quiet", "--num_machines", "1", "--mixed_precision", "no"]
-    command += ["--dynamo_backend", "no", "--num_processes", str(processes)]
-    command += ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else []
-    return subprocess.run(
-        [*command, "-m", *arguments], env=environment(), capture_output=True, text=True, timeout=timeout, check=False
-    )
-
-
-@pytest.fixture(scope="module")
-def run(stripes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """One run through the launcher, and what it printed."""
-    folder = tmp_path_factory.mktemp("runs") / "one"
-    done = launch("smoothify.train", "--output", str(folder), "--data.path", str(stripes), *TINY)
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+pytestmark = pytest.mark.xdist_group("command line")  # one run is shared by several files
 
 
 def test_train_prints_epochs_and_a_summary(run: tuple[Path, str]) -> None:
@@ -104,12 +66,17 @@ def test_evaluate_checks_itself_and_says_so(run: tuple[Path, str], tmp_path: Pat
     assert done.returncode == 0, done.stderr
     written = json.loads(output.read_text())
     page = (tmp_path / "report.html").read_text()
-    for outcome in written["sanity"]:
+    checked = written["sanity"]
+    assert (checked["attack"], checked["images"], len(checked["checks"])) == ("PGD-2", 8, 18)
+    assert f"sanity of PGD-2 on 8 images: {checked['verdict']}" in done.stdout.splitlines()
+    assert html.escape(checked["verdict"]) in page
+    for outcome in checked["checks"]:
         assert f"<td>{html.escape(outcome['check'])}</td>" in page
-    failed = [f"{one['check']}: {one['found']}" for one in written["sanity"] if one["verdict"] == "fail"]
-    assert len(written["sanity"]) == 18
-    for result in written["results"]:
-        assert result["warnings"][: len(failed)] == failed
+    failed = [one for one in checked["checks"] if one["verdict"] == "fail"]
+    about_model = [one for one in failed if one["about"] == "model"]
+    for result, concerned in zip(written["results"], (failed, about_model), strict=True):
+        assert result["warnings"][: len(concerned)] == [f"{one['check']}: {one['found']}" for one in concerned]
+    assert written["results"][0]["sanity"] == checked["verdict"]
     assert [result["step_size"] for result in written["results"]] == [4 / 255, None]
     assert "WARNING" in done.stdout, "48 images are few"
     assert {path.name for path in tmp_path.iterdir()} == {"figures.json", "report.html"}, (

@@ -6,7 +6,7 @@ from torch import nn
 
 from smoothify.attacks import PGD, ThreatModel
 from smoothify.data import Images, load
-from smoothify.evaluation import Outcome, RobustAccuracy, robust_accuracy
+from smoothify.evaluation import Outcome, RobustAccuracy, Sanity, robust_accuracy
 from smoothify.evaluation.report import _against_steps, draw, report
 
 IMAGES = Images(load(split="test"), input_size=(1, 28, 28), indices=range(40))
@@ -31,11 +31,12 @@ def test_every_number_check_and_picture_is_in_it(model: nn.Module) -> None:
     results = [robust_accuracy(model, IMAGES, PGD(threat, steps=steps)) for steps in (5, 10)]
     pictures = draw(model, IMAGES, threat, results)
     assert len(pictures) == 4 and all(png.startswith(b"\x89PNG") for _, png in pictures)
-    outcomes = [Outcome("deterministic", "fail", "logits differ by 0.1")]
-    text = report("mine", results, outcomes=outcomes, pictures=pictures, setting={"random starts": "seed 0"})
+    checked = Sanity("PGD-5", 40, (Outcome("deterministic", "fail", "logits differ by 0.1"),))
+    text = report("mine", results, checked=checked, pictures=pictures, setting={"random starts": "seed 0"})
     for result in results:
         assert f"<td>{result.description}</td><td>{result.clean}</td><td>{result.robust}</td>" in text
     assert '<td class="fail">fail</td><td>logits differ by 0.1</td>' in text
+    assert "PGD-5, 40 images: 0 of 1 checks passed; failed: deterministic." in text
     assert text.count("data:image/png") == 4
     assert "Warning: 40 images leave" in text and "seed 0" in text
     assert "sanity checks were not made" in report("mine", results, setting={})
