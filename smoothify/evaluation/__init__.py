@@ -3,7 +3,7 @@
 from smoothify.evaluation.accuracy import full_precision, predict, robust_accuracy
 from smoothify.evaluation.checks import CHECKS
 from smoothify.evaluation.landscape import Landscape, landscape
-from smoothify.evaluation.results import RobustAccuracy, Share
+from smoothify.evaluation.results import RobustAccuracy, Share, table
 from smoothify.evaluation.robustbench import as_robustbench, leaderboard_entry
 from smoothify.evaluation.sanity import Check, Outcome, Sanity, sanity
 from smoothify.evaluation.subject import Subject
@@ -24,4 +24,5 @@ __all__ = [
     "predict",
     "robust_accuracy",
     "sanity",
+    "table",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,13 +95,27 @@ class RobustAccuracy:
         return (*self.caveats, few) if high - low > _WIDE else self.caveats
 
     @property
-    def description(self) -> str:
-        """The attack, its threat model and whatever else the number depends on."""
-        threat = f"{self.norm.capitalize()}, epsilon {show(self.epsilon)}"
+    def protocol(self) -> str:
+        """The attack and its settings, without the threat model."""
         step = f", step {show(self.step_size)}" if self.step_size else ""
         through = f", gradients of {self.surrogate}" if self.surrogate else ""
         last = ", last step only" if self.full_protocol else ""
-        return f"{self.attack}, {threat}, {self.robust.images} images{step}{through}{last}"
+        return f"{self.attack}{step}{through}{last}"
+
+    @property
+    def threat(self) -> str:
+        """Norm and epsilon."""
+        return f"{self.norm.capitalize()}, epsilon {show(self.epsilon)}"
+
+    @property
+    def description(self) -> str:
+        """The attack, its threat model and whatever else the number depends on."""
+        return f"{self.protocol}, {self.threat}, {self.robust.images} images"
+
+    @property
+    def fallen(self) -> str:
+        """To which attack how many images fell."""
+        return ", ".join(f"{name} {count}" for name, count in Counter(name for name in self.fell_to if name).items())
 
     def __str__(self) -> str:
         warned = f"  WARNING: {'; '.join(self.warnings)}" if self.warnings else ""
@@ -127,3 +143,18 @@ class RobustAccuracy:
             "fell_to": list(self.fell_to),
             "fell_at": list(self.fell_at),
         }
+
+
+def table(results: Sequence[RobustAccuracy]) -> str:
+    """Lay results out as lines of text, each number with its warnings in its line.
+
+    >>> print(table([RobustAccuracy("PGD-5", "linf", 0.1, 0.05, 0, (True,) * 900, (True,) * 450 + (False,) * 450)]))
+    attack            clean accuracy        robust accuracy    fell to
+    PGD-5, step 0.05  100.0% [99.6, 100.0]  50.0% [46.7, 53.3]
+    """
+    rows = [("attack", "clean accuracy", "robust accuracy", "fell to", "")]
+    for result in results:
+        warned = f"WARNING: {'; '.join(result.warnings)}" if result.warnings else ""
+        rows.append((result.protocol, str(result.clean), str(result.robust), result.fallen, warned))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -17,6 +17,7 @@ from smoothify.data import Images, hold_out, labels_of, load
 from smoothify.evaluation import robust_accuracy
 from smoothify.models import PixelClassifier
 from tests.command_line.conftest import TINY, environment, launch
+from tests.evaluation.browser import CHROMIUM, errors_in_browser
 
 pytestmark = pytest.mark.xdist_group("command line")  # one run is shared by several files
 
@@ -62,10 +63,13 @@ def test_evaluate_checks_itself_and_says_so(run: tuple[Path, str], tmp_path: Pat
         str(output),
         "--report",
         str(tmp_path / "report.html"),
+        "--beside",
+        str(folder / "last"),
     )
     assert done.returncode == 0, done.stderr
     written = json.loads(output.read_text())
     page = (tmp_path / "report.html").read_text()
+    assert f"--beside {folder / 'last'}" in page
     checked = written["sanity"]
     assert (checked["attack"], checked["images"], len(checked["checks"])) == ("PGD-2", 8, 18)
     assert f"sanity of PGD-2 on 8 images: {checked['verdict']}" in done.stdout.splitlines()
@@ -79,9 +83,14 @@ def test_evaluate_checks_itself_and_says_so(run: tuple[Path, str], tmp_path: Pat
     assert written["results"][0]["sanity"] == checked["verdict"]
     assert [result["step_size"] for result in written["results"]] == [4 / 255, None]
     assert "WARNING" in done.stdout, "48 images are few"
+    assert "PGD-2, step 4/255  " in done.stdout
+    assert all("WARNING" in line for line in done.stdout.splitlines() if re.match("PGD-2, step|Square-5", line))
+    assert "smoothify.evaluate " in written["command"] and "--sanity_images 8" in written["command"]
     assert {path.name for path in tmp_path.iterdir()} == {"figures.json", "report.html"}, (
         "what was kept for resuming is gone"
     )
+    if CHROMIUM:
+        assert errors_in_browser(tmp_path / "report.html") == []
 
 
 def test_two_processes_do_the_same_job(run: tuple[Path, str], stripes: Path, tmp_path: Path) -> None:
