@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     classifier = setting.classifier(host).to(accelerator.device)
     source = load(setting.data, asked.split)
-    images = Images(source, input_size=setting.input_size(host), indices=range(len(source))[: asked.images])
+    images = setting.images(host, source, range(len(source))[: asked.images])
     few = _first(images, asked.sanity_images)
     checked: Sanity | None = None
     results: list[RobustAccuracy] = []
@@ -158,6 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "split": asked.split,
                 "preprocessing": {
                     "input_size": list(images.input_size),
+                    **asdict(images.resizing),
                     "mean": classifier.mean.flatten().tolist(),
                     "std": classifier.std.flatten().tolist(),
                 },
@@ -195,7 +197,8 @@ def _attacks(names: Sequence[str], threat: ThreatModel, step_size: str | None) -
 
 
 def _first(images: Images, count: int) -> Images:
-    return Images(images.source, input_size=images.input_size, indices=images.indices[:count])
+    indices = images.indices[:count]
+    return Images(images.source, input_size=images.input_size, resizing=images.resizing, indices=indices)
 
 
 def _beside(model: str, setting: Setting, images: Images) -> PixelClassifier:

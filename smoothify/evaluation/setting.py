@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import yaml
 from torch import nn
 
 from smoothify.attacks import ThreatModel
+from smoothify.data import Images, Resizing, Source
 from smoothify.errors import ConfigError
 from smoothify.hub import read_file
 from smoothify.models import PixelClassifier, input_size
@@ -23,6 +24,7 @@ class Setting:
         data: the data set's path.
         threat: norm and epsilon.
         size: (channels, height, width) that the model was trained on; None where its host says so.
+        resizing: what of `Resizing` the training named; the rest is the host's.
         mean: per channel, of the normalisation; None where the host says so.
         std: likewise.
     """
@@ -30,6 +32,7 @@ class Setting:
     data: str
     threat: ThreatModel
     size: tuple[int, int, int] | None = None
+    resizing: Mapping[str, Any] = field(default_factory=dict)
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
@@ -64,6 +67,7 @@ class Setting:
             str(found["data"]),
             ThreatModel(found["norm"], found["epsilon"]),
             (size[0], size[1], size[2]) if size else None,
+            {name: built[name] for name in Resizing.__dataclass_fields__ if built.get(name) is not None},
             tuple(mean) if mean else None,
             tuple(std) if std else None,
         )
@@ -77,6 +81,11 @@ class Setting:
     def input_size(self, host: nn.Module) -> tuple[int, int, int]:
         """Return what the model takes: (channels, height, width)."""
         return self.size or input_size(host)
+
+    def images(self, host: nn.Module, source: Source, rows: Sequence[int]) -> Images:
+        """Return rows of a data set as the model takes them."""
+        resizing = replace(Resizing.from_host(host), **self.resizing)
+        return Images(source, input_size=self.input_size(host), resizing=resizing, indices=rows)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
