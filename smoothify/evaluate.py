@@ -96,8 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     datasets.disable_progress_bars()
     asked = parser().parse_args(arguments)
     command = shlex.join(["smoothify.evaluate", *(sys.argv[1:] if arguments is None else arguments)])
-    if asked.sanity_images < 1:
-        raise ConfigError(f"--sanity_images {asked.sanity_images}: at least 1 is needed")
+    for option in ("images", "sanity_images", "batch_size"):
+        if asked[option] is not None and asked[option] < 1:
+            raise ConfigError(f"--{option} {asked[option]}: at least 1 is needed")
     if asked.beside is not None and asked.report is None:
         raise ConfigError(f"--beside {asked.beside} is for the report's pictures; give --report FILE as well")
     use_cores(asked.threads)
@@ -111,10 +112,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))])
     console = Console(quiet=not accelerator.is_main_process)
 
-    classifier = setting.classifier(host).to(accelerator.device)
+    classifier = setting.classifier(host).float().to(accelerator.device)
     source = load(setting.data, asked.split)
     images = setting.images(host, source, range(len(source))[: asked.images])
     few = _first(images, asked.sanity_images)
+    models = {asked.model: classifier}
+    if asked.beside is not None:
+        models[asked.beside] = _beside(asked.beside, setting, images).float().to(accelerator.device)
     checked: Sanity | None = None
     results: list[RobustAccuracy] = []
     with Terminal(console) as terminal:
@@ -175,9 +179,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if accelerator.is_main_process and page is not None:
             from smoothify.evaluation import report
 
-            models = {asked.model: classifier}
-            if asked.beside is not None:
-                models[asked.beside] = _beside(asked.beside, setting, images).to(accelerator.device)
             reporter.begin("pictures", 1)
             pictures = report.draw(models, few, setting.threat, results, seed=asked.seed)
             text = report.report(asked.model, results, checked=checked, pictures=pictures, setting=described)

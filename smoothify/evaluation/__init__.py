@@ -1,8 +1,9 @@
 """How robust a model is, measured so that others believe it."""
 
-from smoothify.evaluation.accuracy import full_precision, predict, robust_accuracy
+from smoothify.evaluation.accuracy import predict, robust_accuracy
 from smoothify.evaluation.checks import CHECKS
 from smoothify.evaluation.landscape import Landscape, landscape
+from smoothify.evaluation.precision import full_precision
 from smoothify.evaluation.results import RobustAccuracy, Share, table
 from smoothify.evaluation.robustbench import as_robustbench, leaderboard_entry
 from smoothify.evaluation.sanity import Check, Outcome, Sanity, sanity

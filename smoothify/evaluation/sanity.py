@@ -15,7 +15,7 @@ from torch import nn
 from smoothify.attacks import Attack, inference_mode_of
 from smoothify.data import Images
 from smoothify.errors import DataError, SmoothifyError
-from smoothify.evaluation.accuracy import full_precision
+from smoothify.evaluation.precision import full_precision
 from smoothify.evaluation.results import RobustAccuracy
 from smoothify.evaluation.subject import Subject
 

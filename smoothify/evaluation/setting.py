@@ -54,7 +54,7 @@ class Setting:
         stored = read_file(model, "training.yaml")
         trained = _mapping(yaml.safe_load(stored)) if stored is not None else {}
         described, attacked, built = (_mapping(trained.get(name)) for name in ("data", "attack", "model"))
-        found = {
+        found: Mapping[str, Any] = {
             "data": described.get("path") if data is None else data,
             "norm": attacked.get("norm") if norm is None else norm,
             "epsilon": attacked.get("epsilon") if epsilon is None else epsilon,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -68,12 +68,12 @@ class Subject:
     def logits(self, images: Tensor) -> Tensor:
         """Return the model's logits (images, classes), without gradients."""
         with torch.no_grad():
-            return torch.cat([self.model(part) for part in images.split(self.batch_size)])
+            return torch.cat([self.model(part) for part in torch.split(images, self.batch_size)])
 
     def gradient(self, images: Tensor, value: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Return the gradient of ``value(logits, labels)`` in the images' shape; zero where there is none."""
         gradients = []
-        for part, labels in zip(images.split(self.batch_size), self.labels.split(self.batch_size), strict=True):
+        for part, labels in self._batches(images):
             tried = part.clone().requires_grad_()
             with torch.enable_grad():
                 found = value(self.model(tried), labels).sum()
@@ -131,7 +131,7 @@ class Subject:
         key = f"{attack!r} {id(model)}"
         if key not in self._stands:
             images, _ = self.attacked if attack is self.attack and model is None else self.search(attack, model)
-            predicted = [predict(self.model, part) for part in images.split(self.batch_size) if len(part)]
+            predicted = [predict(self.model, part) for part in torch.split(images, self.batch_size) if len(part)]
             labels = self.labels[self.right]
             self._stands[key] = torch.cat(predicted) == labels if predicted else labels.bool()
         return self._stands[key]
@@ -139,6 +139,9 @@ class Subject:
     def share(self, attack: Attack, model: nn.Module | None = None) -> float:
         """Return robust accuracy in percent of all images."""
         return 100 * float(self.stands(attack, model).sum()) / len(self.labels)
+
+    def _batches(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(torch.split(images, self.batch_size), torch.split(self.labels, self.batch_size), strict=True)
 
     @property
     def _rank(self) -> int:
