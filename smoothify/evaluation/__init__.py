@@ -1,6 +1,7 @@
 """How robust a model is, measured so that others believe it."""
 
 from smoothify.evaluation.accuracy import predict, robust_accuracy
+from smoothify.evaluation.card import card_results
 from smoothify.evaluation.checks import CHECKS
 from smoothify.evaluation.landscape import Landscape, landscape
 from smoothify.evaluation.precision import full_precision
@@ -19,6 +20,7 @@ __all__ = [
     "Share",
     "Subject",
     "as_robustbench",
+    "card_results",
     "full_precision",
     "landscape",
     "leaderboard_entry",

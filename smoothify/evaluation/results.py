@@ -97,10 +97,7 @@ class RobustAccuracy:
     @property
     def protocol(self) -> str:
         """The attack and its settings, without the threat model."""
-        step = f", step {show(self.step_size)}" if self.step_size else ""
-        through = f", gradients of {self.surrogate}" if self.surrogate else ""
-        last = ", last step only" if self.full_protocol else ""
-        return f"{self.attack}{step}{through}{last}"
+        return f"{self.attack}{self._settings}"
 
     @property
     def threat(self) -> str:
@@ -110,7 +107,14 @@ class RobustAccuracy:
     @property
     def description(self) -> str:
         """The attack, its threat model and whatever else the number depends on."""
-        return f"{self.protocol}, {self.threat}, {self.robust.images} images"
+        return f"{self.attack}, {self.threat}, {self.robust.images} images{self._settings}"
+
+    @property
+    def _settings(self) -> str:
+        step = f", step {show(self.step_size)}" if self.step_size else ""
+        through = f", gradients of {self.surrogate}" if self.surrogate else ""
+        last = ", last step only" if self.full_protocol else ""
+        return f"{step}{through}{last}"
 
     @property
     def fallen(self) -> str:

@@ -72,7 +72,7 @@ class Subject:
 
     def gradient(self, images: Tensor, value: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Return the gradient of ``value(logits, labels)`` in the images' shape; zero where there is none."""
-        gradients = []
+        gradients: list[Tensor] = []
         for part, labels in self._batches(images):
             tried = part.clone().requires_grad_()
             with torch.enable_grad():

@@ -9,7 +9,7 @@ from torch import nn
 from smoothify.attacks import PGD, Attack, ThreatModel
 from smoothify.data import Images, load
 from smoothify.errors import ConfigError, DataError, NonFiniteError, UnsupportedModelError
-from smoothify.evaluation import RobustAccuracy, Share, robust_accuracy
+from smoothify.evaluation import RobustAccuracy, Share, card_results, robust_accuracy
 from smoothify.evaluation.plots import adversarial
 from smoothify.models import PixelClassifier, build
 from tests.evaluation.frauds import CutOff
@@ -219,6 +219,17 @@ def test_a_number_is_never_without_its_warning() -> None:
     assert str(doubted).splitlines()[1].endswith("WARNING: fails a check")
     assert doubted.to_dict()["warnings"] == ["fails a check"]
     assert "WARNING" not in str(RobustAccuracy("PGD-5", "linf", 0.1, None, 0, (True,) * 900, (True,) * 900))
+
+
+def test_a_card_tells_clean_accuracy_once_and_each_verdict() -> None:
+    pgd, square = (
+        RobustAccuracy(attack, norm, 0.1, None, 0, (True,) * 900, (True, False) * 450, sanity=verdict)
+        for attack, norm, verdict in (("PGD-5", "linf", "2 of 2 checks passed"), ("Square", "l2", None))
+    )
+    clean, first, second = card_results([pgd, square])
+    assert (clean.attack, clean.accuracy, clean.verdict) == ("none", 1.0, None)
+    assert (first.attack, first.accuracy, first.verdict) == ("pgd-5", 0.5, "2 of 2 checks passed")
+    assert (second.norm, second.images, second.verdict) == ("l2", 900, None)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
