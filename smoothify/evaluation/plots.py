@@ -127,7 +127,7 @@ def landscapes(around: Mapping[str, Landscape]) -> bytes:
         axis.tick_params(labelsize=7, pad=-2)
         axis.set_title(title, fontsize=9)
         axis.view_init(elev=28, azim=-125)
-        axis.set_box_aspect((1, 1, 0.8), zoom=0.88)
+        axis.set_box_aspect((1, 1, 0.8), zoom=0.95)
     first = next(iter(around.values()))
     figure.suptitle(f"Loss around one image ({first.attack})", fontsize=10)
     figure.subplots_adjust(left=0.04, right=0.94, bottom=0.03, top=0.86, wspace=0.1)

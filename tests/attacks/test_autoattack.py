@@ -153,3 +153,10 @@ def test_a_model_without_gradients_is_refused(part: str) -> None:
     with pytest.raises(UnsupportedModelError, match="no gradient with respect to the images"):
         attack(f"{part}-3", ThreatModel("linf", 0.05))(CutOff(), images, labels, generator=noise(6))
     attack("square-3", ThreatModel("linf", 0.05))(CutOff(), images, labels, generator=noise(6))
+
+
+def test_without_the_library_it_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyautoattack.autopgd_base", None)
+    model = network(10)
+    with pytest.raises(ConfigError, match=r"APGD-CE needs pyautoattack; pip install 'smoothify-torch\[autoattack\]'"):
+        attack("autoattack", ThreatModel("linf", 0.05))(model, *right(model, 6), generator=noise(6))
