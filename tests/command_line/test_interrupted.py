@@ -13,8 +13,8 @@ import pytest
 from tests.command_line.conftest import environment, launch
 
 pytestmark = pytest.mark.xdist_group("command line")
-BATCHES = 12
-MEASURE = ["--attack", "pgd-200", "--step_size", "0.0007", "--batch_size", "4", "--threads", "1"]  # takes every step
+BATCHES = 8
+MEASURE = ["--attack", "pgd-60", "--step_size", "0.0007", "--batch_size", "6", "--threads", "1"]  # takes every step
 
 
 def killed(command: list[str], kept: Path) -> int:
@@ -51,12 +51,12 @@ def test_killed_and_given_again(
     file = next(file for file in sorted(kept.glob("*.json")) if json.loads(file.read_text()))
     batches = json.loads(file.read_text())
     number = int(next(iter(batches)))
-    batches[str(number)][2] = [1, 0, 1, 0]  # what is kept is believed: these verdicts are seen again
+    batches[str(number)][2] = [1, 0, 1, 0, 1, 0]  # what is kept is believed: these verdicts are seen again
     file.write_text(json.dumps(batches))
     done = launch(*arguments, processes=processes)
     assert done.returncode == 0, done.stderr
     assert f"{kept} is of an evaluation that was interrupted" in done.stdout.replace("\n", " ")
     (expected,), (found,) = whole, json.loads(output.read_text())["results"]
-    assert found["fell_to"][4 * number : 4 * number + 4] == ["PGD-200", "", "PGD-200", ""]
+    assert found["fell_to"][6 * number : 6 * number + 6] == ["PGD-60", ""] * 3
     assert {**found, "fell_to": None} == {**expected, "fell_to": None}
     assert not kept.exists()
