@@ -46,7 +46,7 @@ def parser() -> Parser:
         "apgd-t, fab-t, square or autoattack; may be repeated (default: pgd-50)",
     )
     built.add_argument("--data", type=str | None, help="data set: fashion_mnist_sample, a folder, or a Hub id")
-    built.add_argument("--split", type=str, default="test", help="split of the data set (default: test)")
+    built.add_argument("--split", type=str | None, help="split of the data set (default: the run's data.test_split)")
     built.add_argument("--images", type=int | None, help="only the first so many images of the split")
     built.add_argument("--norm", type=str | None, help="linf or l2")
     built.add_argument("--epsilon", type=str | None, help="radius in [0, 1] pixel units, such as 0.1 or 8/255")
@@ -106,14 +106,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     page = None if asked.report is None else _free(Path(asked.report), "--report", overwrite=asked.overwrite)
     partial = output.with_name(f".{output.name}.partial")
     host = from_pretrained(asked.model)
-    setting = Setting.of(asked.model, data=asked.data, norm=asked.norm, epsilon=asked.epsilon)
+    setting = Setting.of(asked.model, data=asked.data, split=asked.split, norm=asked.norm, epsilon=asked.epsilon)
     attacks = _attacks(asked.attack or ["pgd-50"], setting.threat, asked.step_size)
     # a process waits for the others as long as it takes
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))])
     console = Console(quiet=not accelerator.is_main_process)
 
     classifier = setting.classifier(host).float().to(accelerator.device)
-    source = load(setting.data, asked.split)
+    source = load(setting.data, setting.split)
     images = setting.images(host, source, range(len(source))[: asked.images])
     few = _first(images, asked.sanity_images)
     models = {asked.model: classifier}
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "model": str(asked.model),
                 "command": command,
                 "data": setting.data,
-                "split": asked.split,
+                "split": setting.split,
                 "preprocessing": {
                     "input_size": list(images.input_size),
                     **asdict(images.resizing),
@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             }
             write_atomically(output, json.dumps(described, indent=1) + "\n")
             shutil.rmtree(partial)
-            reporter.note(f"{setting.data}, {asked.split}: {len(images)} images; {setting.threat}")
+            reporter.note(f"{setting.data}, {setting.split}: {len(images)} images; {setting.threat}")
             reporter.note(table(results))
             reporter.note(f"written to {output}")
         if accelerator.is_main_process and page is not None:

@@ -5,7 +5,7 @@ from smoothify.evaluation.card import card_results
 from smoothify.evaluation.checks import CHECKS
 from smoothify.evaluation.landscape import Landscape, landscape
 from smoothify.evaluation.precision import full_precision
-from smoothify.evaluation.results import RobustAccuracy, Share, table
+from smoothify.evaluation.results import RobustAccuracy, Share, Verdicts, table
 from smoothify.evaluation.robustbench import as_robustbench, leaderboard_entry
 from smoothify.evaluation.sanity import Check, Outcome, Sanity, sanity
 from smoothify.evaluation.subject import Subject
@@ -19,6 +19,7 @@ __all__ = [
     "Sanity",
     "Share",
     "Subject",
+    "Verdicts",
     "as_robustbench",
     "card_results",
     "full_precision",

@@ -43,8 +43,25 @@ class Share:
         return f"{100 * self.value:.1f}% [{100 * low:.1f}, {100 * high:.1f}]"
 
 
+class Verdicts:
+    """Clean and robust accuracy of whatever keeps a verdict for each image."""
+
+    clean_correct: tuple[bool, ...]
+    robust_correct: tuple[bool, ...]
+
+    @property
+    def clean(self) -> Share:
+        """Clean accuracy."""
+        return Share(sum(self.clean_correct), len(self.clean_correct))
+
+    @property
+    def robust(self) -> Share:
+        """Robust accuracy."""
+        return Share(sum(self.robust_correct), len(self.robust_correct))
+
+
 @dataclass(frozen=True)
-class RobustAccuracy:
+class RobustAccuracy(Verdicts):
     """What an attack did to a model.
 
     Args:
@@ -76,16 +93,6 @@ class RobustAccuracy:
     surrogate: str | None = None
     caveats: tuple[str, ...] = ()
     sanity: str | None = None
-
-    @property
-    def clean(self) -> Share:
-        """Clean accuracy."""
-        return Share(sum(self.clean_correct), len(self.clean_correct))
-
-    @property
-    def robust(self) -> Share:
-        """Robust accuracy."""
-        return Share(sum(self.robust_correct), len(self.robust_correct))
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ class Setting:
 
     Args:
         data: the data set's path.
+        split: which part of it.
         threat: norm and epsilon.
         size: (channels, height, width) that the model was trained on; None where its host says so.
         resizing: what of `Resizing` the training named; the rest is the host's.
@@ -30,6 +31,7 @@ class Setting:
     """
 
     data: str
+    split: str
     threat: ThreatModel
     size: tuple[int, int, int] | None = None
     resizing: Mapping[str, Any] = field(default_factory=dict)
@@ -38,13 +40,20 @@ class Setting:
 
     @classmethod
     def of(
-        cls, model: str, *, data: str | None = None, norm: str | None = None, epsilon: float | str | None = None
+        cls,
+        model: str,
+        *,
+        data: str | None = None,
+        split: str | None = None,
+        norm: str | None = None,
+        epsilon: float | str | None = None,
     ) -> Self:
         """Read ``training.yaml`` beside a saved model; what is given here goes before it.
 
         Args:
             model: a folder, or a Hub repository ``"owner/name"``.
             data: the data set's path.
+            split: which part of it; ``"test"`` if nothing says.
             norm: ``"linf"`` or ``"l2"``.
             epsilon: in [0, 1] pixel units.
 
@@ -65,6 +74,7 @@ class Setting:
         size, mean, std = (built.get(name) for name in ("input_size", "mean", "std"))
         return cls(
             str(found["data"]),
+            described.get("test_split", "test") if split is None else split,
             ThreatModel(found["norm"], found["epsilon"]),
             (size[0], size[1], size[2]) if size else None,
             {name: built[name] for name in Resizing.__dataclass_fields__ if built.get(name) is not None},

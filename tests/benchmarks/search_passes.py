@@ -29,7 +29,7 @@ def main() -> None:
     asked = parser.parse_args()
     host, setting = from_pretrained(asked.model), Setting.of(asked.model, epsilon=asked.epsilon)
     classifier = setting.classifier(host)
-    images = setting.images(host, load(setting.data, "test"), range(asked.images))
+    images = setting.images(host, load(setting.data, setting.split), range(asked.images))
     sent = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor], logits: Tensor) -> None:
