@@ -1,13 +1,12 @@
 """An evaluation that is killed goes on when the same command is given again, and comes to the same verdicts."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.command_line.conftest import environment, launch
@@ -19,13 +18,16 @@ MEASURE = ["--attack", "pgd-60", "--step_size", "0.0007", "--batch_size", "6", "
 
 def killed(command: list[str], kept: Path) -> int:
     """Start a command, kill all its processes once some batches are kept, and return how many were."""
-    process = subprocess.Popen(command, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
     deadline, finished = time.monotonic() + 180, 0
     while finished < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
         finished = sum(len(json.loads(file.read_text())) for file in kept.glob("*.json"))
-    os.killpg(process.pid, signal.SIGKILL)
+    tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for one in tree:
+        one.kill()
     process.wait()
+    psutil.wait_procs(tree, timeout=30)
     return sum(len(json.loads(file.read_text())) for file in kept.glob("*.json"))
 
 
