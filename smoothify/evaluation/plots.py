@@ -97,7 +97,8 @@ def robustness(
         axis.set_xlabel("epsilon")
     axis.set(ylim=(-2, 102), ylabel="robust accuracy in percent")
     axis.grid(alpha=0.25)
-    axis.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 0.14))
+    corner, anchor = ("lower left", (0, 0.14)) if against == "steps" else ("upper right", (1, 1))  # where no curve is
+    axis.legend(frameon=False, fontsize=8, loc=corner, bbox_to_anchor=anchor)
     return _png(figure)
 
 
