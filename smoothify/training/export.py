@@ -11,7 +11,7 @@ import yaml
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from smoothify.evaluation import RobustAccuracy, robust_accuracy
+from smoothify.evaluation import RobustAccuracy, card_results, robust_accuracy
 from smoothify.evaluation.plots import adversarial
 from smoothify.files import write_atomically
 from smoothify.hub import CardFacts, Result, from_pretrained, push_folder, save_pretrained
@@ -86,19 +86,8 @@ class Exporter:
         write_atomically(self.folder.adversarial, picture)
         write_atomically(self.folder.curves, curves(rows, f"{self.config.model.name}, {self.config.model.activation}"))
         self.folder.write_evaluation(measured)
-        figures = (
-            Result("none", measured.clean.value, interval=measured.clean.interval, images=measured.clean.images),
-            Result(
-                measured.attack.lower(),
-                measured.robust.value,
-                epsilon=measured.epsilon,
-                norm=measured.norm,
-                interval=measured.robust.interval,
-                images=measured.robust.images,
-            ),
-        )
         about = f"Trained adversarially for {rows[best]['epoch']} of {self.config.epochs} epochs."
-        self._save(self.folder.best, classifier.model, about, figures, {"adversarial.png": picture})
+        self._save(self.folder.best, classifier.model, about, card_results([measured]), {"adversarial.png": picture})
         if self.config.push is not None:
             push_folder(self.folder.best, self.config.push)
 
