@@ -11,8 +11,7 @@ import yaml
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from smoothify.attacks import attack
-from smoothify.evaluation import RobustAccuracy, robust_accuracy
+from smoothify.evaluation import RobustAccuracy, card_results, robust_accuracy
 from smoothify.evaluation.plots import adversarial
 from smoothify.files import write_atomically
 from smoothify.hub import CardFacts, Result, from_pretrained, push_folder, save_pretrained
@@ -61,7 +60,7 @@ class Exporter:
         identical = None
         if self._logits_of_best is not None:
             identical = torch.equal(self._logits(classifier), self._logits_of_best)
-        final = attack(self.config.attack.final, self.config.attack.threat)
+        final = self.config.attack.build_final()
         reporter.begin(f"{final} on the test images", len(self.parts.test))
         measured = robust_accuracy(
             classifier,
@@ -82,24 +81,13 @@ class Exporter:
             return
         shown = range(min(_COLUMNS, len(self.parts.test)))
         images, labels = (tensor.to(self.accelerator.device) for tensor in self.parts.test.batch(shown))
-        final = attack(self.config.attack.final, self.config.attack.threat)
+        final = self.config.attack.build_final()
         picture = adversarial(classifier, images, labels, final, self.parts.test.source.classes)
         write_atomically(self.folder.adversarial, picture)
         write_atomically(self.folder.curves, curves(rows, f"{self.config.model.name}, {self.config.model.activation}"))
         self.folder.write_evaluation(measured)
-        figures = (
-            Result("none", measured.clean.value, interval=measured.clean.interval, images=measured.clean.images),
-            Result(
-                measured.attack.lower(),
-                measured.robust.value,
-                epsilon=measured.epsilon,
-                norm=measured.norm,
-                interval=measured.robust.interval,
-                images=measured.robust.images,
-            ),
-        )
         about = f"Trained adversarially for {rows[best]['epoch']} of {self.config.epochs} epochs."
-        self._save(self.folder.best, classifier.model, about, figures, {"adversarial.png": picture})
+        self._save(self.folder.best, classifier.model, about, card_results([measured]), {"adversarial.png": picture})
         if self.config.push is not None:
             push_folder(self.folder.best, self.config.push)
 

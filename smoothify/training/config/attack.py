@@ -35,6 +35,7 @@ class AttackConfig:
             where the machine multiplies bfloat16, else "same".
         check: attack on the held-out images after every epoch.
         final: attack on the test images at the end.
+        final_step_size: of it, where it is PGD, in [0, 1] pixel units; its own default if not given.
     """
 
     method: Literal["pgd", "fgsm_rs", "n_fgsm", "free"] = "pgd"
@@ -52,6 +53,7 @@ class AttackConfig:
     precision: Literal["auto", "replica", "autocast", "same"] = "auto"
     check: str = "pgd-10"
     final: str = "pgd-50"
+    final_step_size: float | str | None = None
 
     def __post_init__(self) -> None:
         at_least("attack.epsilon_warmup", self.epsilon_warmup, 0)
@@ -65,7 +67,7 @@ class AttackConfig:
         self._refuse_what_only_free_has()
         self.build()
         attack(self.check, self.threat)
-        attack(self.final, self.threat)
+        self.build_final()
         built = self.build()
         if self.step_size is not None and isinstance(built, PGD) and built.step == 0:
             raise ConfigError("attack.step_size=0 would leave every image as it starts; give a positive one")
@@ -96,6 +98,10 @@ class AttackConfig:
             targeted=self.targeted,
             batch_norm=self.batch_norm,
         )
+
+    def build_final(self) -> Attack:
+        """The attack on the test images."""
+        return attack(self.final, self.threat, step_size=self.final_step_size)
 
     def at(self, epoch: float) -> Attack:
         """The training attack after this many epochs, counted from 0, on its way up."""
