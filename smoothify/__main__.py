@@ -32,7 +32,11 @@ def parser() -> Parser:
     looking.add_argument(
         "model",
         type=str,
-        help="a timm name, torchvision/NAME, a preset, a saved folder, or a Hub repository owner/name",
+        help="a timm name, torchvision/NAME, a preset, module:factory of your own, a saved folder, or a Hub repository "
+        "owner/name",
+    )
+    looking.add_argument(
+        "--architecture", type=str | None, metavar="MODULE:FACTORY", help="your own code, where it built a saved model"
     )
     looking.add_argument("--json", action="store_true", help="print the report as JSON")
     running = Parser(
@@ -72,13 +76,13 @@ def import_parser() -> Parser:
     return importing
 
 
-def model_of(name: str) -> nn.Module:
+def model_of(name: str, architecture: str | None = None) -> nn.Module:
     """Load what a name on the command line means: an architecture without weights, or a saved model with its own."""
     source, _, _ = name.rpartition("/")
     if name.startswith("hf-hub:"):
-        return from_pretrained(name.removeprefix("hf-hub:"))
+        return from_pretrained(name.removeprefix("hf-hub:"), architecture=architecture)
     if Path(name).is_dir() or (source != "" and source not in _LIBRARIES):
-        return from_pretrained(name)
+        return from_pretrained(name, architecture=architecture)
     return build(name)
 
 
@@ -86,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and do what it asks for."""
     asked = parser().parse_args(arguments)
     if asked.subcommand == "inspect":
-        report = inspect(model_of(asked.inspect.model))
+        report = inspect(model_of(asked.inspect.model, asked.inspect.architecture))
         print(json.dumps(report.to_dict(), indent=1) if asked.inspect.json else report)
         return
     options = asked[asked.subcommand]

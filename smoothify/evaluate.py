@@ -40,6 +40,9 @@ def parser() -> Parser:
     )
     built.add_argument("model", type=str, help="a folder such as RUN/best, or a Hub repository 'owner/name'")
     built.add_argument(
+        "--architecture", type=str | None, metavar="MODULE:FACTORY", help="your own code, if that built it"
+    )
+    built.add_argument(
         "--attack",
         action="append",
         metavar="NAME",
@@ -94,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = _output(asked.model, asked.output, overwrite=asked.overwrite)
     page = None if asked.report is None else _free(Path(asked.report), "--report", overwrite=asked.overwrite)
     partial = output.with_name(f".{output.name}.partial")
-    host = from_pretrained(asked.model)
+    host = from_pretrained(asked.model, architecture=asked.architecture)
     settings = _settings(asked)
     threat = ThreatModel(settings["norm"], settings["epsilon"])
     attacks = _attacks(asked.attack or ["pgd-50"], threat, asked.step_size)

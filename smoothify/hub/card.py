@@ -134,12 +134,16 @@ def _metadata(facts: CardFacts, config: ModelConfig) -> ModelCardData:
         license=facts.license,
         library_name=config.host if config.native else "smoothify",
         pipeline_tag="image-classification",
-        tags=["smoothify", *(["robust"] if robust else []), config.host, "image-classification"],
+        tags=["smoothify", *(["robust"] if robust else []), _library_tag(config), "image-classification"],
         datasets=[facts.dataset_id] if facts.dataset_id else None,
         metrics=["accuracy"] if results else None,
         model_name=facts.model_name if results else None,
         eval_results=results or None,
     )
+
+
+def _library_tag(config: ModelConfig) -> str:
+    return "pytorch" if config.host == "user" else config.host
 
 
 def _metric_args(result: Result) -> dict[str, Any]:
@@ -179,13 +183,20 @@ def _results(results: Sequence[Result]) -> str:
 
 
 def _introduction(facts: CardFacts, config: ModelConfig) -> str:
+    library = "of its author's own code" if config.host == "user" else f"of {config.host}"
     activation = f" with the activation `{facts.activation}`" if facts.activation else ""
     trained = f", trained on {_plain(facts.dataset)}" if facts.dataset else ""
-    return f"`{config.architecture}` of {config.host}{activation}{trained}.\n\n{facts.about}".strip()
+    return f"`{config.architecture}` {library}{activation}{trained}.\n\n{facts.about}".strip()
 
 
 def _loading(config: ModelConfig) -> str:
     ours = f'import smoothify\n\nmodel = smoothify.from_pretrained("{YOUR_REPO}")'
+    if config.host == "user":
+        return (
+            f"## Loading\n\n```python\n{ours[:-1]}, "
+            f'architecture="{config.architecture}")\n```\n\n'
+            f"It needs smoothify, and its author's code, which holds `{config.architecture}`."
+        )
     if not config.native:
         return (
             f"## Loading\n\n```python\n{ours}\n```\n\n"

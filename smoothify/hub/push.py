@@ -12,6 +12,7 @@ from torch import nn
 from smoothify.hub.card import CardFacts
 from smoothify.hub.remote import check_repo_id, push_folder
 from smoothify.hub.save import save_pretrained
+from smoothify.models.importing import Factory
 
 
 def push_to_hub(
@@ -22,7 +23,7 @@ def push_to_hub(
     private: bool = False,
     revision: str | None = None,
     commit_message: str = "Publish a model with smooth activations",
-    architecture: str | None = None,
+    architecture: str | Factory | None = None,
     model_args: Mapping[str, Any] | None = None,
     card: CardFacts | str | None = None,
     files: Mapping[str, bytes] | None = None,

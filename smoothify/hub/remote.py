@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,9 +12,11 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub import errors as hub_errors
 
 from smoothify.errors import HubError
+from smoothify.hub import transformers_host
 from smoothify.hub.card import with_repo_id
 from smoothify.hub.checks import parse_object
 from smoothify.hub.config import read_config, weights_file
+from smoothify.hub.shards import INDEX, read_index
 from smoothify.hub.tokens import refuse_tokens, without_tokens
 from smoothify.hub.weights import digest, read_weights
 
@@ -30,7 +32,7 @@ def fetch(
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
 ) -> Path:
-    """Download config.json and model.safetensors of one commit into the cache and return their folder."""
+    """Download config.json and the weights of one commit into the cache and return their folder."""
     check_repo_id(repo_id)
 
     def get(name: str, commit: str | None) -> Path:
@@ -49,10 +51,29 @@ def fetch(
     with readable_errors(repo_id, token, revision):
         config = get("config.json", revision)
         # The cache names a snapshot's folder by its commit: both files come from the same one.
-        name = weights_file(parse_object(config.read_bytes(), f"{repo_id}/config.json"))
-        weights = get(name, config.parent.name)
-    check_blob(weights, repo_id)
+        raw = parse_object(config.read_bytes(), f"{repo_id}/config.json")
+        commit = config.parent.name
+        try:
+            weights = [get(weights_file(raw), commit)]
+        except hub_errors.EntryNotFoundError:
+            if not transformers_host.describes(raw):
+                raise
+            weights = _shards(lambda name: get(name, commit), repo_id)
+            if not weights:
+                raise
+    for path in weights:
+        check_blob(path, repo_id)
     return config.parent
+
+
+def _shards(get: Callable[[str], Path], repo_id: str) -> list[Path]:
+    """Download the weights that stand in several files, or nothing if there is no index of them."""
+    try:
+        index = get(INDEX)
+    except hub_errors.EntryNotFoundError:
+        return []
+    shards = read_index(index.read_bytes(), f"{repo_id}/{INDEX}")
+    return [index, *map(get, sorted(shards))]
 
 
 def check_blob(path: Path, repo_id: str) -> None:
@@ -105,6 +126,9 @@ def _contents(folder: Path, repo_id: str) -> Iterator[tuple[Path, bytes | Path]]
     if not weights.is_file():
         raise HubError(f"{folder}: is not a folder that save_pretrained made (no {weights.name})")
     read_weights(weights.read_bytes(), str(weights), config.weights_sha256)
+    for path in (folder / "config.json", weights):
+        if path.is_symlink():
+            raise HubError(f"{path}: is a link, and links are not published; put the file itself there")
     for path in sorted(folder.iterdir()):
         if not path.is_file() or path.is_symlink() or path.name.startswith("."):
             continue
@@ -143,8 +167,8 @@ def readable_errors(repo_id: str, token: str | None, revision: str | None) -> It
     except hub_errors.LocalEntryNotFoundError:
         reason = "is not in the cache and the Hub is not reached (offline?): load it once with a connection"
     except hub_errors.EntryNotFoundError as error:
-        name = "config.json" if "config.json" in str(error) else "model.safetensors"
-        reason = f"holds no {name}; only a config.json with safetensors is read"
+        named = re.search(r"[\w.\-]+\.(?:json|safetensors)", str(error).rpartition("/")[2])
+        reason = f"holds no {named[0] if named else 'such file'}; only a config.json with safetensors is read"
     except hub_errors.LocalTokenNotFoundError:
         reason = f"no token was found; {_LOGIN}"
     except hub_errors.HfHubHTTPError as error:

@@ -14,9 +14,9 @@ from torch import nn
 
 from smoothify.errors import HubError
 from smoothify.hub.bounds import bounded_construction
-from smoothify.hub.checks import Checks, brief
+from smoothify.hub.checks import Checks, brief, printable
 from smoothify.hub.config import HIDDEN_WEIGHTS, NEEDS_SMOOTHIFY, ModelConfig
-from smoothify.hub.weights import read_weights, refuse_disagreements
+from smoothify.hub.weights import refuse_disagreements, refuse_larger
 
 NAME = "transformers"
 _ACTIVATION_KEYS = ("hidden_act", "hidden_activation", "activation_function")
@@ -46,19 +46,18 @@ def describes(raw: dict[str, Any]) -> bool:
     return "smoothify" not in raw and "architecture" not in raw and "model_type" in raw
 
 
-def load(raw: dict[str, Any], weights: bytes, source: str) -> nn.Module:
+def load(raw: dict[str, Any], stored: dict[str, torch.Tensor], source: str) -> nn.Module:
     """Build the classifier that a transformers config.json describes and fill it; in eval mode, on the CPU.
 
-    ``raw`` is the parsed config, ``weights`` the content of model.safetensors. Raises ``HubError`` when the
-    class is not one of transformers' image classifiers, for any key that would fetch or run something, for
-    sizes beyond the bounds, and for weights that do not fit exactly.
+    ``raw`` is the parsed config, ``stored`` its weights. Raises ``HubError`` when the class is not one of
+    transformers' image classifiers, for any key that would fetch or run something, for sizes beyond the bounds or
+    the weights', and for weights that do not fit exactly.
     """
     where = f"{source}/config.json"
     model_class, config = _class_and_config(raw, where)
-    stored = read_weights(weights, f"{source}/model.safetensors")
     with bounded_construction(where), _any_error(model_class, where), _quiet():
         with torch.device("meta"):
-            model_class(config)
+            refuse_larger(model_class(config), stored, where)
         # from_pretrained translates the names of older repositories.
         model, info = model_class.from_pretrained(None, config=config, state_dict=stored, output_loading_info=True)
     found = [f"{key} is {kind.split('_')[0]}" for kind in info for key in sorted(map(str, info[kind]))]
@@ -176,7 +175,7 @@ def _any_error(model_class: Any, where: str) -> Iterator[None]:
     except HubError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = printable(" ".join(str(error).split())[:300])
         raise HubError(f"{where}: transformers cannot build {model_class.__name__} ({reason})") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from smoothify.evaluation.plots import adversarial
 from smoothify.files import write_atomically
 from smoothify.hub import CardFacts, Result, from_pretrained, push_folder, save_pretrained
 from smoothify.models import PRESETS, PixelClassifier
+from smoothify.models.importing import is_import_path
 from smoothify.training.config import Config
 from smoothify.training.plots import curves
 from smoothify.training.progress import Reporter
@@ -53,7 +55,7 @@ class Exporter:
             saved (None when it was saved before the run was resumed).
         """
         self.accelerator.wait_for_everyone()
-        host = from_pretrained(self.folder.best)
+        host = from_pretrained(self.folder.best, architecture=self._own_code())
         mean, std = (values.flatten().tolist() for values in (self.parts.classifier.mean, self.parts.classifier.std))
         classifier = PixelClassifier(host, mean=mean, std=std).to(self.accelerator.device).eval()
         if self.config.engine.channels_last:
@@ -115,10 +117,10 @@ class Exporter:
         save_pretrained(
             model,
             path,
-            architecture=self._torchvision_name(),
+            architecture=self._own_code() or self._torchvision_name(),
             model_args=self._model_args(),
             card=CardFacts(
-                model_name=f"{self.config.model.name.rpartition('/')[2]}-{self.config.model.activation}",
+                model_name=f"{re.split('[/:]', self.config.model.name)[-1]}-{self.config.model.activation}",
                 activation=self.config.model.activation,
                 dataset=self.config.data.path,
                 about=about,
@@ -138,12 +140,18 @@ class Exporter:
             "std": [round(value, 7) for value in self.parts.classifier.std.flatten().tolist()],
         }
 
+    def _own_code(self) -> str | None:
+        model = self.config.model
+        return model.name if is_import_path(model.name) else model.architecture
+
     def _torchvision_name(self) -> str | None:
         library, _, name = self.config.model.name.rpartition("/")
         return name if library == "torchvision" else None
 
     def _model_args(self) -> dict[str, Any]:
         preset = PRESETS.get(self.config.model.name)
+        if is_import_path(self.config.model.name):
+            return {**self.config.model.arguments, "num_classes": len(self.parts.test.source.classes)}
         return {**(preset.arguments if preset else {}), **self.config.model.arguments}
 
     @torch.no_grad()

@@ -10,6 +10,7 @@ from torch import nn
 from smoothify.errors import ConfigError
 from smoothify.hub import from_pretrained
 from smoothify.models import PixelClassifier, build
+from smoothify.models.importing import imported, is_import_path
 from smoothify.training.config import ModelConfig
 
 _HUB = "hf-hub:"
@@ -28,7 +29,17 @@ def host_of(config: ModelConfig, *, num_classes: int) -> nn.Module:
     if folder.is_dir():
         best = folder / "best"
         return _saved(config, best if best.is_dir() else folder, num_classes)
-    return build(config.name, num_classes=num_classes, pretrained=config.pretrained, arguments=config.arguments)
+    if config.architecture is not None:
+        raise ConfigError("model.architecture is for a saved model; name your own code as model.name itself")
+    host = build(config.name, num_classes=num_classes, pretrained=config.pretrained, arguments=config.arguments)
+    if is_import_path(config.name):
+        given = {name: getattr(config, name) for name in ("input_size", "mean", "std")}
+        described = {
+            **(getattr(host, "pretrained_cfg", None) or {}),
+            **{k: v for k, v in given.items() if v is not None},
+        }
+        host.pretrained_cfg = described  # type: ignore[assignment]  # as timm's models carry it
+    return host
 
 
 def refuse_unbuildable(config: ModelConfig) -> None:
@@ -39,6 +50,9 @@ def refuse_unbuildable(config: ModelConfig) -> None:
     """
     library, _, _ = config.name.partition("/")
     if config.name.startswith(_HUB) or library == "transformers" or Path(config.name).expanduser().is_dir():
+        return
+    if is_import_path(config.name):  # code that need not run on the meta device
+        imported(config.name)
         return
     with torch.device("meta"):
         build(config.name, num_classes=2, arguments=config.arguments)
@@ -59,7 +73,7 @@ def _saved(config: ModelConfig, source: str | Path, num_classes: int) -> nn.Modu
             f"model.name={config.name!r} is a saved model, started from as it is: "
             "set model.pretrained to true and leave model.arguments out"
         )
-    host = from_pretrained(source)
+    host = from_pretrained(source, architecture=config.architecture)
     if _classes(host) != num_classes:
         reset = getattr(host, "reset_classifier", None)  # timm's
         if reset is None:

@@ -19,5 +19,5 @@ def test_the_page_runs_as_it_stands(hub: Hub, capsys: pytest.CaptureFixture[str]
     for number, block in enumerate(blocks, 1):
         exec(compile(block, f"docs/hub.md block {number}", "exec"), names)
     assert "Unknown model (load_with_smoothify_test_resnet)" in capsys.readouterr().out
-    assert sorted(hub.repos) == ["me/plain-resnet", "me/small-resnet-silu", "me/small-resnet-smoothrelu"]
-    assert len(blocks) == 6
+    assert sorted(hub.repos) == ["me/own", "me/plain-resnet", "me/small-resnet-silu", "me/small-resnet-smoothrelu"]
+    assert len(blocks) == 7

@@ -69,6 +69,15 @@ def test_a_finished_folder_is_pushed_as_one_commit(hub: Hub, tmp_path: Path) -> 
     assert "your-name/your-model" in (folder / "README.md").read_text()
 
 
+def test_a_folder_of_links_is_not_published(hub: Hub, tmp_path: Path) -> None:
+    folder = save_pretrained(small_model("silu"), tmp_path / "best")
+    (folder / "model.safetensors").rename(tmp_path / "elsewhere")
+    (folder / "model.safetensors").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(HubError, match="is a link, and links are not published"):
+        push_folder(folder, "me/x")
+    assert hub.repos == {}
+
+
 def test_a_second_push_replaces_the_first(hub: Hub, cache: Path) -> None:
     push_to_hub(small_model(), "me/x")
     push_to_hub(small_model("silu"), "me/x")

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from smoothify.errors import HubError
 from smoothify.hub import from_pretrained
+from tests.hub.hostile import JSON
 from tests.hub.server import Hub
 
 transformers = pytest.importorskip("transformers")
@@ -64,6 +67,19 @@ def test_hostile_changes_are_refused(change: dict[str, object], message: str, fo
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(HubError, match=message):
         from_pretrained(folder)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.dictionaries(st.sampled_from(sorted(transformers.ResNetConfig().to_dict())), JSON, max_size=3))
+def test_any_config_loads_or_is_refused(folder: Path, change: dict[str, object]) -> None:
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(json.dumps(json.loads(text) | change))
+    try:
+        assert not from_pretrained(folder).training
+    except HubError as error:
+        assert len(str(error)) < 3000
+    finally:
+        (folder / "config.json").write_text(text)
 
 
 def test_what_the_class_does_not_know_is_dropped_unread(folder: Path) -> None:
