@@ -18,8 +18,10 @@ _UNKNOWN_ARGUMENT = re.compile(r"unrecognized arguments: (?:--)?([\w.-]+)", re.I
 _UNKNOWN_KEY = re.compile(r"(?:Group '(?P<group>[\w.]+)'|\w+) does not accept (?:option|key) '(?P<name>[\w.]+)'")
 _UNKNOWN_TOP_KEY = re.compile(r"(?:Option|Key) '(?P<name>[\w.]+)' is not (?:accepted|expected)")
 _NOT_ONE_OF = re.compile(
-    r"key \"(?P<key>[\w.]+)\": Expected a typing\.Literal\[(?P<known>[^]]*)\]\. Got value: (?P<value>.*)"
+    r"key \"(?P<key>[\w.]+)\": .*?Expected a typing\.Literal\[(?P<known>[^]]*)\].* (?:Got|Given) value: (?P<value>.*)"
 )
+_OF_NO_TYPE = re.compile(r"key \"(?P<key>[\w.]+)\": Does not validate against any .*Given value: (?P<value>.*)")
+_TYPE = re.compile(r"Expected an? <class '(\w+)'>")
 
 
 class Parser(ArgumentParser):
@@ -40,6 +42,9 @@ class Parser(ArgumentParser):
         if value := _NOT_ONE_OF.search(message):
             known = [name.strip(" '") for name in value["known"].split(",")]
             return f"{UnknownNameError(value['key'], value['value'], known)} (one of {', '.join(known)})"
+        if value := _OF_NO_TYPE.search(message):
+            types = " or ".join("null" if name == "NoneType" else name for name in _TYPE.findall(message))
+            return f"{value['key']}={value['value']}: expected {types}"
         return message
 
 

@@ -31,6 +31,10 @@ class UnconvertedError(SmoothifyError):
     """A conversion that would leave a non-smooth activation in the model."""
 
 
+class UnverifiedWarning(UserWarning):
+    """A conversion that no run has proven, since no input for the model is known."""
+
+
 class UnsupportedModelError(SmoothifyError, TypeError):
     """A model that cannot be worked on as it is (wrapped, scripted); the message names the remedy."""
 

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from smoothify.attacks import Attack, ThreatModel, attack
 from smoothify.cli import Parser, run, use_cores
-from smoothify.data import Images, load
+from smoothify.data import Images, Resizing, load
 from smoothify.errors import ConfigError, OutputExistsError
 from smoothify.evaluation import Outcome, RobustAccuracy, robust_accuracy, sanity
 from smoothify.evaluation.versions import library_versions
@@ -107,7 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     classifier = _classifier(host, settings).to(accelerator.device).eval()
     source = load(settings["data"], asked.split)
     chosen = range(len(source))[: asked.images]
-    images = Images(source, input_size=settings["input_size"] or input_size(host), indices=chosen)
+    resizing = replace(Resizing.from_host(host), **settings["resizing"])
+    size = settings["input_size"] or input_size(host)
+    images = Images(source, input_size=size, resizing=resizing, indices=chosen)
     outcomes = _sanity(classifier, images, attacks[0], asked) if asked.sanity else ()
     for outcome in outcomes:
         console.print(str(outcome), markup=False, highlight=False, soft_wrap=True)
@@ -138,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "split": asked.split,
             "preprocessing": {
                 "input_size": list(images.input_size),
+                **asdict(images.resizing),
                 "mean": classifier.mean.flatten().tolist(),
                 "std": classifier.std.flatten().tolist(),
             },
@@ -180,7 +183,8 @@ def _sanity(classifier: PixelClassifier, images: Images, adversary: Attack, aske
 
 
 def _first(images: Images, count: int) -> Images:
-    return Images(images.source, input_size=images.input_size, indices=images.indices[:count])
+    indices = images.indices[:count]
+    return Images(images.source, input_size=images.input_size, resizing=images.resizing, indices=indices)
 
 
 def _output(model: str, output: str | None, *, overwrite: bool) -> Path:
@@ -214,6 +218,7 @@ def _settings(asked: Any) -> dict[str, Any]:
     return {
         **settings,
         "input_size": tuple(size) if size else None,
+        "resizing": {name: model[name] for name in Resizing.__dataclass_fields__ if model.get(name) is not None},
         "mean": model.get("mean"),
         "std": model.get("std"),
     }

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -12,12 +11,9 @@ from torch.utils.data import Dataset
 
 from smoothify.data.modes import MODES, to_mode
 from smoothify.data.sources import Source
+from smoothify.data.transforms import Augmentation, Resizing, augment, measuring, training
 from smoothify.errors import DataError, UnknownNameError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-Augmentation = Literal["none", "flip", "crop", "imagenet"]
 _CACHE_LIMIT = 512 * 2**20  # bytes of decoded pixels that are kept in memory
 
 
@@ -32,6 +28,8 @@ class Images(Dataset[tuple[Tensor, int]]):
         input_size: (channels, height, width) of the model's input; 1 channel is grey, 3 is RGB.
         augmentation: ``"none"``; ``"flip"``, horizontally at random; ``"crop"``, a random crop after padding by an
             eighth, then flip (the usual one for CIFAR); ``"imagenet"``, timm's random resized crop, then flip.
+        auto_augment: timm's policy that changes an ``"imagenet"`` crop further, such as ``"v0"``; none by default.
+        resizing: how a picture of another size is fitted, where no random crop does it.
         indices: which rows, all by default.
 
     Raises:
@@ -51,6 +49,8 @@ class Images(Dataset[tuple[Tensor, int]]):
         *,
         input_size: tuple[int, int, int],
         augmentation: Augmentation = "none",
+        auto_augment: str | None = None,
+        resizing: Resizing | None = None,
         indices: Sequence[int] | None = None,
     ) -> None:
         if augmentation not in get_args(Augmentation):
@@ -60,18 +60,20 @@ class Images(Dataset[tuple[Tensor, int]]):
         self.source = source
         self.input_size = input_size
         self.augmentation = augmentation
+        self.resizing = resizing or Resizing()
         self.indices = list(range(len(source)) if indices is None else indices)
         self.labels = labels_of(source)[self.indices]
-        self._transform = _transform(input_size, training=augmentation == "imagenet")
+        random_crop = augmentation == "imagenet"
+        self._transform = training(input_size, auto_augment) if random_crop else measuring(input_size, self.resizing)
         fits = len(self.indices) * input_size[0] * input_size[1] * input_size[2] <= _CACHE_LIMIT
-        self._cache = self._decode_all() if fits and augmentation != "imagenet" else None
+        self._cache = self._decode_all() if fits and not random_crop else None
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         pixels = self._decode(index) if self._cache is None else self._cache[index]
-        return _augment(pixels.float().div(255), self.augmentation), int(self.labels[index])
+        return augment(pixels.float().div(255), self.augmentation), int(self.labels[index])
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return the images (batch, channels, height, width) and labels (batch,) at these positions."""
@@ -109,37 +111,6 @@ def labels_of(source: Source) -> Tensor:
             f"is outside its {classes} classes; correct or drop the row"
         )
     return labels
-
-
-@functools.lru_cache(maxsize=8)
-def _transform(input_size: tuple[int, int, int], *, training: bool) -> Callable[[Image], Tensor]:
-    from timm.data import create_transform
-    from torchvision.transforms.functional import pil_to_tensor
-
-    resize = create_transform(input_size, is_training=training, hflip=0.0, color_jitter=None, separate=False)
-    geometric = [
-        step for step in resize.transforms if type(step).__name__ not in ("MaybeToTensor", "ToTensor", "Normalize")
-    ]
-
-    def apply(image: Image) -> Tensor:
-        if training or image.size != (input_size[2], input_size[1]):
-            for step in geometric:
-                image = step(image)
-        tensor: Tensor = pil_to_tensor(image)
-        return tensor
-
-    return apply
-
-
-def _augment(image: Tensor, augmentation: Augmentation) -> Tensor:
-    if augmentation == "none":
-        return image
-    if augmentation == "crop":
-        _, height, width = image.shape
-        pad = max(1, height // 8)
-        top, left = torch.randint(0, 2 * pad + 1, (2,)).tolist()
-        image = torch.nn.functional.pad(image, (pad, pad, pad, pad))[:, top : top + height, left : left + width]
-    return image.flip(-1) if torch.rand(()) < 0.5 else image
 
 
 def hold_out(labels: Tensor, count: int, *, seed: int) -> tuple[list[int], list[int]]:

@@ -67,7 +67,14 @@ def robust_accuracy(
         raise ConfigError(f"{attack} leaves its threat model ({attack.threat}): it trains, but measures nothing")
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    which = (images.source.name, images.source.split, images.input_size, images.indices, images.labels.tolist())
+    which = (
+        images.source.name,
+        images.source.split,
+        images.input_size,
+        images.resizing,
+        images.indices,
+        images.labels.tolist(),
+    )
     protocol = (attack, batch_size, seed, full_protocol, surrogate, which)
     finished = Finished.read(state, model, protocol, rank)
     if accelerator and processes > 1:

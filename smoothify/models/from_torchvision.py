@@ -26,6 +26,8 @@ def build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) ->
         "mean": tuple(seen.mean),
         "std": tuple(seen.std),
         "input_size": (3, *(2 * tuple(seen.crop_size))[:2]),
+        "crop_pct": seen.crop_size[0] / seen.resize_size[0],
+        "interpolation": seen.interpolation.value,
     }
     return model
 

@@ -82,7 +82,7 @@ def _preprocessing(name: str) -> Mapping[str, Any]:
 
 def _input(config: Any, preprocessing: Mapping[str, Any]) -> dict[str, Any]:
     """Describe what the model takes as timm describes its own; what is not known is left out."""
-    described: dict[str, Any] = {}
+    described = _resizing(preprocessing)
     if preprocessing.get("do_normalize", True) and "image_mean" in preprocessing and "image_std" in preprocessing:
         described |= {"mean": tuple(preprocessing["image_mean"]), "std": tuple(preprocessing["image_std"])}
     resized = preprocessing.get("crop_size") or preprocessing.get("size") or {}
@@ -94,6 +94,22 @@ def _input(config: Any, preprocessing: Mapping[str, Any]) -> dict[str, Any]:
     if height and width:
         described["input_size"] = (int(getattr(config, "num_channels", None) or 3), int(height), int(width))
     return described
+
+
+def _resizing(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe resizing and cropping as timm does, for the three forms that image processors know."""
+    names = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+    found: dict[str, Any] = {"interpolation": names.get(preprocessing.get("resample", -1))}
+    size, crop = (preprocessing.get(name) or {} for name in ("size", "crop_size"))
+    if isinstance(size, Mapping) and isinstance(crop, Mapping):
+        edge, cropped = size.get("shortest_edge"), crop.get("height", crop.get("shortest_edge"))
+        if "crop_pct" in preprocessing:
+            found["crop_pct"] = preprocessing["crop_pct"]
+        elif edge and cropped and preprocessing.get("do_center_crop", True):
+            found["crop_pct"] = min(1.0, cropped / edge)
+        elif "height" in size:
+            found |= {"crop_pct": 1.0, "crop_mode": "squash"}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 @contextmanager

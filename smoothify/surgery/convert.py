@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace as with_fields
 from typing import Any, TypeVar, cast
@@ -10,11 +11,12 @@ from typing import Any, TypeVar, cast
 from torch import nn
 
 from smoothify.activations import recompute_
-from smoothify.errors import UnconvertedError
+from smoothify.errors import UnconvertedError, UnverifiedWarning
 from smoothify.surgery.attributes import held
 from smoothify.surgery.conversions import Conversion, remember
 from smoothify.surgery.edges import unwrapped, walk
 from smoothify.surgery.execute import become_all, execute
+from smoothify.surgery.graphs import keep_modes
 from smoothify.surgery.hosts import descriptions
 from smoothify.surgery.modules import Snapshot
 from smoothify.surgery.plan import look_at, plan, seen_sites
@@ -51,14 +53,17 @@ def convert(
     documentation.
 
     Raises UnconvertedError, naming every site, where a non-smooth activation would remain
-    (``strict=False`` returns nevertheless), and UnsupportedModelError for scripted or wrapped models.
+    (``strict=False`` returns nevertheless), and UnsupportedModelError for scripted or wrapped models. Warns
+    (UnverifiedWarning) where the model could not be run for want of an input.
 
     >>> import torch
     >>> convert(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), to="silu")[1]
     SiLU()
     """
-    copied = cast(Model, copy.deepcopy(unwrapped(model)))
-    convert_(
+    root = unwrapped(model)
+    copied = cast(Model, copy.deepcopy(root))
+    keep_modes(copied, root)
+    report = convert_(
         copied,
         to,
         only=only,
@@ -68,6 +73,8 @@ def convert(
         example_input=example_input,
         recompute=recompute,
     )
+    if not report.modes:
+        warnings.warn(f"{type(root).__name__}: {report.verdict}", UnverifiedWarning, stacklevel=2)
     return copied
 
 

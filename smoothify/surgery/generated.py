@@ -79,12 +79,11 @@ def generate(base: type[nn.Module], recipe: Recipe) -> type[nn.Module]:
         "__module__": base.__module__,
         "__qualname__": base.__qualname__,
         "__doc__": base.__doc__,
+        "__deepcopy__": _deepcopy,
         "__reduce_ex__": _reduce,
         RECIPE: recipe,
         "_smoothify_base": base,
     }
-    if not hasattr(base, "__deepcopy__"):
-        namespace["__deepcopy__"] = _deepcopy
     baked = frozenset(name for method in recipe.methods for name in method.reads)
     if baked:
         namespace["__setattr__"] = _noticing(base, baked)
@@ -141,9 +140,7 @@ def recipes(cls: type[nn.Module]) -> tuple[Recipe, ...]:
 
 
 def _reduce(self: nn.Module, protocol: Any) -> Any:
-    base: Any = original_class(type(self))
-    reduced: tuple[Any, ...] = base.__reduce_ex__(self, 2)
-    return (_new, (base, recipes(type(self))), *reduced[2:])
+    return _new, (original_class(type(self)), recipes(type(self))), self.__getstate__(), None, None, _restore  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
 def _new(base: type[nn.Module], chain: tuple[Recipe, ...]) -> nn.Module:
@@ -157,8 +154,22 @@ def _new(base: type[nn.Module], chain: tuple[Recipe, ...]) -> nn.Module:
 def _deepcopy(self: Any, memo: dict[int, Any]) -> Any:
     copied = object.__new__(type(self))
     memo[id(self)] = copied
-    copied.__setstate__(deepcopy(self.__getstate__(), memo))
+    _restore(copied, deepcopy(self.__getstate__(), memo))
     return copied
+
+
+def _restore(made: Any, state: Any) -> None:
+    """Set the state of a copy, which is complete whatever ``__deepcopy__`` or ``__reduce__`` the class has.
+
+    These often construct the module anew, and would lose what was rewritten. A ``__setstate__`` is left out
+    where it belongs to a ``__reduce__`` of the class.
+    """
+    base = original_class(type(made))
+    reduces = base.__reduce__ is not object.__reduce__ or base.__reduce_ex__ is not object.__reduce_ex__
+    if reduces and base.__getstate__ is nn.Module.__getstate__:
+        nn.Module.__setstate__(made, state)  # type: ignore[no-untyped-call]  # as above
+    else:
+        made.__setstate__(state)
 
 
 def _noticing(base: type[nn.Module], baked: frozenset[str]) -> Callable[..., None]:

@@ -94,7 +94,7 @@ class Report:
                 rows = _grouped((op.path, (op.name, op.source or "", op.note), op.count) for op in operations)
                 parts.append(f"{title}\n{_table(('where', 'operation', 'source', 'note'), rows)}")
         parts += [f"  {self.followed}"] if self.followed else []
-        parts.append(self._verdict())
+        parts.append(self.verdict)
         return "\n".join(parts)
 
     def _headline(self) -> str:
@@ -109,7 +109,9 @@ class Report:
         changed = f", {len(self.converted)} converted" if self.applied else ""
         return f"{self.model}: {count}{changed}, {state}"
 
-    def _verdict(self) -> str:
+    @property
+    def verdict(self) -> str:
+        """What is proven, and if nothing is, why, in a line."""
         if not self.modes:
             why = self.note or "no forward was run"
             return f"not verified: {why}; calls of functions inside forward methods were not looked for"

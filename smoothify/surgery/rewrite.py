@@ -9,11 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import fx, nn
 
-from smoothify.surgery.calls import read_call
 from smoothify.surgery.generated import Method, Recipe, Seen, adopt, generate, original_class, recipes
+from smoothify.surgery.graphs import call_in, put_slot, rewrite_graph_module
 from smoothify.surgery.rules import spelled
 from smoothify.surgery.runtime import RedirectedCallable
 from smoothify.surgery.sites import Found, How
@@ -27,6 +26,9 @@ WAYS: tuple[How, ...] = ("graph", "source", "runtime")
 def rewrite(module: nn.Module, targets: Sequence[Target], build: Build, ways: Iterable[How]) -> How:
     """Rewrite the calls of one module in the first way that works; returns which. Changes the module."""
     slots = Slots(module, build)
+    if isinstance(module, fx.GraphModule) and "graph" in ways:
+        rewrite_graph_module(module, targets, slots)
+        return "graph"
     used: How = "graph"
     methods: list[Method] = []
     for target in targets:
@@ -140,11 +142,8 @@ def _replace(graph: fx.Graph, target: Target, slots: Slots) -> list[Seen]:
     seen: list[Seen] = []
     times: dict[tuple[str, int, str], int] = defaultdict(int)
     for node in list(graph.nodes):
-        function = node.target if node.op == "call_function" else None
-        if node.op == "call_method":
-            function = getattr(torch.Tensor, str(node.target), None)
-        call = read_call(function, node.args, node.kwargs) if callable(function) else None
-        if call is None or any(not isinstance(operand, fx.Node) for operand in call.operands):
+        call = call_in(node)
+        if call is None:
             continue
         place = (*node.meta["place"], spelled(call.found))
         if place not in target.places:
@@ -153,9 +152,7 @@ def _replace(graph: fx.Graph, target: Target, slots: Slots) -> list[Seen]:
         name = slots.name(call.found, *place, times[place])
         if name is None:
             continue
-        with graph.inserting_before(node):
-            new = graph.create_node("call_module", name, call.operands, {})
-        _rewire(graph, node, new, call.operands[0] if call.found.inplace else None)
+        put_slot(graph, node, call, name)
         seen.append((place, call.found, name))
     return seen
 
@@ -171,17 +168,6 @@ def _split(module: nn.Module, graph: fx.Graph, target: Target, slots: Slots) -> 
         times[id(called)] += 1
         if times[id(called)] > 1 or not keeps_first:
             node.target = slots.name(found, "shared", node.target, times[id(called)]) or node.target
-
-
-def _rewire(graph: fx.Graph, old: fx.Node, new: fx.Node, written: fx.Node | None) -> None:
-    if written is not None:  # what is read of the input afterwards is the result of the in-place call
-        after = False
-        for node in list(graph.nodes):
-            if after:
-                node.replace_input_with(written, new)
-            after = after or node is old
-    old.replace_all_uses_with(new)
-    graph.erase_node(old)
 
 
 def retrace(module: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import types
 from collections.abc import Callable
@@ -9,9 +10,10 @@ from types import MemberDescriptorType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from smoothify.surgery.edges import COMPILED
+from smoothify.surgery.graphs import class_apart
 from smoothify.surgery.rules import qualified_name
 from smoothify.surgery.runtime import RedirectedCallable
 
@@ -54,10 +56,9 @@ class Shell:
             known: nn.Module = self._memo[id(module)]
             return known
         if qualified_name(type(module)) == COMPILED:  # its forward is bound to the original
-            copied = self._module(module.get_submodule("_orig_mod"))
-            self._memo[id(module)] = copied
-            return copied
-        copied = object.__new__(type(module))
+            self._memo[id(module)] = self._module(module.get_submodule("_orig_mod"))
+            return self._module(module)
+        copied: nn.Module = object.__new__(class_apart(module))
         self._memo[id(module)] = copied
         self.original[id(copied)] = module
         self.modules.append(copied)
@@ -65,6 +66,8 @@ class Shell:
         copied.__dict__.update({name: _own_hooks(module, name) for name in _HOOKS & module.__dict__.keys()})
         for name, value in state.items():
             copied.__dict__[name] = self._value(value)
+        if type(copied) is not type(module) and isinstance(copied, fx.GraphModule):
+            copied.recompile()
         copied.__dict__.pop("_compiled_call_impl", None)
         for name in slots_of(type(module)):
             if hasattr(module, name):
@@ -78,6 +81,8 @@ class Shell:
             return self._memo[id(value)]
         if isinstance(value, nn.Module):
             return self._module(value)
+        if isinstance(value, fx.Graph):
+            return self._memo.setdefault(id(value), copy.deepcopy(value))
         kind = type(value)
         if kind in (list, set, tuple):
             return kind(self._value(item) for item in value)

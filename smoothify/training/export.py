@@ -135,7 +135,8 @@ class Exporter:
     def _input(self) -> dict[str, Any]:
         """What the model takes; not every library's models say so themselves once they are loaded back."""
         return {
-            "input_size": list(self.parts.train.input_size),
+            "input_size": list(self.parts.test.input_size),
+            **vars(self.parts.test.resizing),
             "mean": [round(value, 7) for value in self.parts.classifier.mean.flatten().tolist()],
             "std": [round(value, 7) for value in self.parts.classifier.std.flatten().tolist()],
         }

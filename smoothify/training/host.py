@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from smoothify.data import Resizing
 from smoothify.errors import ConfigError
 from smoothify.hub import from_pretrained
 from smoothify.models import PixelClassifier, build
@@ -60,11 +62,15 @@ def refuse_unbuildable(config: ModelConfig) -> None:
 
 def classifier_of(host: nn.Module, config: ModelConfig) -> PixelClassifier:
     """Put a host behind its normalisation, the config's or its own."""
-    if config.mean is None and config.std is None:
-        return PixelClassifier.from_host(host)
     if config.mean is None or config.std is None:
-        raise ConfigError("model.mean and model.std go together; give both or neither")
+        return PixelClassifier.from_host(host)
     return PixelClassifier(host, mean=config.mean, std=config.std)
+
+
+def resizing_of(host: nn.Module, config: ModelConfig) -> Resizing:
+    """Say how pictures that are measured on are fitted to the input: as the config says, else as the host does."""
+    given = {name: getattr(config, name) for name in ("crop_pct", "crop_mode", "interpolation")}
+    return replace(Resizing.from_host(host), **{name: value for name, value in given.items() if value is not None})
 
 
 def _saved(config: ModelConfig, source: str | Path, num_classes: int) -> nn.Module:

@@ -151,6 +151,9 @@ def _run(
         exporter.save(folder.last, record.rows)  # what cannot be published is refused before it is trained
 
     for epoch in range(record.step // len(batches), config.epochs):
+        if config.patience is not None and record.stalled >= config.patience:
+            reporter.note(f"stopped early: no better robust accuracy on held-out images in {record.stalled} epochs")
+            break
         epoch_started, first = time.perf_counter(), record.step % len(batches)
         reporter.begin(f"epoch {epoch + 1}/{config.epochs}", config.batch_size * len(batches))
         reporter.advance(config.batch_size * first)

@@ -52,6 +52,12 @@ class Record:
         clean, robust = self.rows[-1]["held_out_clean_accuracy"], self.rows[-1]["held_out_robust_accuracy"]
         return f"{now}  held out: clean {100 * clean:.1f}% robust {100 * robust:.1f}%"
 
+    @property
+    def stalled(self) -> int:
+        """How many epochs have passed since the one with the highest robust accuracy on held-out images."""
+        accuracies = [row["held_out_robust_accuracy"] for row in self.rows]
+        return len(accuracies) - 1 - accuracies.index(max(accuracies)) if accuracies else 0
+
     def agree(self) -> None:
         """Give every process its share of all processes' sums, so that one of them can speak and save for all."""
         self._totals = self._accelerator.reduce(self._totals, reduction="mean")

@@ -141,9 +141,11 @@ def _alone_in(folder: Path) -> Iterator[None]:
 def _check_same_run(config: Config, folder: RunFolder) -> None:
     if not folder.config.is_file():
         raise ConfigError(f"output={config.output!r} holds no run to resume; name the folder of a run")
-    before = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-    now = recipe(config)
-    differing = [key for key in now if before.get(key) != now[key]]
+    before = flat(yaml.safe_load(folder.config.read_text(encoding="utf-8")))
+    now, usual = flat(recipe(config)), flat(recipe(Config()))
+    names = [name for name in {**before, **now} if name not in _NOT_PART_OF_THE_RUN]
+    # an option that is newer than the run had its default then
+    differing = [name for name in names if before.get(name, usual.get(name)) != now.get(name, usual.get(name))]
     if differing:
         raise ConfigError(
             f"{folder.config} differs from this command in {', '.join(differing)}; "

@@ -14,7 +14,7 @@ from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier, input_size
 from smoothify.surgery import convert_
 from smoothify.training.config import Config, EngineConfig
-from smoothify.training.host import classifier_of, host_of, refuse_unbuildable
+from smoothify.training.host import classifier_of, host_of, refuse_unbuildable, resizing_of
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,18 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
         raise ConfigError(
             f"batch_size={config.batch_size} exceeds the {len(kept)} training images; choose a smaller one"
         )
+    resizing = resizing_of(host, config.model)
     return Parts(
         host=host,
         classifier=classifier,
-        train=Images(train_source, input_size=size, augmentation=config.data.augmentation, indices=kept),
-        held_out=Images(train_source, input_size=size, indices=held_out),
-        test=Images(test_source, input_size=size),
+        train=Images(
+            train_source,
+            input_size=size,
+            augmentation=config.data.augmentation,
+            auto_augment=config.data.auto_augment,
+            resizing=resizing,
+            indices=kept,
+        ),
+        held_out=Images(train_source, input_size=size, resizing=resizing, indices=held_out),
+        test=Images(test_source, input_size=size, resizing=resizing),
     )

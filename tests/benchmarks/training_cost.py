@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from smoothify.activations import SurrogateGradients
 from smoothify.attacks import PGD, ThreatModel, sample_keys
 from smoothify.models import PixelClassifier, build
 from smoothify.objectives import objective
@@ -128,14 +129,18 @@ def ours(
     accelerator = Accelerator(cpu=options.device == "cpu", mixed_precision=options.mixed_precision)
     prepared, descent = accelerator.prepare(model, optimizer)
     bare = PixelClassifier(model.model, mean=model.mean.flatten().tolist(), std=model.std.flatten().tolist())
+    attack = PGD(ThreatModel("linf", EPSILON), steps=k, step_size=STEP)
     update = Update(
         accelerator=accelerator,
         model=prepared,
         attacked=attacked_model(precision, model, bare.to(images.device), images, compiled=options.compile),
         optimizer=descent,
         objective=objective("pgd_at"),
-        attack=PGD(ThreatModel("linf", EPSILON), steps=k, step_size=STEP),
+        surrogate=SurrogateGradients(),
+        attack=lambda step: attack,
+        mixing=lambda images, labels: (images, labels),
         learning_rate=lambda step: 0.001,
+        clip_norm=None,
         seed=0,
     )
     keys = sample_keys(0, 0, torch.arange(len(images))).to(images.device)
@@ -178,7 +183,11 @@ def measure(
 ) -> dict[str, list[float]]:
     """Time each variant from bytes to the optimizer, once a round; the first round warms up."""
     times: dict[str, list[float]] = {name: [] for name in steps}
+    started = time.perf_counter()
     for turn in range(options.rounds + 1):
+        passed = time.perf_counter() - started
+        if turn > 1 and passed + passed / turn > options.seconds:
+            break
         for name, step in steps.items():
             began = time.perf_counter()
             step(data.to(options.device, non_blocking=True).float().div_(255), labels)
@@ -220,6 +229,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=64, help="pixels a side")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no round that would end later")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--precisions", nargs="+", default=["same", "autocast", "replica"])
     parser.add_argument("--mixed_precision", default="no", choices=["no", "bf16", "fp16"])

@@ -50,6 +50,12 @@ def answer(
         (["--model.name", "resnt18", "--data.path", "no_such"], "unknown architecture 'resnt18'"),  # before any data
         (["--model.arguments.bogus", "1", "--data.path", "no_such"], "unexpected keyword argument 'bogus'"),
         (["--attack.epsilon", "1.5", "--data.path", "no_such"], "epsilon=1.5 is not in [0, 1]"),
+        (["--patience", "0"], "patience=0: at least 1"),
+        (["--data.auto_augment", "v0"], "changes random crops, and data.augmentation='flip' makes none"),
+        (["--data.augmentation", "imagenet", "--data.auto_augment", "v1"], "data.auto_augment='v1' is no policy"),
+        (["--model.crop_pct", "1.5"], "model.crop_pct=1.5: it must be in (0, 1]"),
+        (["--model.interpolation", "cubic"], "unknown model.interpolation 'cubic'; did you mean 'bicubic'"),
+        (["--model.crop_pct", "all"], "model.crop_pct=all: expected float or null"),
         (["--engine.accumulation", "0"], "engine.accumulation=0: at least 1"),
         (["--engine.accumulation", "3"], "batch_size=128 cannot be shared evenly by 1 processes in 3 pieces each"),
     ],

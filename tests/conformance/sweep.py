@@ -34,9 +34,7 @@ def one(name: str) -> dict[str, object]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         row = sweep_row(name, _ZOO[name])
-        if row.failures or row.extra.get(
-            "skipped"
-        ):  # some models read values while they are built or run: these are built for real
+        if row.failures or row.extra.get("skipped"):  # it reads values while it is built or runs: built for real
             zoo.ON_CPU = True
             row = sweep_row(name, _ZOO[name])
             zoo.ON_CPU = False

@@ -50,15 +50,55 @@ HF_TASKS = (
 )
 
 
-# Configurations for those that do not build, or do not run, from their default one.
+# What PP-OCR's text detectors need besides their defaults: pyramids whose stages halve, and the kernels of a block.
+_LCNET = {
+    "model_type": "pp_lcnet_v4",
+    "block_configs": [[[3, 96, 96, stride, True]] for stride in (1, 2, 2, 2)],
+    "out_features": ["stage1", "stage2", "stage3", "stage4"],
+}
+_PP_OCR = {
+    "intraclass_block_config": {
+        "reduce_channel": [1, 1, 0],
+        "return_channel": [1, 1, 0],
+        "vertical_long_to_small_conv_longratio": [[7, 1], 1, [3, 0]],
+        "vertical_long_to_small_conv_midratio": [[5, 1], 1, [2, 0]],
+        "vertical_long_to_small_conv_shortratio": [[3, 1], 1, [1, 0]],
+        "horizontal_small_to_long_conv_longratio": [[1, 7], 1, [0, 3]],
+        "horizontal_small_to_long_conv_midratio": [[1, 5], 1, [0, 2]],
+        "horizontal_small_to_long_conv_shortratio": [[1, 3], 1, [0, 1]],
+        "symmetric_conv_long_longratio": [7, 1, 3],
+        "symmetric_conv_long_midratio": [5, 1, 2],
+        "symmetric_conv_long_shortratio": [3, 1, 1],
+    },
+    "scale_factor_list": [1, 2, 4, 8],
+    "kernel_list": [3, 2, 2],
+}
+_GEMMA = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+# Configurations for those that do not build, or do not run, from their default one, or only in too much memory.
 HF_ARGUMENTS: dict[str, dict[str, object]] = {
     "BeitForSemanticSegmentation": {"out_indices": [3, 5, 7, 11]},
     "ConvNextBackbone": {"hidden_sizes": [96, 192, 384, 768], "depths": [3, 3, 9, 3]},
     "ConvNextV2Backbone": {"hidden_sizes": [96, 192, 384, 768], "depths": [3, 3, 9, 3]},
     "FocalNetBackbone": {"hidden_sizes": [192, 384, 768, 768], "depths": [2, 2, 6, 2]},
+    "LwDetrForObjectDetection": {"projector_scale_factors": [1.0]},
     "PerceiverForImageClassificationConvProcessing": {"num_cross_attention_heads": 1, "num_frames": 1},
     "PerceiverForImageClassificationFourier": {"num_cross_attention_heads": 1, "num_frames": 1, "image_size": 224},
     "PerceiverForImageClassificationLearned": {"num_frames": 1, "image_size": 224},
+    "PPDocLayoutV2ForObjectDetection": {"class_thresholds": [0.5, 0.5], "class_order": [0, 1]},
+    "PPOCRV5ServerDetForObjectDetection": _PP_OCR,
+    "PPOCRV6MediumDetForObjectDetection": {**_PP_OCR, "backbone_config": _LCNET},
+    "PPOCRV6SmallDetForObjectDetection": {"backbone_config": _LCNET, "layer_list_out_channels": [96, 96, 96, 96]},
+    "RfDetrForObjectDetection": {
+        "num_queries": 100,
+        "backbone_config": {"model_type": "rf_detr_dinov2", "num_windows": 2},
+    },
+    "Sapiens2ForSemanticSegmentation": {"head_config": {"upsample_out_channels": [64], "conv_out_channels": [64]}},
+    "ShieldGemma2ForImageClassification": {
+        "text_config": {**_GEMMA, "num_key_value_heads": 1, "head_dim": 32},
+        "vision_config": {**_GEMMA, "image_size": 56, "patch_size": 14},
+        "mm_tokens_per_image": 4,
+    },
     "TimmBackbone": {"backbone": "resnet18", "use_pretrained_backbone": False},
 }
 

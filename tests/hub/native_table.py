@@ -143,9 +143,9 @@ def page(rows: list[Row]) -> str:
         "# Which families load without smoothify",
         f"Measured by `python -m tests.hub.native_table` with smoothify {__version__}, {versions}: the smallest "
         "architecture of every family that executes a non-smooth activation (a default config of transformers, with "
-        "two layers where it counts them), converted, saved, and rebuilt by its own library alone, with bit-equal logits "
-        "or not. Hard activations become what they approximate, whatever the conversion asks for, so a family without "
-        "ReLU "
+        "two layers where it counts them), converted, saved, and rebuilt by its own library alone, with bit-equal "
+        "logits or not. Hard activations become what they approximate, whatever the conversion asks for, so a family "
+        "without ReLU "
         "loads in the same way in both columns. A family that is not listed executes nothing but smooth activations "
         "and is saved and loaded as it is.",
     ]

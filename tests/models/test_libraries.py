@@ -63,3 +63,24 @@ def test_torchvision_weights_under_another_head(monkeypatch: pytest.MonkeyPatch)
     published["layer1.0.conv1.weight"] = torch.zeros(1)
     with pytest.raises(ConfigError, match=r"do not fit \['fc', 'layer1.0.conv1'\]"):
         build("torchvision/resnet18", num_classes=5, pretrained=True)
+
+
+def test_torchvision_says_how_its_pictures_were_cropped() -> None:
+    described = build("torchvision/resnet50").pretrained_cfg
+    assert (described["crop_pct"], described["interpolation"]) == (224 / 232, "bilinear")
+
+
+@pytest.mark.parametrize(
+    ("processor", "expected"),
+    [
+        ({"size": {"height": 32, "width": 32}, "resample": 2}, (1.0, "squash", "bilinear")),
+        ({"size": {"shortest_edge": 40}, "crop_size": {"height": 32}, "resample": 3}, (0.8, None, "bicubic")),
+        ({"size": {"shortest_edge": 32}, "crop_pct": 0.9, "resample": 3}, (0.9, None, "bicubic")),
+        ({"size": {"shortest_edge": 40}, "crop_size": {"height": 32}, "do_center_crop": False}, (None, None, None)),
+        ({}, (None, None, None)),
+    ],
+)  # fmt: skip
+def test_transformers_says_how_its_pictures_were_cropped(repository: Path, processor: dict, expected: tuple) -> None:
+    (repository / "preprocessor_config.json").write_text(json.dumps(processor))
+    described = build(f"transformers/{repository}", num_classes=3).pretrained_cfg
+    assert tuple(described.get(name) for name in ("crop_pct", "crop_mode", "interpolation")) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -266,6 +267,30 @@ class CifarBlock(nn.Module):
         return self.relu(self.second(self.relu(self.first(x))) + x)
 
 
+class CopiesItself(Plain):
+    """Its copies are constructed anew, and know nothing of what was done to the original."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu = nn.ReLU()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
+        fresh = type(self)()
+        fresh.load_state_dict(self.state_dict())
+        return fresh
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.relu(self.linear(x)) - 0.5)
+
+
+class PicklesItself(CopiesItself):
+    def __reduce__(self) -> Any:
+        return type(self), (), {"weights": self.state_dict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.load_state_dict(state["weights"])
+
+
 class NoGradBranch(Plain):
     def forward(self, x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -446,6 +471,8 @@ MODELS = {
         Loop,
         SlicedSequential,
         Tied,
+        CopiesItself,
+        PicklesItself,
         NoGradBranch,
         AutocastInside,
         OtherSelf,

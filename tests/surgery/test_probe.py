@@ -1,12 +1,14 @@
 """What the probe calls known, kept and unverified, and what it must leave alone."""
 
+import warnings
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import smoothify
-from smoothify.errors import SmoothifyError
+from smoothify.errors import SmoothifyError, UnverifiedWarning
 from smoothify.surgery.probe import ProbeError
 
 
@@ -100,3 +102,15 @@ def test_an_example_that_does_not_fit_says_what_the_model_said() -> None:
 @pytest.mark.parametrize("example", [torch.zeros(2, 6), (torch.zeros(2, 6),), {"input": torch.zeros(2, 6)}])
 def test_examples_may_be_a_tensor_a_tuple_or_a_mapping(example: object) -> None:
     assert smoothify.inspect(nn.Linear(6, 3), example_input=example).verified
+
+
+def test_a_copy_that_no_run_has_proven_comes_with_a_warning() -> None:
+    class Pair(nn.Module):
+        def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+            return torch.relu(left + right)
+
+    with pytest.warns(UnverifiedWarning, match=r"Pair: not verified: .*example_input="):
+        smoothify.convert(Pair())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        smoothify.convert(Pair(), example_input=(torch.zeros(2, 3), torch.zeros(2, 3)))

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,54 @@ def test_calls_that_learn_keep_what_they_learned_in_a_pickle() -> None:
     with torch.no_grad():
         model.smoothify_0.root.fill_(0.5)
     assert not torch.equal(other(X), model(X))
+
+
+def symbolically_traced() -> torch.fx.GraphModule:
+    torch.manual_seed(0)
+    return torch.fx.symbolic_trace(awkward.MODELS["CifarFunctional"]())
+
+
+def feature_extractor() -> nn.Module:
+    """A graph for each mode, as torchvision makes it."""
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    torch.manual_seed(0)
+    model = awkward.MODELS["CifarFunctional"]().eval()
+    return create_feature_extractor(model, return_nodes=["add"])
+
+
+@pytest.mark.parametrize("to", ["silu", "smoothrelu"])
+@pytest.mark.parametrize("build", [symbolically_traced, feature_extractor])
+def test_a_graph_module_stays_one(build: Callable[[], torch.fx.GraphModule], to: str) -> None:
+    original = build()
+    source = original.code
+    model = smoothify.convert(original, to, example_input=X)
+    assert original.code == source and model.training == original.training
+    assert "relu" not in model.code and "smoothify_0" in model.code
+    model.recompile()  # as after an edit of the graph
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        for training in (False, True):
+            expected, got = model.train(training)(X), copied.train(training)(X)
+            assert torch.equal(*[torch.utils._pytree.tree_leaves(one)[0] for one in (expected, got)])
+            assert smoothify.inspect(copied, example_input=X).smooth
+
+
+@pytest.mark.parametrize("build", [symbolically_traced, feature_extractor])
+def test_looking_and_failing_leave_a_graph_module_as_it_was(build: Callable[[], torch.fx.GraphModule]) -> None:
+    model = build()
+    source, cls, state = model.code, type(model), dict(model.__dict__)
+    smoothify.inspect(model, example_input=X)
+    with pytest.raises(smoothify.errors.UnconvertedError):
+        smoothify.convert_(model, "relu", replace="all", example_input=X)
+    assert model.code == source and type(model) is cls
+    assert {name: value for name, value in model.__dict__.items() if state[name] is not value} == {}
+    pickle.loads(pickle.dumps(model))
+
+
+@pytest.mark.parametrize("name", ["CopiesItself", "PicklesItself"])
+def test_a_class_that_makes_its_copies_anew_loses_nothing(name: str) -> None:
+    model = converted(name)
+    assert {site.how for site in smoothify.convert_(awkward.MODELS[name]()).converted} == {"graph", "module"}
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(copied(X), model(X))
+        assert smoothify.inspect(copied, example_input=X).smooth

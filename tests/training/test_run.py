@@ -189,7 +189,6 @@ def test_full_disk_leaves_what_was_finished(tiny: Config) -> None:
     ("changes", "words"),
     [
         ({"batch_size": 81}, "batch_size=81 exceeds the 80 training images"),
-        ({"model": ModelConfig(mean=(0.5,))}, "mean and model.std go together"),
         ({"model": ModelConfig(name="transformers/resnet", arguments={"depths": [1] * 4})}, "input is normalised"),
         ({"model": ModelConfig(arguments={"bogus": 1})}, "unexpected keyword argument 'bogus'"),
         ({"model": ModelConfig(pretrained=True)}, "has no published weights"),

@@ -94,11 +94,18 @@ def _transformers(module: nn.Module, dtype: torch.dtype) -> Example | None:
         if "spatial_shapes" in takes:
             inputs.update(_patches(vision, channels, dtype))
     if "input_ids" in takes:
-        length = min(8, int(getattr(text, "max_position_embeddings", 8) or 8))
-        inputs["input_ids"] = torch.empty(_BATCH, length, dtype=torch.int64, device="meta")
+        inputs["input_ids"] = _tokens(config, text)
     if not inputs and "inputs" in takes:
         inputs["inputs"] = _image(channels, size, dtype)
     return Example((), inputs) if inputs else None
+
+
+def _tokens(config: Any, text: Any) -> Tensor:
+    image, many = getattr(config, "image_token_id", None), getattr(config, "mm_tokens_per_image", None)
+    if image is not None and many:  # as many as an image stands for, or its features have no place to go
+        return torch.full((_BATCH, int(many)), int(image))
+    length = min(8, int(getattr(text, "max_position_embeddings", 8) or 8))
+    return torch.empty(_BATCH, length, dtype=torch.int64, device="meta")
 
 
 def _side(config: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from smoothify.data import SAMPLE, Augmentation
+from smoothify.data import SAMPLE, Augmentation, refuse_unknown_policy
 from smoothify.errors import ConfigError
 from smoothify.training.config.bounds import at_least
 
@@ -19,6 +19,8 @@ class DataConfig:
         train_split: the split that is trained on.
         test_split: the split that the final figures are measured on.
         augmentation: of training images: "none", "flip", "crop" or "imagenet".
+        auto_augment: policy of timm's that changes "imagenet" crops further: "v0" (EfficientNet's AutoAugment),
+            "original", "3a", "rand-m9-mstd0.5" (RandAugment), "augmix-m3"; none if not given.
         mixup: parameter of the Beta distribution by which two images and their labels are blended; 0 for none.
         cutmix: the same for a patch of one image in another; with both, each batch draws which.
         mix_probability: share of the batches that are mixed at all.
@@ -30,6 +32,7 @@ class DataConfig:
     train_split: str = "train"
     test_split: str = "test"
     augmentation: Augmentation = "flip"
+    auto_augment: str | None = None
     mixup: float = 0.0
     cutmix: float = 0.0
     mix_probability: float = 1.0
@@ -37,6 +40,13 @@ class DataConfig:
     workers: int = 0
 
     def __post_init__(self) -> None:
+        if self.auto_augment is not None:
+            refuse_unknown_policy(self.auto_augment)
+            if self.augmentation != "imagenet":
+                raise ConfigError(
+                    f"data.auto_augment changes random crops, and data.augmentation={self.augmentation!r} makes none; "
+                    "set it to imagenet"
+                )
         at_least("data.mixup", self.mixup, 0)
         at_least("data.cutmix", self.cutmix, 0)
         if not 0 <= self.mix_probability <= 1:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smoothify.activations import get, parse
+from smoothify.data import CropMode, Interpolation
 from smoothify.errors import ConfigError
 from smoothify.models.importing import is_import_path
 
@@ -24,6 +25,11 @@ class ModelConfig:
         architecture: the import path of your own code, where a saved model was built by it.
         arguments: further keyword arguments of the architecture's constructor, such as drop_rate and drop_path_rate.
         input_size: channels, height and width in pixels; the architecture's own if not given.
+        crop_pct: share of a resized picture's side that is measured on, in (0, 1]; the architecture's own if not given.
+        crop_mode: "center" crops the middle, "squash" gives up the aspect ratio first, "border" pads to a square first;
+            the architecture's own if not given.
+        interpolation: by which pictures that are measured on are resized, such as "bicubic"; the architecture's own if
+            not given.
         mean: subtracted from every channel, in [0, 1] pixel units; the architecture's own if not given.
         std: every channel is divided by it, in [0, 1] pixel units; the architecture's own if not given.
     """
@@ -34,10 +40,17 @@ class ModelConfig:
     architecture: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     input_size: tuple[int, int, int] | None = None
+    crop_pct: float | None = None
+    crop_mode: CropMode | None = None
+    interpolation: Interpolation | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.crop_pct is not None and not 0 < self.crop_pct <= 1:
+            raise ConfigError(f"model.crop_pct={self.crop_pct:g}: it must be in (0, 1]")
+        if (self.mean is None) != (self.std is None):
+            raise ConfigError("model.mean and model.std go together; give both or neither")
         if self.activation != "keep":
             entry, _ = parse(self.activation)
             get(entry.name)

@@ -26,6 +26,8 @@ class Config:
         output: the folder that the run leaves.
         seed: of weights, order, noise and held-out images.
         epochs: passes over the training images.
+        patience: stop once so many epochs in a row have not bettered the robust accuracy on held-out images; the
+            learning rate falls as if the run were to be whole. Every epoch is run if not given.
         batch_size: images a step, over all processes together.
         lr: peak learning rate for this batch size.
         objective: "pgd_at" (adversarial training), "mixture(clean=0.5)", "trades(beta=6)", "mart(beta=5)" or
@@ -45,6 +47,7 @@ class Config:
     output: str = "runs/train"
     seed: int = 0
     epochs: int = 25
+    patience: int | None = None
     batch_size: int = 128
     lr: float = 0.4
     objective: str = "pgd_at"
@@ -62,6 +65,8 @@ class Config:
     def __post_init__(self) -> None:
         refuse_newer(self.smoothify, "this config")
         at_least("epochs", self.epochs, 1)
+        if self.patience is not None:
+            at_least("patience", self.patience, 1)
         at_least("batch_size", self.batch_size, 1)
         at_least("seed", self.seed, 0)
         if self.seed >= 2**31:
