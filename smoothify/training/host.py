@@ -16,6 +16,7 @@ from smoothify.models.importing import imported, is_import_path
 from smoothify.training.config import ModelConfig
 
 _HUB = "hf-hub:"
+_INPUT = ("input_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
 
 
 def host_of(config: ModelConfig, *, num_classes: int) -> nn.Module:
@@ -35,7 +36,7 @@ def host_of(config: ModelConfig, *, num_classes: int) -> nn.Module:
         raise ConfigError("model.architecture is for a saved model; name your own code as model.name itself")
     host = build(config.name, num_classes=num_classes, pretrained=config.pretrained, arguments=config.arguments)
     if is_import_path(config.name):
-        given = {name: getattr(config, name) for name in ("input_size", "mean", "std")}
+        given = {name: getattr(config, name) for name in _INPUT}
         described = {
             **(getattr(host, "pretrained_cfg", None) or {}),
             **{k: v for k, v in given.items() if v is not None},
