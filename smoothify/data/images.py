@@ -92,8 +92,11 @@ class Images(Dataset[tuple[Tensor, int]]):
             image = self.source.rows[row][self.source.image_column]
             return self._transform(to_mode(image, self.input_size[0]))
         except (OSError, ValueError, SyntaxError) as error:
-            where = f"data set {self.source.name!r}, split {self.source.split!r}, row {row}"
-            raise DataError(f"{where}: {error}; correct or drop the row") from error
+            where = f"data set {self.source.name!r}, split {self.source.split!r}, row {row}{self.source.file_of(row)}"
+            reason = (
+                "it cannot be decoded" if "<_io" in str(error) else error
+            )  # Pillow names a buffer that nobody knows
+            raise DataError(f"{where}: {reason}; correct or drop the row") from error
 
 
 def labels_of(source: Source) -> Tensor:

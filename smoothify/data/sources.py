@@ -32,6 +32,14 @@ class Source:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def file_of(self, row: int) -> str:
+        """Name the file that a row's image lies in, in brackets; nothing where it lies among others."""
+        import datasets
+
+        undecoded = self.rows.cast_column(self.image_column, datasets.Image(decode=False))
+        path = undecoded[row][self.image_column]["path"]
+        return f" ({path})" if path else ""
+
 
 def load(name: str = SAMPLE, split: str = "train") -> Source:
     """Load one split of an image classification data set.
@@ -76,12 +84,21 @@ def _rows(name: str, split: str) -> datasets.Dataset:
     try:
         loaded = datasets.load_dataset(**arguments)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(
-            f"data set {name!r}: {_first_line(error)}; check the name, the files and the network"
-        ) from error
+        reason = f"{empty} has no rows" if (empty := _empty_table(Path(name))) else _first_line(error)
+        raise DataError(f"data set {name!r}: {reason}; check the name, the files and the network") from error
     if split not in loaded:
         raise UnknownNameError(f"split of data set {name!r}", split, list(loaded))
     return loaded[split]
+
+
+def _empty_table(folder: Path) -> Path | None:
+    """Find the parquet file without rows that `datasets` stumbles over."""
+    import pyarrow.parquet
+
+    if not folder.is_dir():
+        return None
+    tables = sorted(folder.rglob("*.parquet"))
+    return next((path for path in tables if pyarrow.parquet.read_metadata(path).num_rows == 0), None)
 
 
 def _column(rows: datasets.Dataset, candidates: tuple[str, ...], kind: str, name: str) -> str:
@@ -118,4 +135,5 @@ def _classes(rows: datasets.Dataset, label_column: str, name: str) -> tuple[str,
 
 
 def _first_line(error: BaseException) -> str:
+    error = error.__cause__ or error  # `datasets` wraps what it does not know in a line that says nothing
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -46,6 +46,11 @@ class WeightPerturbation(Objective):
         """Whether the inner objective takes them."""
         return self.inner.takes_soft_labels
 
+    @property
+    def starts_at_random(self) -> bool:
+        """Whether the inner objective's attack has to."""
+        return self.inner.starts_at_random
+
     def adversary(
         self, attacked_model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, generator: Randomness
     ) -> Tensor:

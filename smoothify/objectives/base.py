@@ -44,6 +44,11 @@ class Objective(ABC):
         """Whether labels may be probabilities, as mixing makes them."""
         return True
 
+    @property
+    def starts_at_random(self) -> bool:
+        """Whether the attack has to: what it raises is at its minimum at the image itself."""
+        return False
+
     def loss(
         self,
         model: nn.Module,

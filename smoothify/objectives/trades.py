@@ -32,6 +32,11 @@ class Trades(Objective):
         if self.beta < 0:
             raise ConfigError(f"objective trades(beta={self.beta:g}): it cannot be negative")
 
+    @property
+    def starts_at_random(self) -> bool:
+        """Yes."""
+        return True
+
     def adversary(
         self, attacked_model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, generator: Randomness
     ) -> Tensor:

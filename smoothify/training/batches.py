@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from smoothify.attacks import sample_keys
 from smoothify.data import Images
+from smoothify.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Batches:
         images: the training images.
         batch_size: images a step, over all processes together.
         pieces: how many pieces a process computes its share of a step in.
+        replays: how many steps in a row are made on the same images.
         seed: of order and augmentation.
         workers: processes that prepare images; 0 prepares them in this one.
         channels_last: how images lie in memory on the device.
@@ -53,16 +56,18 @@ class Batches:
         *,
         batch_size: int,
         pieces: int,
+        replays: int = 1,
         seed: int,
         workers: int,
         channels_last: bool,
         accelerator: Accelerator,
     ) -> None:
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        self._device, self._pieces = accelerator.device, pieces
+        self._device, self._pieces, self._replays = accelerator.device, pieces, replays
         self._order = _Order(len(images), batch_size, pieces, seed, accelerator)
         self._loader = DataLoader(
             _Keyed(images),
+            collate_fn=_collate,
             batch_sampler=self._order,
             num_workers=workers,
             pin_memory=self._device.type == "cuda",
@@ -71,18 +76,21 @@ class Batches:
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch; the last few images, too few for a step, are left out."""
-        return self._order.steps
+        return self._order.steps * self._replays
 
     def epoch(self, epoch: int, *, first: int = 0) -> Iterator[list[Batch]]:
         """Yield the pieces of each step of an epoch, from its step ``first`` on."""
-        self._order.epoch, self._order.first = epoch, first
+        self._order.epoch = epoch
+        self._order.first, done = divmod(first, self._replays)
         step = []
-        for images, labels, keys in self._loader:
-            images, labels, keys = (tensor.to(self._device, non_blocking=True) for tensor in (images, labels, keys))
+        for loaded in self._loader:
+            if isinstance(loaded, DataError):
+                raise loaded
+            images, labels, keys = (tensor.to(self._device, non_blocking=True) for tensor in loaded)
             step.append(Batch(images.contiguous(memory_format=self._layout), labels, keys))
             if len(step) == self._pieces:
-                yield step
-                step = []
+                yield from [step] * (self._replays - done)
+                step, done = [], 0
 
 
 class _Order(Sampler[list[tuple[int, int]]]):
@@ -105,17 +113,24 @@ class _Order(Sampler[list[tuple[int, int]]]):
                 yield pairs[begin : begin + self.size]
 
 
-class _Keyed(Dataset[tuple[Tensor, int, int]]):
-    """Images whose augmentation draws from their key, whichever generator it uses."""
+class _Keyed(Dataset[tuple[Tensor, int, int] | DataError]):
+    """Images whose augmentation draws from their key, whichever generator it uses; for a damaged one, its error."""
 
     def __init__(self, images: Images) -> None:
         self._images = images
 
-    def __getitem__(self, pair: tuple[int, int]) -> tuple[Tensor, int, int]:
+    def __getitem__(self, pair: tuple[int, int]) -> tuple[Tensor, int, int] | DataError:
         position, key = pair
         reseed(key)
-        image, label = self._images[position]
+        try:
+            image, label = self._images[position]
+        except DataError as error:  # raised in another process it would come back as that process's traceback
+            return error
         return image, label, key
+
+
+def _collate(items: list[tuple[Tensor, int, int] | DataError]) -> Any:
+    return next((item for item in items if isinstance(item, DataError)), None) or default_collate(items)
 
 
 def reseed(key: int) -> None:

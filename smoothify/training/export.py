@@ -82,7 +82,8 @@ class Exporter:
         """Write the pictures and the figures, complete the best model's card, and push it if the config says so."""
         if not self.accelerator.is_main_process:
             return
-        images, labels = (tensor.to(self.accelerator.device) for tensor in self.parts.test.batch(range(_COLUMNS)))
+        shown = range(min(_COLUMNS, len(self.parts.test)))
+        images, labels = (tensor.to(self.accelerator.device) for tensor in self.parts.test.batch(shown))
         final = attack(self.config.attack.final, self.config.attack.threat)
         picture = adversarial(classifier, images, labels, final, self.parts.test.source.classes)
         write_atomically(self.folder.adversarial, picture)

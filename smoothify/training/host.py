@@ -45,20 +45,20 @@ def host_of(config: ModelConfig, *, num_classes: int) -> nn.Module:
     return host
 
 
-def refuse_unbuildable(config: ModelConfig) -> None:
-    """Refuse, before any data is read, an architecture or arguments that its library would refuse; no weight is made.
+def sketch(config: ModelConfig) -> nn.Module | None:
+    """Build an architecture without its weights, and so before any data is read; a saved model is not one (None).
 
     Raises:
         SmoothifyError: what `host_of` would raise.
     """
     library, _, _ = config.name.partition("/")
     if config.name.startswith(_HUB) or library == "transformers" or Path(config.name).expanduser().is_dir():
-        return
+        return None
     if is_import_path(config.name):  # code that need not run on the meta device
         imported(config.name)
-        return
+        return None
     with torch.device("meta"):
-        build(config.name, num_classes=2, arguments=config.arguments)
+        return build(config.name, num_classes=2, arguments=config.arguments)
 
 
 def classifier_of(host: nn.Module, config: ModelConfig) -> PixelClassifier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ from smoothify.training.averaging import Averaging
 from smoothify.training.batches import Batches
 from smoothify.training.config import Config
 from smoothify.training.export import Exporter
+from smoothify.training.free import Perturbation
 from smoothify.training.mixing import mixing
 from smoothify.training.progress import Reporter, Silent
 from smoothify.training.record import Record, describe_row
-from smoothify.training.run_folder import RunFolder, flat, open_run_folder, recipe
+from smoothify.training.run_folder import RunFolder, flat, open_run_folder, recipe, refuse_occupied
 from smoothify.training.schedule import factor, optimizer
 from smoothify.training.setup import Parts, assemble, start
 from smoothify.training.sharded import ShardedModel, ShardedOptimizer, shard
@@ -79,6 +81,8 @@ def train(
     started = time.perf_counter()
     accelerator = start(config)
     reporter = reporter if reporter is not None and accelerator.is_main_process else Silent()
+    if accelerator.is_main_process:
+        refuse_occupied(config, overwrite=overwrite, resume=resume)
     parts = assemble(config, processes=accelerator.num_processes)
     one_opens = accelerator.is_main_process
     with open_run_folder(config, overwrite=overwrite, resume=resume) if one_opens else nullcontext():
@@ -96,6 +100,7 @@ def _run(
         parts.train,
         batch_size=config.batch_size,
         pieces=config.engine.accumulation,
+        replays=config.attack.replays,
         seed=config.seed,
         workers=config.data.workers,
         channels_last=config.engine.channels_last,
@@ -108,12 +113,15 @@ def _run(
     else:
         model, descent = accelerator.prepare(trained, optimizer(trained, config.lr, config.optimizer))
     attacked = attacked_model(
-        "same" if config.engine.fsdp else config.attack.precision,
+        "same" if config.engine.fsdp or config.attack.method == "free" else config.attack.precision,
         accelerator.unwrap_model(model),
         parts.classifier.to(accelerator.device),
         parts.held_out.batch(range(1))[0].to(accelerator.device),
         compiled=config.engine.compile,
     )
+    carried = None
+    if config.attack.method == "free":
+        carried = Perturbation(config.batch_size, parts.train.input_size, accelerator)
     share_of_lr = factor(config.optimizer, epochs=config.epochs, steps_per_epoch=len(batches))
     update = Update(
         accelerator=accelerator,
@@ -127,6 +135,7 @@ def _run(
         learning_rate=lambda step: config.lr * share_of_lr(step),
         clip_norm=config.optimizer.clip_norm,
         seed=config.seed,
+        carried=carried,
     )
     average = Averaging(config.averaging, parts.classifier) if config.averaging.kind != "none" else None
     measured = parts if average is None else parts.with_classifier(average.classifier)
@@ -140,6 +149,7 @@ def _run(
             "optimizer": ShardedOptimizer(model, descent.optimizer),
         }
     kept |= {} if average is None else {"average": average}
+    kept |= {} if carried is None else {"carried": carried}
     saver = state.Saver(kept, folder.checkpoints, accelerator)
 
     if (told := describe(attacked)) is not None:
@@ -175,7 +185,8 @@ def _run(
         training_seconds = time.perf_counter() - epoch_started
 
         if average is not None:
-            average.after_epoch(epoch, update.attacked_images(record.step - 1, batches.epoch(epoch)))
+            each_batch = itertools.islice(batches.epoch(epoch), 0, None, config.attack.replays)
+            average.after_epoch(epoch, update.attacked_images(record.step - 1, each_batch))
         saver.agree()
         try:
             held_out = robust_accuracy(

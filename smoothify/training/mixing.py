@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from smoothify.errors import ConfigError
 from smoothify.training.config import Config
 
 Mixing = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -16,9 +15,6 @@ def mixing(config: Config, *, classes: int) -> Mixing:
     """Return what turns (images, labels) into mixed images and probabilities (batch, classes), or leaves both alone.
 
     timm's ``Mixup`` pairs each image with its mirror image in the order of the batch and draws from numpy's generator.
-
-    Raises:
-        ConfigError: a process's piece of a batch has an odd number of images.
     """
     if not config.data.mixup and not config.data.cutmix:
         return lambda images, labels: (images, labels)
@@ -33,8 +29,6 @@ def mixing(config: Config, *, classes: int) -> Mixing:
     )
 
     def mixed(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        if len(images) % 2:
-            raise ConfigError(f"data.mixup and data.cutmix mix pairs, but {len(images)} images are computed together")
         blended, probabilities = mix(images.clone(), labels)
         return blended, probabilities
 

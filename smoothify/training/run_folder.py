@@ -85,12 +85,10 @@ class RunFolder:
         write_atomically(self.evaluation, json.dumps(measured.to_dict(), indent=1) + "\n")
 
 
-@contextmanager
-def open_run_folder(config: Config, *, overwrite: bool = False, resume: bool = False) -> Iterator[RunFolder]:
-    """Make the output folder ready, without losing anything that nobody asked to lose, and keep other runs out of it.
+def refuse_occupied(config: Config, *, overwrite: bool = False, resume: bool = False) -> None:
+    """Refuse an output folder in which this run cannot be.
 
     Raises:
-        OutputExistsError: another run is in it at this moment.
         OutputExistsError: it holds something, and neither overwrite nor resume is set; or it holds something
             that is not a run, which is never deleted.
         ConfigError: resume is set, and there is no run or another config in it.
@@ -110,6 +108,18 @@ def open_run_folder(config: Config, *, overwrite: bool = False, resume: bool = F
             f"output={config.output!r} already holds a run; "
             f"choose another --output, or --overwrite, or --resume {config.output}"
         )
+
+
+@contextmanager
+def open_run_folder(config: Config, *, overwrite: bool = False, resume: bool = False) -> Iterator[RunFolder]:
+    """Make the output folder ready, without losing anything that nobody asked to lose, and keep other runs out of it.
+
+    Raises:
+        OutputExistsError: another run is in it at this moment.
+        SmoothifyError: what `refuse_occupied` refuses.
+    """
+    refuse_occupied(config, overwrite=overwrite, resume=resume)
+    folder = RunFolder(Path(config.output))
     folder.path.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder.path):
         if not resume:

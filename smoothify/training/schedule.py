@@ -58,8 +58,6 @@ def factor(config: OptimizerConfig, *, epochs: int, steps_per_epoch: int) -> Cal
     """
     total = epochs * steps_per_epoch
     warm = config.warmup_epochs * steps_per_epoch
-    if warm >= total:
-        raise ConfigError(f"optimizer.warmup_epochs={config.warmup_epochs:g} leaves nothing of {epochs} epochs")
 
     def one_cycle(step: int) -> float:
         rise = config.warmup * total

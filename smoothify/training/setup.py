@@ -14,7 +14,14 @@ from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier, input_size
 from smoothify.surgery import convert_
 from smoothify.training.config import Config, EngineConfig
-from smoothify.training.host import classifier_of, host_of, refuse_unbuildable, resizing_of
+from smoothify.training.host import classifier_of, host_of, resizing_of
+from smoothify.training.refusals import (
+    checkpoint_activations,
+    refuse_before_data,
+    refuse_misfit,
+    refuse_tracker,
+    with_classes_of,
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Parts:
             ConfigError: the host has no activation checkpointing.
         """
         if engine.activation_checkpointing:
-            _checkpoint_activations(self.host)
+            checkpoint_activations(self.host)
         if engine.channels_last:
             self.host.to(memory_format=torch.channels_last)
         mean, std = (values.flatten().tolist() for values in (self.classifier.mean, self.classifier.std))
@@ -61,8 +68,9 @@ class Parts:
 def start(config: Config) -> Accelerator:
     """Start Accelerate as the config and ``accelerate launch`` say."""
     engine = config.engine
+    refuse_tracker(engine)
     try:
-        accelerator = Accelerator(
+        return Accelerator(
             mixed_precision=engine.mixed_precision,
             gradient_accumulation_steps=engine.accumulation,
             log_with=engine.log_with,
@@ -70,17 +78,6 @@ def start(config: Config) -> Accelerator:
         )
     except ValueError as error:
         raise ConfigError(f"engine: {str(error).splitlines()[0]}") from error
-    return accelerator
-
-
-def _checkpoint_activations(host: nn.Module) -> None:
-    enable = getattr(host, "set_grad_checkpointing", None) or getattr(host, "gradient_checkpointing_enable", None)
-    try:
-        if enable is None:
-            raise ConfigError("it offers none")
-        enable()
-    except (AssertionError, ValueError) as error:
-        raise ConfigError(f"engine.activation_checkpointing: {type(host).__name__}: {error}; leave it off") from error
 
 
 def assemble(config: Config, *, processes: int = 1) -> Parts:
@@ -89,21 +86,14 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
     Raises:
         SmoothifyError: anything that the config names does not exist or does not fit the rest.
     """
-    if config.batch_size % (processes * config.engine.accumulation):
-        in_pieces = f" in {config.engine.accumulation} pieces each" if config.engine.accumulation > 1 else ""
-        raise ConfigError(
-            f"batch_size={config.batch_size} cannot be shared evenly by {processes} processes{in_pieces}; "
-            f"choose a multiple of {processes * config.engine.accumulation}"
-        )
-    refuse_unbuildable(config.model)
+    refuse_before_data(config, processes=processes)
     torch.manual_seed(config.seed)
     train_source = load(config.data.path, config.data.train_split)
-    test_source = load(config.data.path, config.data.test_split)
-    if test_source.classes != train_source.classes:
-        raise ConfigError(f"data.path={config.data.path!r}: its training and test splits name different classes")
+    test_source = with_classes_of(load(config.data.path, config.data.test_split), train_source)
     host = host_of(config.model, num_classes=len(train_source.classes))
     classifier = classifier_of(host, config.model)
     size = config.model.input_size or input_size(host)
+    refuse_misfit(classifier, size, classes=len(train_source.classes), name=config.model.name)
     if config.model.activation != "keep":
         convert_(host, to=config.model.activation, strict=is_smooth(config.model.activation))
     kept, held_out = hold_out(labels_of(train_source), config.data.held_out, seed=config.seed)

@@ -32,12 +32,8 @@ def shard(classifier: PixelClassifier, accelerator: Accelerator) -> PixelClassif
     attack, whose gradient is the input's, reduces nothing.
 
     Raises:
-        ConfigError: there is but one process, or float16's gradient scaler would meet sharded gradients.
+        ConfigError: float16's gradient scaler would meet sharded gradients.
     """
-    if not torch.distributed.is_initialized():
-        raise ConfigError(
-            "engine.fsdp shards over several processes, and this run has one; start more, or leave it off"
-        )
     if accelerator.scaler is not None:
         raise ConfigError("engine.fsdp does not go with engine.mixed_precision=fp16; use bf16")
     sharded = copy.deepcopy(classifier).to(accelerator.device)

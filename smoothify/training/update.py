@@ -12,9 +12,10 @@ from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
 from smoothify.activations import SurrogateGradients
-from smoothify.attacks import Attack, SampleNoise, sample_keys
+from smoothify.attacks import PGD, Attack, SampleNoise, sample_keys
 from smoothify.objectives import Objective
 from smoothify.training.batches import Batch, reseed
+from smoothify.training.free import Perturbation
 from smoothify.training.mixing import Mixing
 from smoothify.training.replica import Replica
 
@@ -35,6 +36,7 @@ class Update:
         learning_rate: the learning rate of each step, counted from 0 over the whole run.
         clip_norm: the gradient's largest length over all parameters; unbounded if None.
         seed: of what the model itself draws (dropout, stochastic depth), together with step and process.
+        carried: in free adversarial training, what stands in for an attack.
     """
 
     accelerator: Accelerator
@@ -48,6 +50,7 @@ class Update:
     learning_rate: Callable[[int], float]
     clip_norm: float | None
     seed: int
+    carried: Perturbation | None = None
 
     def __call__(self, step: int, pieces: Sequence[Batch]) -> Tensor:
         """Update the parameters once, on a batch that comes in one piece or several.
@@ -63,8 +66,10 @@ class Update:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step) * group.get("lr_scale", 1.0)
         figures = torch.zeros(3, device=self.accelerator.device)
+        first = 0
         for piece in pieces:
-            figures += self._compute(piece, self.attack(step))
+            figures += self._compute(piece, slice(first, first + len(piece.images)), self.attack(step))
+            first += len(piece.images)
         return figures
 
     def attacked_images(self, step: int, steps: Iterable[Sequence[Batch]]) -> Iterator[Tensor]:
@@ -76,17 +81,24 @@ class Update:
                 attacked = self.objective.adversary(self.attacked, self.attack(step), images, labels, noise)
             yield attacked
 
-    def _compute(self, piece: Batch, attack: Attack) -> Tensor:
-        """Add one piece's gradient; after the last piece the optimizer steps."""
+    def _compute(self, piece: Batch, places: slice, attack: Attack) -> Tensor:
+        """Add the gradient of one piece, these places of the batch; after the last piece the optimizer steps."""
         noise = SampleNoise(piece.keys)
         images, labels = self.mixing(piece.images, piece.labels)
+        carried = None if self.carried is None else self.carried.at(places)
         with self.accelerator.accumulate(self.model):
             with self.accelerator.autocast():
-                with self.surrogate.during("attacker"):
-                    attacked = self.objective.adversary(self.attacked, attack, images, labels, noise)
+                if carried is not None:
+                    attacked = (images + carried).clamp(0, 1)
+                else:
+                    with self.surrogate.during("attacker"):
+                        attacked = self.objective.adversary(self.attacked, attack, images, labels, noise)
                 with self.surrogate.during("optimizer"):
                     loss = self.objective.compare(self.model, images, attacked, labels)
             self.accelerator.backward(loss.value)
+            if self.carried is not None and carried is not None and carried.grad is not None:
+                assert isinstance(attack, PGD)
+                self.carried.ascend(places, carried.grad, attack)
             if self.clip_norm is not None and self.accelerator.sync_gradients:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             self.optimizer.step()

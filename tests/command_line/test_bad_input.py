@@ -17,6 +17,9 @@ def answer(
     return exit_.value.code, capsys.readouterr().err
 
 
+NO_DATA = ("--data.path", "no_such")  # what is refused all the same was refused before any data is read
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -56,6 +59,25 @@ def answer(
         (["--model.crop_pct", "1.5"], "model.crop_pct=1.5: it must be in (0, 1]"),
         (["--model.interpolation", "cubic"], "unknown model.interpolation 'cubic'; did you mean 'bicubic'"),
         (["--model.crop_pct", "all"], "model.crop_pct=all: expected float or null"),
+        (
+            ["--attack.random_start", "false", "--objective", "trades"],
+            "objective='trades' has no gradient at the image",
+        ),
+        (["--attack.clean_start", "0.5", "--objective", "trades(beta=3) + awp"], "attack.clean_start to 0"),
+        (["--averaging.kind", "swa", "--averaging.start", "26"], "averaging.start=26 comes after all of 25 epochs"),
+        (["--engine.log_with", "wnadb", *NO_DATA], "unknown engine.log_with 'wnadb'; did you mean 'wandb'"),
+        (["--engine.log_with", "swanlab", *NO_DATA], "engine.log_with='swanlab' is not installed"),
+        (["--push", "me", *NO_DATA], "'me' is neither a folder nor a repository id such as 'owner/name'"),
+        (["--model.arguments.num_classes", "5", *NO_DATA], "model.arguments.num_classes: the data says how many"),
+        (["--model.input_size", "[4,28,28]", *NO_DATA], "model.input_size=[4, 28, 28]: 1 or 3 channels"),
+        (["--optimizer.schedule", "step", "--optimizer.warmup_epochs", "25", *NO_DATA], "leaves nothing of 25 epochs"),
+        (
+            ["--optimizer.layer_decay", "0.5", "--model.name", "torchvision/resnet18", *NO_DATA],
+            "does not say which its",
+        ),
+        (["--data.mixup", "0.5", "--batch_size", "127", *NO_DATA], "mix pairs, but 127 images are computed together"),
+        (["--engine.fsdp", "true", *NO_DATA], "engine.fsdp shards over several processes, and this run has one"),
+        (["--output", "{occupied}", *NO_DATA], "choose another folder"),
         (["--engine.accumulation", "0"], "engine.accumulation=0: at least 1"),
         (["--engine.accumulation", "3"], "batch_size=128 cannot be shared evenly by 1 processes in 3 pieces each"),
     ],

@@ -8,6 +8,7 @@ import torch
 from smoothify.errors import ConfigError
 from smoothify.training import Config, DataConfig, train
 from smoothify.training.mixing import mixing
+from smoothify.training.refusals import refuse_before_data
 
 
 def test_labels_are_blended_as_the_images_are() -> None:
@@ -28,8 +29,9 @@ def test_nothing_is_mixed_by_default() -> None:
 
 
 def test_odd_batches_are_refused() -> None:
+    config = Config(data=DataConfig(cutmix=1.0, path="no_such"), batch_size=6)
     with pytest.raises(ConfigError, match="mix pairs, but 3 images"):
-        mixing(Config(data=DataConfig(cutmix=1.0)), classes=2)(torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0]))
+        refuse_before_data(config, processes=2)
 
 
 def test_a_run_with_everything(tiny: Config) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import smoothify
 from smoothify.errors import ConfigError
-from smoothify.training import AttackConfig, Config, EngineConfig, ModelConfig, RunFolder, train
+from smoothify.training import AttackConfig, Config, EngineConfig, ModelConfig, RunFolder, state, train
 
 pytestmark = pytest.mark.xdist_group("two processes")
 
@@ -82,6 +82,23 @@ def test_two_processes_equal_one(vit: Config, engine: EngineConfig, tmp_path: Pa
     apart = max((one[name] - both[name]).abs().max().item() for name in one)
     assert moved > 1e-2
     assert apart < 1e-4 * moved
+
+
+def test_free_training_in_two_processes_equals_one(vit: Config, tmp_path: Path) -> None:
+    """The carried perturbation is of a place in the whole batch, and a checkpoint has all of it."""
+    attack = dataclasses.replace(vit.attack, method="free", replays=2, precision="auto")
+    alone, shared = (
+        dataclasses.replace(vit, attack=attack, epochs=1, output=str(tmp_path / name)) for name in ("alone", "shared")
+    )
+    kept = state.load(train(alone).folder.checkpoints, print).states["carried"]["perturbation"]
+    RunFolder(tmp_path).write_config(shared)
+    done = two("smoothify.train", "--config", str(tmp_path / "config.yaml"), "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    gathered = state.load(RunFolder(Path(shared.output)).checkpoints, print).states["carried"]["perturbation"]
+    assert kept.shape == gathered.shape == (16, 1, 28, 28)
+    assert (kept - gathered).abs().max() < 1e-4 * kept.abs().max()
+    one, both = (smoothify.from_pretrained(Path(run.output) / "last").state_dict() for run in (alone, shared))
+    assert max((one[name] - both[name]).abs().max().item() for name in one) < 1e-4
 
 
 def vit_at_start(config: Config, folder: Path) -> Path:

@@ -6,7 +6,7 @@ from torch import nn
 
 from smoothify.activations import create
 from smoothify.errors import ConfigError
-from smoothify.training import OptimizerConfig
+from smoothify.training import Config, OptimizerConfig
 from smoothify.training.schedule import factor, optimizer
 
 
@@ -85,7 +85,7 @@ def test_settings_reach_the_optimizer() -> None:
 
 def test_a_warm_up_as_long_as_the_run_is_refused() -> None:
     with pytest.raises(ConfigError, match="leaves nothing of 2 epochs"):
-        factor(OptimizerConfig(schedule="step", warmup_epochs=2), epochs=2, steps_per_epoch=3)
+        Config(epochs=2, optimizer=OptimizerConfig(schedule="step", warmup_epochs=2))
 
 
 @pytest.mark.parametrize(

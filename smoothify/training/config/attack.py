@@ -16,10 +16,12 @@ class AttackConfig:
 
     Args:
         method: "pgd"; "fgsm_rs", one step of 1.25 epsilon from a random start; "n_fgsm", one from wide noise, which
-            leaves the threat model on purpose.
+            leaves the threat model on purpose; "free", the updates' own gradients on batches that are replayed.
         norm: "linf" or "l2".
         epsilon: radius of the threat model in [0, 1] pixel units, such as 0.1 or "8/255".
         steps: gradient steps of the training attack.
+        replays: of "free": updates in a row on each batch, and so in an epoch on each image; 4 in the authors' ImageNet
+            experiments. They divide the epochs by it.
         step_size: of the training attack, in [0, 1] pixel units; not given: epsilon for one step, else
             2.5·epsilon/steps.
         random_start: start from a uniform draw in the ball.
@@ -35,10 +37,11 @@ class AttackConfig:
         final: attack on the test images at the end.
     """
 
-    method: Literal["pgd", "fgsm_rs", "n_fgsm"] = "pgd"
+    method: Literal["pgd", "fgsm_rs", "n_fgsm", "free"] = "pgd"
     norm: Literal["linf", "l2"] = "linf"
     epsilon: float | str = 0.1
     steps: int = 1
+    replays: int = 1
     step_size: float | str | None = None
     random_start: bool = True
     clean_start: float = 0.0
@@ -59,6 +62,7 @@ class AttackConfig:
             )
         if self.method != "pgd":
             self._refuse_what_only_pgd_has()
+        self._refuse_what_only_free_has()
         self.build()
         attack(self.check, self.threat)
         attack(self.final, self.threat)
@@ -70,6 +74,11 @@ class AttackConfig:
     def threat(self) -> ThreatModel:
         """The threat model of training and measuring."""
         return ThreatModel(self.norm, self.epsilon)
+
+    @property
+    def starts_at_random(self) -> bool:
+        """Whether no image of the training attack starts from itself."""
+        return self.random_start and not self.clean_start
 
     def build(self, *, epsilon_share: float = 1.0, step_share: float = 1.0) -> Attack:
         """The training attack, at shares of its epsilon and of its step."""
@@ -94,6 +103,17 @@ class AttackConfig:
             epsilon_share=min(1.0, epoch / self.epsilon_warmup) if self.epsilon_warmup else 1.0,
             step_share=min(1.0, epoch / self.step_warmup) if self.step_warmup else 1.0,
         )
+
+    def _refuse_what_only_free_has(self) -> None:
+        if self.method != "free":
+            if self.replays != 1:
+                raise ConfigError(f"attack.replays is of attack.method free, not of {self.method}; leave it out")
+            return
+        if self.replays < 2:
+            raise ConfigError(f"attack.replays={self.replays}: attack.method free needs at least 2, such as 4")
+        if self.batch_norm != "eval" or self.precision not in ("auto", "same"):
+            name = "batch_norm" if self.batch_norm != "eval" else "precision"
+            raise ConfigError(f"attack.{name}: attack.method free takes the update's own gradients; leave it out")
 
     def _refuse_what_only_pgd_has(self) -> None:
         default = AttackConfig()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smoothify.activations import get, parse
-from smoothify.data import CropMode, Interpolation
+from smoothify.data import MODES, CropMode, Interpolation
 from smoothify.errors import ConfigError
 from smoothify.models.importing import is_import_path
 
@@ -47,6 +47,13 @@ class ModelConfig:
     std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("num_classes", "num_labels"):
+            if name in self.arguments:
+                raise ConfigError(f"model.arguments.{name}: the data says how many classes there are; leave it out")
+        if self.input_size is not None and (self.input_size[0] not in MODES or min(self.input_size) < 1):
+            raise ConfigError(
+                f"model.input_size={list(self.input_size)}: 1 or 3 channels, then height and width in pixels"
+            )
         if self.crop_pct is not None and not 0 < self.crop_pct <= 1:
             raise ConfigError(f"model.crop_pct={self.crop_pct:g}: it must be in (0, 1]")
         if (self.mean is None) != (self.std is None):

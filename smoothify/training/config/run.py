@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from smoothify import __version__
 from smoothify.activations import SurrogateGradients
 from smoothify.errors import ConfigError
+from smoothify.hub import check_repo_id
 from smoothify.objectives import objective
 from smoothify.training.config.attack import AttackConfig
 from smoothify.training.config.averaging import AveragingConfig
@@ -83,7 +84,35 @@ class Config:
         chosen = objective(self.objective)
         if (self.data.mixup or self.data.cutmix) and not chosen.takes_soft_labels:
             raise ConfigError(f"objective={self.objective!r} needs whole labels; set data.mixup and data.cutmix to 0")
+        if self.attack.method == "free":
+            self._refuse_what_free_cannot()
+        if chosen.starts_at_random and not self.attack.starts_at_random:
+            raise ConfigError(
+                f"objective={self.objective!r} has no gradient at the image itself: set attack.random_start to true "
+                "and attack.clean_start to 0"
+            )
+        if self.optimizer.warmup_epochs >= self.epochs:
+            raise ConfigError(
+                f"optimizer.warmup_epochs={self.optimizer.warmup_epochs:g} leaves nothing of {self.epochs} epochs"
+            )
+        if self.averaging.kind == "swa" and self.averaging.start > self.epochs:
+            raise ConfigError(f"averaging.start={self.averaging.start} comes after all of {self.epochs} epochs")
+        if self.push is not None:
+            check_repo_id(self.push)
+        if self.engine.fsdp and self.engine.mixed_precision == "fp16":
+            raise ConfigError("engine.fsdp does not go with engine.mixed_precision=fp16; use bf16")
         if self.engine.fsdp and self.attack.precision in ("replica", "autocast"):
             raise ConfigError(f"attack.precision={self.attack.precision} does not go with engine.fsdp; use same")
         if self.engine.fsdp and self.averaging.kind != "none":
             raise ConfigError("averaging does not go with engine.fsdp; set averaging.kind to none")
+
+    def _refuse_what_free_cannot(self) -> None:
+        """One backward pass serves the attack and the update there, on the same images several times."""
+        if self.objective.strip() != "pgd_at":
+            raise ConfigError(f"objective={self.objective!r} does not go with attack.method free; use pgd_at")
+        if self.data.mixup or self.data.cutmix:
+            raise ConfigError(
+                "data.mixup and data.cutmix would mix every replay anew; attack.method free takes neither"
+            )
+        if self.surrogate.attacker != self.surrogate.optimizer:
+            raise ConfigError("surrogate.attacker and surrogate.optimizer are the same pass under attack.method free")
