@@ -52,9 +52,20 @@ def parser() -> Parser:
     running.add_argument("--zoo", type=str, default="zoo", help="folder of the tables (default: zoo)")
     writing = Parser(description="Write zoo/RESULTS.md from the records of runs.", allow_abbrev=False)
     writing.add_argument("--zoo", type=str, default="zoo", help="folder of the tables (default: zoo)")
+    pushing = Parser(description="Publish a saved model, such as RUN/best, as one commit.", allow_abbrev=False)
+    pushing.add_argument("folder", type=str, help="what save_pretrained or a training run left")
+    pushing.add_argument("repository", type=str, help="owner/name on the Hub; it is made if it is missing")
+    pushing.add_argument(
+        "--evaluation",
+        type=str | None,
+        help="numbers for the card, as smoothify.evaluate wrote them (default: FOLDER/evaluation.json if it is there)",
+    )
+    pushing.add_argument("--private", action="store_true", help="make a new repository private")
+    pushing.add_argument("--revision", type=str | None, help="branch to push to; it is made if it is missing")
     commands = built.add_subcommands()
     commands.add_subcommand("import-sat", import_parser(), help="turn a checkpoint of the paper's authors into a model")
     commands.add_subcommand("inspect", looking, help="list every activation of a model")
+    commands.add_subcommand("push", pushing, help="publish a saved model with its numbers")
     commands.add_subcommand("reproduce", running, help="run a table of experiments")
     commands.add_subcommand("results", writing, help="write the page of results")
     return built
@@ -96,6 +107,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = asked[asked.subcommand]
     if asked.subcommand == "import-sat":
         _import_sat(options)
+        return
+    if asked.subcommand == "push":
+        found = Path(options.folder) / "evaluation.json"
+        evaluation = options.evaluation or (found if found.is_file() else None)
+        url = push_folder(
+            options.folder,
+            options.repository,
+            private=options.private,
+            revision=options.revision,
+            evaluation=evaluation,
+        )
+        print(f"pushed: {url}")
         return
     zoo = Path(options.zoo)
     tables = find_tables(zoo)

@@ -23,7 +23,7 @@ from smoothify.errors import ConfigError, OutputExistsError
 from smoothify.evaluation import Outcome, RobustAccuracy, robust_accuracy, sanity
 from smoothify.evaluation.versions import library_versions
 from smoothify.files import write_atomically
-from smoothify.hub import from_pretrained, read_file
+from smoothify.hub import from_pretrained, read_file, weights_digest
 from smoothify.models import PixelClassifier, input_size
 from smoothify.training import Silent, Terminal
 
@@ -136,6 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if accelerator.is_main_process:
         described = {
             "model": str(asked.model),
+            "weights_sha256": weights_digest(asked.model),
             "data": settings["data"],
             "split": asked.split,
             "preprocessing": {

@@ -131,14 +131,14 @@ class Checks:
         return None
 
 
-def parse_object(data: bytes, source: str) -> dict[str, Any]:
+def parse_object(data: bytes, source: str, *, limit: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
     """Read ``data`` as one JSON object; no NaN, no repeated key, no nesting that exhausts the stack.
 
     >>> parse_object(b'{"num_classes": 10}', "config.json")
     {'num_classes': 10}
     """
-    if len(data) > MAX_CONFIG_BYTES:
-        raise HubError(f"{source}: is {len(data):,} bytes, more than the {MAX_CONFIG_BYTES:,} that a config may have")
+    if len(data) > limit:
+        raise HubError(f"{source}: is {len(data):,} bytes, more than the {limit:,} that it may have")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)

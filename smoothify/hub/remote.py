@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 from huggingface_hub import CommitOperationAdd, HfApi
@@ -16,6 +17,8 @@ from smoothify.hub import transformers_host
 from smoothify.hub.card import with_repo_id
 from smoothify.hub.checks import parse_object
 from smoothify.hub.config import read_config, weights_file
+from smoothify.hub.model_index import with_results
+from smoothify.hub.results import Evaluation, read_evaluation
 from smoothify.hub.shards import INDEX, read_index
 from smoothify.hub.tokens import refuse_tokens, without_tokens
 from smoothify.hub.weights import digest, read_weights
@@ -90,15 +93,18 @@ def push_folder(
     token: str | None = None,
     private: bool = False,
     revision: str | None = None,
+    evaluation: str | Path | Mapping[str, Any] | None = None,
     commit_message: str = "Publish a model with smooth activations",
 ) -> str:
     """Push a folder that ``save_pretrained`` (or a training run, as ``best/``) left, as one commit; return
     its URL.
 
-    The repository is created if it is missing (``private`` counts only then), and so is the branch
-    ``revision``. A push that was interrupted leaves the repository as it was and can be repeated. Raises
-    ``HubError`` when the folder holds no loadable model, for a missing token or right, and for a network that
-    fails.
+    The repository is created if it is missing (``private`` counts only then), and so is the branch ``revision``.
+    ``evaluation`` is what ``smoothify.evaluate`` wrote about this model, a file or its content: its numbers come into
+    the card, with attack, epsilon, interval and the verdict of the sanity checks. A push that was interrupted leaves
+    the repository as it was and can be repeated. Raises
+    ``HubError`` when the folder holds no loadable model, for an evaluation of other weights, for a missing token or
+    right, and for a network that fails.
 
     >>> push_folder("no-such-folder", "me/model")
     Traceback (most recent call last):
@@ -107,7 +113,8 @@ def push_folder(
     """
     folder = Path(folder)
     check_repo_id(repo_id)
-    additions = [CommitOperationAdd(path.name, content) for path, content in _contents(folder, repo_id)]
+    measured = read_evaluation(evaluation) if evaluation is not None else None
+    additions = [CommitOperationAdd(path.name, content) for path, content in _contents(folder, repo_id, measured)]
     api = HfApi(token=token, library_name="smoothify")
     with readable_errors(repo_id, token, revision):
         api.create_repo(repo_id, private=private or None, exist_ok=True)
@@ -117,7 +124,7 @@ def push_folder(
     return str(info.commit_url)
 
 
-def _contents(folder: Path, repo_id: str) -> Iterator[tuple[Path, bytes | Path]]:
+def _contents(folder: Path, repo_id: str, measured: Evaluation | None) -> Iterator[tuple[Path, bytes | Path]]:
     """Yield what is published of a whole folder: plain files, not links, folders or hidden files."""
     if not (folder / "config.json").is_file():
         raise HubError(f"{folder}: is not a folder that save_pretrained made (no config.json)")
@@ -126,6 +133,8 @@ def _contents(folder: Path, repo_id: str) -> Iterator[tuple[Path, bytes | Path]]
     if not weights.is_file():
         raise HubError(f"{folder}: is not a folder that save_pretrained made (no {weights.name})")
     read_weights(weights.read_bytes(), str(weights), config.weights_sha256)
+    if measured and measured.weights_sha256 not in (None, config.weights_sha256):
+        raise HubError(f"{folder}: holds other weights than those that were evaluated; evaluate it as it is now")
     for path in (folder / "config.json", weights):
         if path.is_symlink():
             raise HubError(f"{path}: is a link, and links are not published; put the file itself there")
@@ -137,7 +146,8 @@ def _contents(folder: Path, repo_id: str) -> Iterator[tuple[Path, bytes | Path]]
             continue
         content = path.read_bytes()
         if path.name == "README.md":
-            content = with_repo_id(content.decode(), repo_id).encode()
+            text = with_repo_id(content.decode(), repo_id)
+            content = (with_results(text, measured.results) if measured else text).encode()
         refuse_tokens(content.decode("utf-8", "ignore"), str(path))
         yield path, content
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import yaml
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from smoothify.attacks import attack
-from smoothify.evaluation import RobustAccuracy, robust_accuracy
+from smoothify.attacks import Attack, attack
+from smoothify.data import Images
+from smoothify.errors import HubError
+from smoothify.evaluation import Outcome, RobustAccuracy, robust_accuracy, sanity
 from smoothify.evaluation.plots import adversarial
 from smoothify.files import write_atomically
-from smoothify.hub import CardFacts, Result, from_pretrained, push_folder, save_pretrained
+from smoothify.hub import CardFacts, Result, from_pretrained, push_folder, read_evaluation, save_pretrained
 from smoothify.models import PRESETS, PixelClassifier
 from smoothify.models.importing import is_import_path
 from smoothify.training.config import Config
@@ -88,22 +91,28 @@ class Exporter:
         picture = adversarial(classifier, images, labels, final, self.parts.test.source.classes)
         write_atomically(self.folder.adversarial, picture)
         write_atomically(self.folder.curves, curves(rows, f"{self.config.model.name}, {self.config.model.activation}"))
-        self.folder.write_evaluation(measured)
-        figures = (
-            Result("none", measured.clean.value, interval=measured.clean.interval, images=measured.clean.images),
-            Result(
-                measured.attack.lower(),
-                measured.robust.value,
-                epsilon=measured.epsilon,
-                norm=measured.norm,
-                interval=measured.robust.interval,
-                images=measured.robust.images,
-            ),
-        )
+        figures = measured.to_dict()
+        if self.config.attack.sanity:
+            figures["sanity"] = [asdict(outcome) for outcome in self._sanity(classifier, final)]
+        self.folder.write_evaluation(figures)
         about = f"Trained adversarially for {rows[best]['epoch']} of {self.config.epochs} epochs."
-        self._save(self.folder.best, classifier.model, about, figures, {"adversarial.png": picture})
+        results = read_evaluation(figures).results
+        self._save(self.folder.best, classifier.model, about, results, {"adversarial.png": picture})
         if self.config.push is not None:
-            push_folder(self.folder.best, self.config.push)
+            self._push(self.config.push)
+
+    def _sanity(self, classifier: PixelClassifier, final: Attack) -> tuple[Outcome, ...]:
+        test = self.parts.test
+        indices = test.indices[: self.config.attack.sanity]
+        shown = Images(test.source, input_size=test.input_size, resizing=test.resizing, indices=indices)
+        return sanity(classifier, shown, final, seed=self.config.seed)
+
+    def _push(self, repository: str) -> None:
+        try:
+            push_folder(self.folder.best, repository)
+        except HubError as error:
+            again = f"python -m smoothify push {self.folder.best} {repository}"
+            raise HubError(f"the run is finished, but not pushed: {error}; repeat it with `{again}`") from error
 
     def _save(
         self,
@@ -115,6 +124,8 @@ class Exporter:
     ) -> None:
         settings = recipe(self.config)
         settings["model"] |= self._input()
+        path_of_data = Path(self.config.data.path)  # a card does not tell where its author keeps images
+        data = path_of_data.name if path_of_data.is_absolute() else self.config.data.path
         save_pretrained(
             model,
             path,
@@ -123,10 +134,10 @@ class Exporter:
             card=CardFacts(
                 model_name=f"{re.split('[/:]', self.config.model.name)[-1]}-{self.config.model.activation}",
                 activation=self.config.model.activation,
-                dataset=self.config.data.path,
+                dataset=data,
                 about=about,
                 results=figures,
-                recipe=flat(settings),
+                recipe={**flat(settings), "data.path": data},
                 images=tuple(pictures),
             ),
             files={"training.yaml": yaml.safe_dump(settings, sort_keys=False).encode(), **pictures},

@@ -25,6 +25,7 @@ from smoothify.hub import save_pretrained
 
 PAGE = Path(__file__).parents[2] / "docs" / "hub_families.md"
 ACTIVATIONS = ("silu", "smoothrelu")
+LARGEST = 200_000_000
 LIBRARIES = ("timm", "transformers", "torchvision")
 ALONE, ROUNDED, OURS = "{} alone", "{} alone, to rounding", "with smoothify"
 
@@ -81,14 +82,15 @@ def build(library: str, name: str) -> nn.Module:
 
 
 def smallest(library: str, names: list[str]) -> str:
-    """The architecture with the fewest parameters."""
-    if len(names) == 1:
-        return names[0]
+    """The architecture with the fewest parameters, if there is one below ``LARGEST``."""
     sizes = {}
     for name in names:
         with torch.device("meta"):
             sizes[name] = sum(parameter.numel() for parameter in build(library, name).parameters())
-    return min(sizes, key=lambda name: sizes[name])
+    name = min(sizes, key=lambda name: sizes[name])
+    if sizes[name] > LARGEST:
+        raise ValueError(f"{name} has {sizes[name]:,} parameters")
+    return name
 
 
 def measure(library: str, family: str, names: list[str]) -> Row:

@@ -16,9 +16,8 @@ from smoothify.errors import HubError
 from smoothify.hub import from_pretrained, save_pretrained
 from smoothify.hub.config import ModelConfig, read_config
 from smoothify.hub.remote import check_repo_id
-from smoothify.hub.tokens import without_tokens
 from smoothify.hub.weights import digest
-from tests.hub.conftest import TOKEN, small_model
+from tests.hub.conftest import small_model
 from tests.hub.hostile import BYTES, CONFIGS, JSON, changed
 from tests.hub.hostile_weights import WEIGHTS
 from tests.hub.server import Hub
@@ -214,8 +213,3 @@ def test_any_change_of_one_value_loads_or_is_refused(
     folder = folder_of({**good, "config.json": json.dumps(config).encode()}, tmp_path_factory.mktemp("fuzz"))
     with suppress(HubError):
         assert not from_pretrained(folder).training
-
-
-def test_tokens_are_blotted_out_of_any_text() -> None:
-    assert TOKEN not in without_tokens(f"https://user:{TOKEN}@host/x?y={TOKEN}")
-    assert "sesame" not in without_tokens("open sesame", token="sesame")

@@ -49,8 +49,11 @@ def test_transformers_loads_or_refuses_as_timm_does(hub: Hub, cache: Path) -> No
     with torch.no_grad():
         assert torch.equal(wrapped(images()).logits, model(images()))
     push_to_hub(small_model("smoothrelu"), "me/ours")
-    with pytest.raises((ImportError, RuntimeError), match="load_with_smoothify"):
-        auto.from_pretrained("me/ours", cache_dir=cache)
+    folder = save_pretrained(small_model("smoothrelu"), cache / "folder")
+    for loader in (transformers.AutoModel, auto):
+        for source in ("me/ours", folder):
+            with pytest.raises((ImportError, RuntimeError, ValueError), match=r"load_with_smoothify|model_type"):
+                loader.from_pretrained(source, cache_dir=cache)
 
 
 def test_a_finished_folder_is_pushed_as_one_commit(hub: Hub, tmp_path: Path) -> None:
