@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from smoothify.files import refuse_existing, write_atomically
 from smoothify.hub import CardFacts, from_pretrained, push_folder, save_pretrained
 from smoothify.hub.sat import ACTIVATIONS, MODELS, import_sat
 from smoothify.models import build
-from smoothify.reproduction import Table, find_tables, reproduce, results_page
+from smoothify.reproduction import Machine, Table, find_tables, guides, reproduce, results_page
 from smoothify.surgery import inspect
 
 PROGRAM = "smoothify"
@@ -41,16 +42,28 @@ def parser() -> Parser:
     looking.add_argument("--json", action="store_true", help="print the report as JSON")
     running = Parser(
         description="Train and measure what a table of experiments lacks, with the public commands; then write the "
-        "page of results. What was finished before is not done again.",
+        "pages of results. What was finished before is not done again.",
         allow_abbrev=False,
     )
-    running.add_argument("table", type=str, help="such as fashion_mnist/figure_3; 'all' for every one")
+    running.add_argument("table", type=str, help="such as fashion_mnist/figure_3; fashion_mnist for all of them")
     running.add_argument("--rows", type=list[str], default=[], help="only these rows, as [relu, silu] (default: all)")
     running.add_argument("--seeds", type=list[int] | None, help="only these seeds, as [0, 1] (default: the table's)")
     running.add_argument("--side_by_side", type=int, default=1, help="runs that share the machine (default: 1)")
+    running.add_argument(
+        "--launch",
+        type=str,
+        default="",
+        metavar="COMMAND",
+        help="what starts each run, as 'accelerate launch --num_processes 8' (default: this Python)",
+    )
+    running.add_argument(
+        "--data", type=str | None, help="where the data set lies here (default: the recipe's data.path)"
+    )
     running.add_argument("--runs", type=str, default="runs/zoo", help="folder of the runs (default: runs/zoo)")
     running.add_argument("--zoo", type=str, default="zoo", help="folder of the tables (default: zoo)")
-    writing = Parser(description="Write zoo/RESULTS.md from the records of runs.", allow_abbrev=False)
+    writing = Parser(
+        description="Write zoo/RESULTS.md and the pages of docs/paper from the records of runs.", allow_abbrev=False
+    )
     writing.add_argument("--zoo", type=str, default="zoo", help="folder of the tables (default: zoo)")
     pushing = Parser(description="Publish a saved model, such as RUN/best, as one commit.", allow_abbrev=False)
     pushing.add_argument("folder", type=str, help="what save_pretrained or a training run left")
@@ -67,7 +80,7 @@ def parser() -> Parser:
     commands.add_subcommand("inspect", looking, help="list every activation of a model")
     commands.add_subcommand("push", pushing, help="publish a saved model with its numbers")
     commands.add_subcommand("reproduce", running, help="run a table of experiments")
-    commands.add_subcommand("results", writing, help="write the page of results")
+    commands.add_subcommand("results", writing, help="write the pages of results")
     return built
 
 
@@ -123,16 +136,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     zoo = Path(options.zoo)
     tables = find_tables(zoo)
     if asked.subcommand == "reproduce":
+        machine = Machine(tuple(shlex.split(options.launch)), options.data, options.side_by_side)
         for table in _chosen(tables, options.table):
             reproduce(
                 table,
                 runs=Path(options.runs),
                 only=options.rows,
                 seeds=options.seeds,
-                side_by_side=options.side_by_side,
+                machine=machine,
                 say=lambda line: print(line, flush=True),
             )
-    print(f"written to {write_atomically(zoo / 'RESULTS.md', results_page(tables))}")
+    _write_pages(zoo, tables)
+
+
+def _write_pages(zoo: Path, tables: Sequence[Table]) -> None:
+    folder = zoo.absolute().parent / "docs" / "paper"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in guides(tables).items():
+        write_atomically(folder / name, text)
+    print(f"written to {write_atomically(zoo / 'RESULTS.md', results_page(tables))} and {folder}")
 
 
 def _import_sat(asked: Any) -> None:
@@ -162,9 +184,7 @@ def _import_sat(asked: Any) -> None:
 
 
 def _chosen(tables: Sequence[Table], name: str) -> Sequence[Table]:
-    if name == "all":
-        return tables
-    chosen = [table for table in tables if table.name == name]
+    chosen = [table for table in tables if name in (table.name, table.folder.parent.name)]
     if not chosen:
         raise UnknownNameError("table", name, [table.name for table in tables])
     return chosen

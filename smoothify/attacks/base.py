@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from smoothify.attacks.noise import Randomness
 from smoothify.attacks.threat import ThreatModel
-from smoothify.errors import DataError
+from smoothify.errors import DataError, UnsupportedModelError
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,14 @@ class Found:
     fell: Tensor
     step: Tensor
     attack: tuple[str, ...]
+
+
+def no_gradient(attack: object) -> UnsupportedModelError:
+    """Return the error for a model whose logits are cut off from its input."""
+    return UnsupportedModelError(
+        f"the logits have no gradient with respect to the images, which {attack} follows; take what cuts it (no_grad, "
+        "detach, numpy) out of the model's forward, or attack with square"
+    )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoothify.attacks.base import Attack, Found
+from smoothify.attacks.base import Attack, Found, no_gradient
 from smoothify.attacks.noise import Randomness, uniform
 from smoothify.attacks.threat import parse_epsilon
 from smoothify.errors import ConfigError
@@ -135,7 +135,9 @@ class PGD(Attack):
         with torch.enable_grad():
             logits = model(images)
             loss = F.cross_entropy(logits, labels, reduction="sum") * (-LOSS_SCALE if self.targeted else LOSS_SCALE)
-        (gradient,) = torch.autograd.grad(loss, images)
+        (gradient,) = torch.autograd.grad(loss, images, allow_unused=True) if loss.requires_grad else (None,)
+        if gradient is None:
+            raise no_gradient(self)
         return images.detach() + self.step * self.threat.ball.direction(gradient), logits.detach()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from smoothify.attacks.base import no_gradient
+
 
 class Watch(nn.Module):
     """Stands before a model and says nothing of steps; the gradient that it hands back is contiguous.
@@ -26,6 +28,8 @@ class Watch(nn.Module):
         """Return the model's logits."""
         # flattening makes the gradient contiguous on its way back, whatever layout the model computes in
         logits: Tensor = self.model(images.flatten(1).view(images.shape))
+        if images.requires_grad and torch.is_grad_enabled() and not logits.requires_grad:
+            raise no_gradient("the attack")
         if self._passes >= 0:
             self.look(logits.detach(), self._passes)
         self._passes += 1

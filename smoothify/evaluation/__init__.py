@@ -1,11 +1,14 @@
 """How robust a model is, measured so that others believe it."""
 
-from smoothify.evaluation.accuracy import full_precision, predict, robust_accuracy
+from smoothify.evaluation.accuracy import predict, robust_accuracy
+from smoothify.evaluation.card import card_results
 from smoothify.evaluation.checks import CHECKS
 from smoothify.evaluation.landscape import Landscape, landscape
-from smoothify.evaluation.results import RobustAccuracy, Share
+from smoothify.evaluation.precision import full_precision
+from smoothify.evaluation.results import RobustAccuracy, Share, Verdicts, table
 from smoothify.evaluation.robustbench import as_robustbench, leaderboard_entry
-from smoothify.evaluation.sanity import Check, Outcome, Subject, sanity
+from smoothify.evaluation.sanity import Check, Outcome, Sanity, sanity
+from smoothify.evaluation.subject import Subject
 
 __all__ = [
     "CHECKS",
@@ -13,13 +16,17 @@ __all__ = [
     "Landscape",
     "Outcome",
     "RobustAccuracy",
+    "Sanity",
     "Share",
     "Subject",
+    "Verdicts",
     "as_robustbench",
+    "card_results",
     "full_precision",
     "landscape",
     "leaderboard_entry",
     "predict",
     "robust_accuracy",
     "sanity",
+    "table",
 ]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from smoothify.activations import surrogate_gradients
 from smoothify.attacks import Attack, SampleNoise, inference_mode_of, sample_keys
 from smoothify.data import Images
 from smoothify.errors import ConfigError, DataError, NonFiniteError, UnsupportedModelError
+from smoothify.evaluation.precision import full_precision
 from smoothify.evaluation.results import RobustAccuracy
 from smoothify.evaluation.state import Finished
 
@@ -57,12 +57,17 @@ def robust_accuracy(
 
     Raises:
         DataError: no images, images outside [0, 1], or a label that the model has no class for.
-        ConfigError: an attack that leaves its threat model.
+        ConfigError: an attack that leaves its threat model; a batch without images.
         NonFiniteError: logits that are not finite.
-        UnsupportedModelError: an output that is not (batch, classes).
+        UnsupportedModelError: an output that is not (batch, classes), or parameters that are not float32.
     """
     if len(images) == 0:
         raise DataError("no images to measure accuracy on; choose a split that has some")
+    if batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size}: at least 1 is needed")
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            raise UnsupportedModelError(f"{name} is {parameter.dtype}; accuracy is measured in float32: model.float()")
     if attack.reach > attack.threat.radius:
         raise ConfigError(f"{attack} leaves its threat model ({attack.threat}): it trains, but measures nothing")
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
@@ -171,15 +176,3 @@ def predict(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> T
     if not torch.isfinite(logits).all():
         raise NonFiniteError("the model's logits are not finite, so its accuracy cannot be measured")
     return logits.argmax(1)
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Compute in float32 proper: autocast off and, on CUDA, TF32 off; both as they were afterwards."""
-    matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution

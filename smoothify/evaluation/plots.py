@@ -107,7 +107,7 @@ def landscapes(around: Mapping[str, Landscape]) -> bytes:
     Args:
         around: the titles and what `landscape` measured, for example of a ReLU network and of a smooth one.
     """
-    figure = Figure(figsize=(4.4 * len(around), 4.3), dpi=110)
+    figure = Figure(figsize=(4.6 * len(around), 4.4), dpi=110)
     FigureCanvasAgg(figure)
     lowest = min(float(one.loss.min()) for one in around.values())
     highest = max(lowest + 0.01, *(float(one.loss.max()) for one in around.values()))  # a flat loss has a scale, too
@@ -117,17 +117,20 @@ def landscapes(around: Mapping[str, Landscape]) -> bytes:
         axis.plot_surface(
             across, along, one.loss.numpy(), cmap="viridis", vmin=lowest, vmax=highest, rcount=200, ccount=200, lw=0
         )
-        axis.set_xlabel("attack's direction (ε)", fontsize=8)
-        axis.set_ylabel(f"{one.second} direction (ε)", fontsize=8)
-        axis.set_zlabel("cross-entropy", fontsize=8)
+        axis.set_xlabel("attack's direction (ε)", fontsize=8, labelpad=-4)
+        axis.set_ylabel(f"{one.second} direction (ε)", fontsize=8, labelpad=-4)
+        axis.set_zlabel("cross-entropy", fontsize=8, labelpad=-4)
+        ends = [float(one.offsets[0]), 0.0, float(one.offsets[-1])]
+        axis.set_xticks(ends, [f"{end:g}" for end in ends])
+        axis.set_yticks(ends, [f"{end:g}" for end in ends])
         axis.set_zlim(lowest, highest)
-        axis.tick_params(labelsize=7)
-        axis.set_title(title, fontsize=10)
+        axis.tick_params(labelsize=7, pad=-2)
+        axis.set_title(title, fontsize=9)
         axis.view_init(elev=28, azim=-125)
-        axis.set_box_aspect((1, 1, 0.8), zoom=0.9)
+        axis.set_box_aspect((1, 1, 0.8), zoom=0.95)
     first = next(iter(around.values()))
     figure.suptitle(f"Loss around one image ({first.attack})", fontsize=10)
-    figure.subplots_adjust(left=0.02, right=0.96, bottom=0.06, top=0.88, wspace=0.08)
+    figure.subplots_adjust(left=0.04, right=0.94, bottom=0.03, top=0.86, wspace=0.1)
     return _png(figure)
 
 

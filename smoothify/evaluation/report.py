@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from smoothify.evaluation.accuracy import predict, robust_accuracy
 from smoothify.evaluation.landscape import landscape
 from smoothify.evaluation.page import Section, page
 from smoothify.evaluation.results import RobustAccuracy, Share
-from smoothify.evaluation.sanity import Outcome
+from smoothify.evaluation.sanity import Sanity
 
 Picture = tuple[str, bytes]
 """A caption and a PNG file."""
@@ -30,95 +30,125 @@ def report(
     title: str,
     results: Sequence[RobustAccuracy],
     *,
-    outcomes: Sequence[Outcome] = (),
+    checked: Sanity | None = None,
     pictures: Sequence[Picture] = (),
-    setting: Mapping[str, object],
+    setting: Mapping[str, Any],
 ) -> str:
     """Return the HTML of a report, which loads nothing from elsewhere.
 
     Args:
         title: what was measured.
         results: one for each attack.
-        outcomes: of the sanity checks, if they were made.
+        checked: what the sanity checks found, if they were made.
         pictures: captions and PNG files.
-        setting: what the numbers depend on, by name.
+        setting: what the numbers depend on, by name; of the JSON file, all but the results.
     """
-    warnings = tuple(dict.fromkeys(warning for result in results for warning in result.warnings))
+    warned = any(result.warnings for result in results)
     sections = [
         Section(
             "Accuracy, with 95% intervals",
-            warnings=warnings,
-            head=("attack", "clean accuracy", "robust accuracy", "fell to"),
+            f"{results[0].threat}; {results[0].robust.images} images.",
+            head=("attack", "clean accuracy", "robust accuracy", *([""] if warned else []), "fell to"),
             rows=tuple(
-                (result.description, str(result.clean), str(result.robust), _fell(result)) for result in results
+                (
+                    result.protocol,
+                    str(result.clean),
+                    str(result.robust),
+                    *([_warning(result)] if warned else []),
+                    result.fallen,
+                )
+                for result in results
             ),
         ),
         Section(
             "Can the numbers be believed?",
-            "" if outcomes else "The sanity checks were not made; --sanity makes them.",
+            f"{checked.attack}, {checked.images} images: {checked.verdict}."
+            if checked
+            else "The sanity checks were not made; --sanity makes them.",
             head=("check", "verdict", "found"),
-            rows=tuple((outcome.check, outcome.verdict, outcome.found) for outcome in outcomes),
+            rows=tuple((one.check, one.verdict, one.found) for one in (checked.outcomes if checked else ())),
         ),
         Section("Pictures", pictures=tuple(pictures)),
         Section(
             "How it was measured",
+            "An image is robust if it is classified right clean and wherever the attack looked.",
             head=("", ""),
-            rows=tuple((name, str(value)) for name, value in setting.items()),
+            rows=(
+                *((name, _shown(value)) for name, value in setting.items() if name not in ("results", "sanity")),
+                ("random starts", f"seed {results[0].seed}"),
+                ("precision", "float32, TF32 off"),
+            ),
         ),
     ]
     return page(title, sections)
 
 
+def _warning(result: RobustAccuracy) -> str:
+    return f"WARNING: {'; '.join(result.warnings)}" if result.warnings else ""
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_shown(one)}" for name, one in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"({', '.join(map(_shown, value))})"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def draw(
-    model: nn.Module, images: Images, threat: ThreatModel, results: Sequence[RobustAccuracy], *, seed: int = 0
+    models: Mapping[str, nn.Module],
+    images: Images,
+    threat: ThreatModel,
+    results: Sequence[RobustAccuracy],
+    *,
+    seed: int = 0,
 ) -> tuple[Picture, ...]:
     """Draw a report's pictures.
 
     Args:
-        model: maps images in [0, 1] to logits; in eval mode.
+        models: by name, the one that the report is about and any to be seen beside it; each maps images in [0, 1] to
+            logits, and is in eval mode.
         images: what the pictures are of; robustness against epsilon is measured on all of them.
         threat: norm and epsilon.
-        results: those of PGD tell robustness against steps.
+        results: of the first model; those of PGD tell robustness against steps.
         seed: of the random starts.
     """
+    model = next(iter(models.values()))
     batch, labels = (tensor.to(_device(model)) for tensor in images.batch(range(min(_COLUMNS, len(images)))))
-    chance = 1 / len(images.source.classes)
-    search = PGD(threat, steps=20)
+    classes, search = images.source.classes, PGD(threat, steps=20)
     found = [
         (
             f"The first {len(batch)} images under {search}.",
-            plots.adversarial(model, batch, labels, search, images.source.classes),
+            plots.adversarial(model, batch, labels, search, classes),
         )
     ]
     if curves := {result.attack: _against_steps(result) for result in results if _tells_steps(result)}:
         found.append(
             (
                 "Robust accuracy against the steps that an attack was given, with 95% intervals.",
-                plots.robustness(curves, against="steps", chance=chance),
+                plots.robustness(curves, against="steps", chance=1 / len(classes)),
             )
         )
-    against_epsilon = {str(search): _against_epsilon(model, images, threat, seed)}
+    against_epsilon = {name: _against_epsilon(one, images, threat, seed) for name, one in models.items()}
     found.append(
         (
-            f"Robust accuracy against epsilon on {len(images)} images, with 95% intervals.",
-            plots.robustness(against_epsilon, against="epsilon", chance=chance),
+            f"Robust accuracy against epsilon on {len(images)} images ({search}), with 95% intervals.",
+            plots.robustness(against_epsilon, against="epsilon", chance=1 / len(classes)),
         )
     )
-    right = (predict(model, batch, labels) == labels).nonzero().flatten().tolist()
+    right = torch.stack([predict(one, batch) == labels for one in models.values()]).all(0).nonzero().flatten().tolist()
     if right:
-        one = right[0]
-        around = landscape(model, batch[one], int(labels[one]), search, seed=seed)
-        name = images.source.classes[int(labels[one])]
-        found.append((f"The loss around image {one} ({name}).", plots.landscapes({f"image {one}": around})))
+        first = right[0]
+        around = {
+            name: landscape(one, batch[first], int(labels[first]), search, seed=seed) for name, one in models.items()
+        }
+        shown = f"The loss around image {first} ({classes[int(labels[first])]}), as in Figure 5 of arXiv:2006.14536."
+        found.append((shown, plots.landscapes(around)))
     return tuple(found)
 
 
 def _device(model: nn.Module) -> torch.device:
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-
-
-def _fell(result: RobustAccuracy) -> str:
-    return ", ".join(f"{name} {count}" for name, count in Counter(name for name in result.fell_to if name).items())
 
 
 def _tells_steps(result: RobustAccuracy) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,8 +43,25 @@ class Share:
         return f"{100 * self.value:.1f}% [{100 * low:.1f}, {100 * high:.1f}]"
 
 
+class Verdicts:
+    """Clean and robust accuracy of whatever keeps a verdict for each image."""
+
+    clean_correct: tuple[bool, ...]
+    robust_correct: tuple[bool, ...]
+
+    @property
+    def clean(self) -> Share:
+        """Clean accuracy."""
+        return Share(sum(self.clean_correct), len(self.clean_correct))
+
+    @property
+    def robust(self) -> Share:
+        """Robust accuracy."""
+        return Share(sum(self.robust_correct), len(self.robust_correct))
+
+
 @dataclass(frozen=True)
-class RobustAccuracy:
+class RobustAccuracy(Verdicts):
     """What an attack did to a model.
 
     Args:
@@ -58,6 +77,7 @@ class RobustAccuracy:
         full_protocol: every image was attacked to the last step, and only where that led counts.
         surrogate: the activation whose derivative the attack saw in ReLU's place.
         caveats: preconditions that the number does not meet; they are printed beside it.
+        sanity: in one line, what the sanity checks came to; None where they were not made.
     """
 
     attack: str
@@ -72,16 +92,7 @@ class RobustAccuracy:
     full_protocol: bool = False
     surrogate: str | None = None
     caveats: tuple[str, ...] = ()
-
-    @property
-    def clean(self) -> Share:
-        """Clean accuracy."""
-        return Share(sum(self.clean_correct), len(self.clean_correct))
-
-    @property
-    def robust(self) -> Share:
-        """Robust accuracy."""
-        return Share(sum(self.robust_correct), len(self.robust_correct))
+    sanity: str | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -91,13 +102,31 @@ class RobustAccuracy:
         return (*self.caveats, few) if high - low > _WIDE else self.caveats
 
     @property
+    def protocol(self) -> str:
+        """The attack and its settings, without the threat model."""
+        return f"{self.attack}{self._settings}"
+
+    @property
+    def threat(self) -> str:
+        """Norm and epsilon."""
+        return f"{self.norm.capitalize()}, epsilon {show(self.epsilon)}"
+
+    @property
     def description(self) -> str:
         """The attack, its threat model and whatever else the number depends on."""
-        threat = f"{self.norm.capitalize()}, epsilon {show(self.epsilon)}"
+        return f"{self.attack}, {self.threat}, {self.robust.images} images{self._settings}"
+
+    @property
+    def _settings(self) -> str:
         step = f", step {show(self.step_size)}" if self.step_size else ""
         through = f", gradients of {self.surrogate}" if self.surrogate else ""
         last = ", last step only" if self.full_protocol else ""
-        return f"{self.attack}, {threat}, {self.robust.images} images{step}{through}{last}"
+        return f"{step}{through}{last}"
+
+    @property
+    def fallen(self) -> str:
+        """To which attack how many images fell."""
+        return ", ".join(f"{name} {count}" for name, count in Counter(name for name in self.fell_to if name).items())
 
     def __str__(self) -> str:
         warned = f"  WARNING: {'; '.join(self.warnings)}" if self.warnings else ""
@@ -119,8 +148,24 @@ class RobustAccuracy:
             "robust_accuracy": self.robust.value,
             "robust_interval_95": list(self.robust.interval),
             "warnings": list(self.warnings),
+            "sanity": self.sanity,
             "clean_correct": [int(verdict) for verdict in self.clean_correct],
             "robust_correct": [int(verdict) for verdict in self.robust_correct],
             "fell_to": list(self.fell_to),
             "fell_at": list(self.fell_at),
         }
+
+
+def table(results: Sequence[RobustAccuracy]) -> str:
+    """Lay results out as lines of text, each number with its warnings in its line.
+
+    >>> print(table([RobustAccuracy("PGD-5", "linf", 0.1, 0.05, 0, (True,) * 900, (True,) * 450 + (False,) * 450)]))
+    attack            clean accuracy        robust accuracy    fell to
+    PGD-5, step 0.05  100.0% [99.6, 100.0]  50.0% [46.7, 53.3]
+    """
+    rows = [("attack", "clean accuracy", "robust accuracy", "fell to", "")]
+    for result in results:
+        warned = f"WARNING: {'; '.join(result.warnings)}" if result.warnings else ""
+        rows.append((result.protocol, str(result.clean), str(result.robust), result.fallen, warned))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -117,6 +117,8 @@ def leaderboard_entry(
         )
         if found != wanted
     ]
+    unmet += [f"the attack saw gradients of {result.surrogate}, not the model's"] if result.surrogate else []
+    unmet += list(result.caveats)  # an entry has no place for a warning
     if unmet:
         raise ConfigError(f"no entry for the {dataset} {result.norm} leaderboard: {'; '.join(unmet)}")
     return {

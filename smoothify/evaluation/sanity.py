@@ -6,17 +6,21 @@ After Carlini et al., "On Evaluating Adversarial Robustness" (arXiv:1902.06705),
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from smoothify.attacks import PGD, Attack, Found, SampleNoise, ThreatModel, inference_mode_of, sample_keys
+from smoothify.attacks import Attack, inference_mode_of
 from smoothify.data import Images
-from smoothify.errors import DataError
-from smoothify.evaluation.accuracy import full_precision, predict
+from smoothify.errors import DataError, SmoothifyError
+from smoothify.evaluation.precision import full_precision
+from smoothify.evaluation.results import RobustAccuracy
+from smoothify.evaluation.subject import Subject
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 Verdict = Literal["pass", "fail", "not applicable"]
 
@@ -29,85 +33,65 @@ class Outcome:
         check: the check's name.
         verdict: ``"pass"``, ``"fail"``, or ``"not applicable"`` where the question does not arise.
         found: what was seen, in one line, with the numbers.
+        about: ``"model"``, or ``"attack"`` where it says something of one attack's numbers alone.
     """
 
     check: str
     verdict: Verdict
     found: str
+    about: Literal["model", "attack"] = "model"
 
     def __str__(self) -> str:
         return f"{self.verdict:14}  {self.check}: {self.found}"
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A model, some images and the attack whose numbers are to be believed; what several checks need is done once.
+class Sanity:
+    """What all checks found.
 
     Args:
-        model: maps images in [0, 1] to logits (batch, classes); in eval mode.
-        images: (batch, channels, height, width).
-        labels: (batch,).
-        attack: the one that measures.
-        seed: of everything random.
+        attack: the attack whose numbers were put through the checks that are about an attack.
+        images: on how many images.
+        outcomes: one for each check.
+
+    >>> print(Sanity("PGD-50", 200, (Outcome("inputs in [0, 1]", "pass", "pixels in [0, 1]"),)))
+    pass            inputs in [0, 1]: pixels in [0, 1]
+    sanity of PGD-50 on 200 images: 1 of 1 checks passed
     """
 
-    model: nn.Module
-    images: Tensor
-    labels: Tensor
-    attack: Attack
-    seed: int = 0
-    _found: dict[str, Tensor] = field(default_factory=dict)
+    attack: str
+    images: int
+    outcomes: tuple[Outcome, ...]
 
     @property
-    def threat(self) -> ThreatModel:
-        """The attack's threat model."""
-        return self.attack.threat
+    def verdict(self) -> str:
+        """All in one line: how many passed of those that apply, and the names of those that failed."""
+        return _verdict(self.outcomes)
 
-    @cached_property
-    def right(self) -> Tensor:
-        """Which clean images are classified right, (batch,)."""
-        with torch.no_grad():
-            return self.logits(self.images).argmax(1) == self.labels
+    def __str__(self) -> str:
+        lines = [str(outcome) for outcome in self.outcomes]
+        return "\n".join([*lines, f"sanity of {self.attack} on {self.images} images: {self.verdict}"])
 
-    @cached_property
-    def classes(self) -> int:
-        """How many logits there are."""
-        return self.logits(self.images[:1]).shape[1]
+    def attached_to(self, result: RobustAccuracy) -> RobustAccuracy:
+        """Return a result that carries its verdict, and as caveats the failures that concern it.
 
-    @cached_property
-    def attacked(self) -> Found:
-        """What the attack itself makes of the images that are classified right."""
-        return self.search(self.attack)
+        What was found about one attack is not said of another.
+        """
+        outcomes = tuple(one for one in self.outcomes if one.about == "model" or result.attack == self.attack)
+        failed = tuple(f"{outcome.check}: {outcome.found}" for outcome in outcomes if outcome.verdict == "fail")
+        return replace(result, caveats=(*failed, *result.caveats), sanity=_verdict(outcomes))
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Return the model's logits (batch, classes), without gradients."""
-        with torch.no_grad():
-            logits: Tensor = self.model(images)
-        return logits
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-able values."""
+        checks = [asdict(outcome) for outcome in self.outcomes]
+        return {"attack": self.attack, "images": self.images, "verdict": self.verdict, "checks": checks}
 
-    def pgd(self, steps: int, scale: float = 1.0) -> PGD:
-        """Return PGD in a ball that is ``scale`` times as large, with steps that fit it."""
-        epsilon = self.threat.radius * scale
-        threat = ThreatModel(self.threat.norm, min(epsilon, self.threat.longest))
-        return PGD(threat, steps=steps, step_size=None if steps == 1 else threat.radius / 4)
 
-    def search(self, attack: Attack, model: nn.Module | None = None) -> Found:
-        """Attack the images that are classified right; through another model, if one is given."""
-        rows = self.right.nonzero().flatten()
-        noise = SampleNoise(sample_keys(self.seed, 0, rows))
-        return attack.find(model or self.model, self.images[rows], self.labels[rows], generator=noise)
-
-    def stands(self, attack: Attack, model: nn.Module | None = None) -> Tensor:
-        """Return which of the images classified right still are where an attack leads, as `model` itself sees it."""
-        key = f"{attack!r} {id(model)}"
-        if key not in self._found:
-            found = self.search(attack, model)
-            self._found[key] = predict(self.model, found.images) == self.labels[self.right]
-        return self._found[key]
-
-    def share(self, attack: Attack, model: nn.Module | None = None) -> float:
-        """Return robust accuracy in percent of all images."""
-        return 100 * float(self.stands(attack, model).sum()) / len(self.labels)
+def _verdict(outcomes: Sequence[Outcome]) -> str:
+    asked = [outcome for outcome in outcomes if outcome.verdict != "not applicable"]
+    failed = [outcome.check for outcome in asked if outcome.verdict == "fail"]
+    passed = f"{len(asked) - len(failed)} of {len(asked)} checks passed"
+    return f"{passed}; failed: {'; '.join(failed)}" if failed else passed
 
 
 @dataclass(frozen=True)
@@ -117,15 +101,20 @@ class Check:
     Args:
         name: as a table shows it.
         ask: returns the verdict and what was found, in one line.
+        about: ``"attack"`` if the answer says something of the measuring attack alone.
     """
 
     name: str
     ask: Callable[[Subject], tuple[Verdict, str]]
+    about: Literal["model", "attack"] = "model"
 
     def __call__(self, subject: Subject) -> Outcome:
-        """Ask the question."""
-        verdict, found = self.ask(subject)
-        return Outcome(self.name, verdict, found)
+        """Ask the question; one that a broken model or attack leaves without an answer has failed."""
+        try:
+            verdict, found = self.ask(subject)
+        except SmoothifyError as error:
+            verdict, found = "fail", str(error)
+        return Outcome(self.name, verdict, found, self.about)
 
 
 def sanity(
@@ -134,16 +123,24 @@ def sanity(
     attack: Attack,
     *,
     checks: Sequence[Check] | None = None,
+    batch_size: int = 250,
     seed: int = 0,
-) -> tuple[Outcome, ...]:
+    surrogate: str | None = None,
+    accelerator: Accelerator | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> Sanity:
     """Put a measurement through checks; a few hundred images do.
 
     Args:
         model: maps images in [0, 1] to logits (batch, classes), as `smoothify.PixelClassifier` does.
-        images: the labelled images, all attacked at a time.
+        images: the labelled images.
         attack: the one whose numbers are to be believed.
         checks: `smoothify.evaluation.CHECKS` if not given.
+        batch_size: images that go through the model at a time.
         seed: of everything random.
+        surrogate: the attack sees this activation's derivative in place of ReLU's.
+        accelerator: shares the searches among its processes; one process if not given.
+        advance: called with 1 after each check.
 
     Raises:
         DataError: no images.
@@ -154,6 +151,11 @@ def sanity(
         raise DataError("no images to check a measurement on; choose a split that has some")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     batch, labels = (tensor.to(device) for tensor in images.batch(range(len(images))))
+    outcomes = []
     with full_precision(device), inference_mode_of(model):
-        subject = Subject(model, batch, labels, attack, seed)
-        return tuple(check(subject) for check in (CHECKS if checks is None else checks))
+        subject = Subject(model, batch, labels, attack, seed, batch_size, surrogate, accelerator)
+        for check in CHECKS if checks is None else checks:
+            outcomes.append(check(subject))
+            if advance:
+                advance(1)
+    return Sanity(str(attack), len(images), tuple(outcomes))

@@ -35,14 +35,13 @@ class Finished:
         """Read what belongs to this model and this protocol; of another one, nothing is taken.
 
         Args:
-            folder: where the files are; it is made if it is missing. None keeps nothing.
+            folder: where the files are; made when there is something to keep. None keeps nothing.
             model: its parameters and buffers are part of what is measured.
             protocol: everything else that the verdicts depend on; its ``repr`` tells one from another.
             rank: of this process.
         """
         if folder is None:
             return cls(None, {})
-        folder.mkdir(parents=True, exist_ok=True)
         digest = _digest(model, protocol)
         known: dict[int, list[list[int]]] = {}
         mine: dict[int, list[list[int]]] = {}
@@ -57,6 +56,7 @@ class Finished:
         """Keep a batch."""
         if self.file is not None:
             self._mine[number] = verdicts
+            self.file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.file, json.dumps(self._mine))
 
 

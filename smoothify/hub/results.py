@@ -83,10 +83,9 @@ def read_evaluation(source: str | Path | Mapping[str, Any]) -> Evaluation:
     rows = checks.sequence("results", measured, range(1, 101), lambda w, v: checks.mapping(w, v))
     dataset = checks.text("data", found["data"], limit=300) if found.get("data") is not None else None
     dataset = Path(dataset).name if dataset and Path(dataset).is_absolute() else dataset
-    verdict = _verdict(found.get("sanity", []), checks)
     results: dict[str, Result] = {}
     for number, row in enumerate(rows):
-        for result in _results(f"results[{number}]", row, verdict, dataset, checks):
+        for result in _results(f"results[{number}]", row, dataset, checks):
             results.setdefault(result.name, result)
     sha256 = found.get("weights_sha256")
     if sha256 is not None:
@@ -95,9 +94,7 @@ def read_evaluation(source: str | Path | Mapping[str, Any]) -> Evaluation:
     return Evaluation(tuple(results.values()), sha256)
 
 
-def _results(
-    where: str, row: Mapping[str, Any], verdict: str | None, dataset: str | None, checks: Checks
-) -> list[Result]:
+def _results(where: str, row: Mapping[str, Any], dataset: str | None, checks: Checks) -> list[Result]:
     def share(kind: str) -> tuple[float, tuple[float, float]]:
         value = checks.number(f"{where}.{kind}_accuracy", row.get(f"{kind}_accuracy"), 0, 1)
         interval = checks.sequence(
@@ -113,6 +110,7 @@ def _results(
     epsilon = checks.number(f"{where}.epsilon", row.get("epsilon"), 0, 1e4) or 0.0
     images = checks.integer(f"{where}.images", row.get("images"), 1, 10**9)
     (clean, clean_interval), (robust, robust_interval) = share("clean"), share("robust")
+    verdict = None if row.get("sanity") is None else checks.text(f"{where}.sanity", row["sanity"], limit=2000)
     surrogate = row.get("surrogate")
     through = f" through {checks.text(f'{where}.surrogate', surrogate, limit=100)}" if surrogate else ""
     return [
@@ -128,20 +126,6 @@ def _results(
             dataset=dataset,
         ),
     ]
-
-
-def _verdict(outcomes: object, checks: Checks) -> str | None:
-    """Sum up the checks: how many passed of those that apply, and which failed."""
-    rows = checks.sequence("sanity", outcomes, range(201), lambda w, v: checks.mapping(w, v))
-    if not rows:
-        return None
-    asked = [row for row in rows if row.get("verdict") in ("pass", "fail")]
-    failed = [
-        str(checks.text("sanity.check", row.get("check"), limit=200)) for row in asked if row["verdict"] == "fail"
-    ]
-    if not failed:
-        return f"passed {len(asked)} of {len(asked)} checks"
-    return f"failed {len(failed)} of {len(asked)} checks: {', '.join(failed)}"
 
 
 def _file(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,11 @@ class WeightPerturbation(Objective):
     def takes_soft_labels(self) -> bool:
         """Whether the inner objective takes them."""
         return self.inner.takes_soft_labels
+
+    @property
+    def judged_by(self) -> Literal["clean", "robust"]:
+        """What it is around."""
+        return self.inner.judged_by
 
     @property
     def starts_at_random(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -43,6 +43,11 @@ class Objective(ABC):
     def takes_soft_labels(self) -> bool:
         """Whether labels may be probabilities, as mixing makes them."""
         return True
+
+    @property
+    def judged_by(self) -> Literal["clean", "robust"]:
+        """Which accuracy on held-out images says what epoch of a run is its best."""
+        return "robust"
 
     @property
     def starts_at_random(self) -> bool:

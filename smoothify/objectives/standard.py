@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,6 +26,11 @@ class StandardTraining(Objective):
     """
 
     name: ClassVar[str] = "standard"
+
+    @property
+    def judged_by(self) -> Literal["clean", "robust"]:
+        """Clean accuracy: that under attack is noise about zero, and highest before anything is learned."""
+        return "clean"
 
     def adversary(
         self, attacked_model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, generator: Randomness

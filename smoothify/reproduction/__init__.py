@@ -1,13 +1,16 @@
-"""Tables of experiments: what is compared, running what is missing, and the page of results."""
+"""Tables of experiments: what is compared, running what is missing, and the pages of results."""
 
 from smoothify.reproduction.compare import Difference, difference
+from smoothify.reproduction.guide import guides
 from smoothify.reproduction.page import results_page
+from smoothify.reproduction.reading import find_tables, read_table
 from smoothify.reproduction.record import Measurement, Record, read_records
-from smoothify.reproduction.run import reproduce
-from smoothify.reproduction.table import Measure, Row, Table, find_tables, read_table
+from smoothify.reproduction.run import Machine, reproduce
+from smoothify.reproduction.table import Measure, Row, Table
 
 __all__ = [
     "Difference",
+    "Machine",
     "Measure",
     "Measurement",
     "Record",
@@ -15,6 +18,7 @@ __all__ = [
     "Table",
     "difference",
     "find_tables",
+    "guides",
     "read_records",
     "read_table",
     "reproduce",

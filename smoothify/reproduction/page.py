@@ -6,39 +6,43 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 
 from smoothify.reproduction.compare import Difference, difference
-from smoothify.reproduction.record import Measurement, Record, read_records
+from smoothify.reproduction.record import Record, read_records
 from smoothify.reproduction.table import Table
 
 _OPENING = """# Results
 
 Written by `python -m smoothify results` from the records of runs; nothing here is typed by hand. Accuracies in percent,
 the mean over seeds ± their standard deviation. The last column compares with the table's first row on the same seeds
-and images; its 95% interval covers another draw of seeds and of test images, and is bold where it excludes zero. An
-empty cell: nobody ran it here. "Paper" is what Xie et al. (arXiv:2006.14536) report.
+and images; its 95% interval covers another draw of seeds and of test images, and is bold where it excludes zero. A row
+whose seeds are "not run" is one that nobody ran here. "Paper" is what Xie et al. (arXiv:2006.14536) report; where it is
+empty they give no number. The tables that were run here come first.
 """
+_NOT_RUN = "**Nobody ran this table here.** The numbers in it are the paper's."
 
 
 def results_page(tables: Sequence[Table]) -> str:
-    """Return the page, as Markdown, with a section for each table."""
-    return "\n".join([_OPENING, *(_section(table) for table in tables)])
+    """Return the page of all results, as Markdown, with a section for each table."""
+    run_first = sorted(tables, key=lambda table: not any(read_records(table, row) for row in table.rows))
+    ending = "To run it: `python -m smoothify reproduce {}`\n"
+    return "\n".join([_OPENING, *(f"{section(table)}\n\n{ending.format(table.name)}" for table in run_first)])
 
 
-def _section(table: Table) -> str:
+def section(table: Table) -> str:
+    """Return a table with what is known about it: the paper's numbers, those of its records, and their evidence."""
     records = {row.name: read_records(table, row) for row in table.rows}
-    columns = list(
-        dict.fromkeys(one.column for found in records.values() for record in found for one in record.measured)
-    )
+    columns = list(dict.fromkeys(column for found in records.values() for one in found for column in one.columns))
     heads = ["", *(f"paper: {column}" for column in table.columns), "seeds", "clean", *columns]
     if columns:
         heads.append(f"{columns[-1]} against {table.rows[0].name}")
-    lines = [f"## {table.title}", "", table.about, "", _line(heads), _line(["---"] * len(heads))]
+    known = _evidence(table, [record for found in records.values() for record in found])
+    lines = [f"## {table.title}", "", table.about, "", known, "", _line(heads), _line(["---"] * len(heads))]
     for row in table.rows:
         paper = [f"{row.paper[column]:.1f}" if column in row.paper else "" for column in table.columns]
         found = records[row.name]
         cells = [
             row.name,
             *paper,
-            str(len(found) or ""),
+            str(len(found) or "not run"),
             _clean(found),
             *(_robust(found, column) for column in columns),
         ]
@@ -47,9 +51,7 @@ def _section(table: Table) -> str:
         lines.append(_line(cells))
     if notes := [f"- {row.name}: {row.note}" for row in table.rows if row.note]:
         lines += ["", *notes]
-    lines.append("")
-    lines.append(_evidence(table, [record for found in records.values() for record in found]))
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _clean(records: Sequence[Record]) -> str:
@@ -57,7 +59,7 @@ def _clean(records: Sequence[Record]) -> str:
 
 
 def _robust(records: Sequence[Record], column: str) -> str:
-    return _over_seeds([one.robust.value for record in records if (one := _measurement(record, column))])
+    return _over_seeds([record.columns[column].robust.value for record in records if column in record.columns])
 
 
 def _over_seeds(values: Sequence[float]) -> str:
@@ -76,23 +78,18 @@ def _against(ours: Sequence[Record], theirs: Sequence[Record], column: str) -> s
 
 def compare_rows(ours: Sequence[Record], theirs: Sequence[Record], column: str) -> Difference | None:
     """Compare two rows in one column on the seeds that both have; None where there is none."""
-    baseline = {record.seed: _measurement(record, column) for record in theirs}
+    baseline = {record.seed: record.columns.get(column) for record in theirs}
     pairs = [
         (one.robust_correct, other.robust_correct)
         for record in ours
-        if (one := _measurement(record, column)) and (other := baseline.get(record.seed))
+        if (one := record.columns.get(column)) and (other := baseline.get(record.seed))
     ]
     return difference([one for one, _ in pairs], [other for _, other in pairs]) if pairs else None
 
 
-def _measurement(record: Record, column: str) -> Measurement | None:
-    return next((one for one in record.measured if one.column == column), None)
-
-
 def _evidence(table: Table, records: Sequence[Record]) -> str:
-    command = f"`python -m smoothify reproduce {table.name}`"
     if not records:
-        return f"Nobody has run this table here. To run it: {command}"
+        return _NOT_RUN
     machines = ", ".join(dict.fromkeys(record.machine for record in records))
     versions = ", ".join(
         dict.fromkeys(f"{name} {number}" for record in records for name, number in record.versions.items())
@@ -100,7 +97,7 @@ def _evidence(table: Table, records: Sequence[Record]) -> str:
     hours = sum(record.training_seconds for record in records) / 3600
     return (
         f"{len(records)} runs of {len(table.rows) * len(table.seeds)}, {hours:.1f} hours of training; {machines}; "
-        f"{versions}. To run it: {command}"
+        f"{versions}."
     )
 
 

@@ -12,15 +12,16 @@ from typing import Any
 
 import torch
 
+from smoothify.attacks import show
 from smoothify.errors import DataError
-from smoothify.evaluation import Share
+from smoothify.evaluation import Verdicts
 from smoothify.evaluation.versions import library_versions
 from smoothify.files import write_atomically
 from smoothify.reproduction.table import Row, Table
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Measurement(Verdicts):
     """One attack on one trained model.
 
     Args:
@@ -28,27 +29,20 @@ class Measurement:
         epsilon: of the threat model, in [0, 1] pixel units.
         clean_correct: per image, whether the clean image is classified right.
         robust_correct: per image, whether the clean *and* the attacked image are.
+        surrogate: the activation whose derivative the attack saw in ReLU's place.
     """
 
     attack: str
     epsilon: float
     clean_correct: tuple[bool, ...]
     robust_correct: tuple[bool, ...]
+    surrogate: str | None = None
 
-    @property
-    def clean(self) -> Share:
-        """Clean accuracy on these images."""
-        return Share(sum(self.clean_correct), len(self.clean_correct))
-
-    @property
-    def robust(self) -> Share:
-        """Robust accuracy on these images."""
-        return Share(sum(self.robust_correct), len(self.robust_correct))
-
-    @property
-    def column(self) -> str:
-        """How a table heads it: attacks on different images are different columns."""
-        return f"{self.attack} ({len(self.robust_correct):,} images)"
+    def column(self, usual_epsilon: float) -> str:
+        """How a table heads it: another attack, other images, another epsilon than the usual one are other columns."""
+        at = "" if self.epsilon == usual_epsilon else f" at {show(self.epsilon)}"
+        through = "" if self.surrogate is None else f" through {self.surrogate}"
+        return f"{self.attack}{at}{through} ({self.robust.images:,} images)"
 
     @classmethod
     def read(cls, result: Mapping[str, Any]) -> Measurement:
@@ -58,6 +52,7 @@ class Measurement:
             result["epsilon"],
             tuple(bool(verdict) for verdict in result["clean_correct"]),
             tuple(bool(verdict) for verdict in result["robust_correct"]),
+            result["surrogate"],
         )
 
 
@@ -91,6 +86,11 @@ class Record:
     machine: str = field(default_factory=lambda: describe_machine())
     versions: Mapping[str, str] = field(default_factory=library_versions)
 
+    @property
+    def columns(self) -> dict[str, Measurement]:
+        """What was measured, by the head of its column; the usual epsilon is that of the run's own attack."""
+        return {one.column(self.measured[0].epsilon): one for one in self.measured}
+
     def write(self, folder: Path) -> Path:
         """Write the record into a table's folder of results."""
         content = {name: value for name, value in vars(self).items() if name != "measured"}
@@ -98,6 +98,7 @@ class Record:
             {
                 "attack": one.attack,
                 "epsilon": one.epsilon,
+                "surrogate": one.surrogate,
                 "images": one.robust.images,
                 "clean_accuracy": one.clean.value,
                 "robust_accuracy": one.robust.value,
@@ -124,6 +125,7 @@ class Record:
                     one["epsilon"],
                     _unpack(one["clean_correct"], one["images"]),
                     _unpack(one["robust_correct"], one["images"]),
+                    one.get("surrogate"),
                 )
                 for one in content["measured"]
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,41 @@ from smoothify.reproduction.table import Measure, Row, Table
 
 
 @dataclass(frozen=True)
+class Machine:
+    """What a command is started with; nothing here changes what a run comes to, but for rounding.
+
+    Args:
+        launcher: goes before ``-m smoothify.train``, such as ("accelerate", "launch", "--num_processes", "8"); this
+            Python if empty.
+        data: where the data set lies here, in place of the recipe's ``data.path``.
+        side_by_side: how many runs share the machine at a time.
+    """
+
+    launcher: tuple[str, ...] = ()
+    data: str | None = None
+    side_by_side: int = 1
+
+    def __post_init__(self) -> None:
+        if self.side_by_side < 1:
+            raise ConfigError(f"side_by_side={self.side_by_side}: at least 1 is needed")
+        if self.launcher and shutil.which(self.launcher[0]) is None:
+            raise ConfigError(f"launch: there is no command {self.launcher[0]!r}; install it, or leave launch out")
+
+    @property
+    def opening(self) -> list[str]:
+        """The words before a module's name."""
+        return [*(self.launcher or (sys.executable,)), "-m"]
+
+    @property
+    def threads(self) -> list[str]:
+        """The option that shares the cores between runs; a launcher's processes share them by themselves."""
+        if self.launcher:
+            return []
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return [f"--threads={max(1, cores // self.side_by_side)}"]
+
+
+@dataclass(frozen=True)
 class Job:
     """One row with one seed.
 
@@ -25,12 +61,14 @@ class Job:
         row: what is trained.
         seed: with which seed.
         folder: the run's folder; one that was interrupted is resumed there, one of another table used again.
+        machine: how its commands are started.
     """
 
     table: Table
     row: Row
     seed: int
     folder: Path
+    machine: Machine
 
     @property
     def log(self) -> Path:
@@ -47,7 +85,7 @@ def reproduce(
     runs: Path,
     only: Sequence[str] = (),
     seeds: Sequence[int] | None = None,
-    side_by_side: int = 1,
+    machine: Machine | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Record]:
     """Train and measure every row and seed of which the table's results hold no record; write the records.
@@ -59,7 +97,7 @@ def reproduce(
         runs: the folder under which runs are kept.
         only: names of rows; all if empty.
         seeds: the table's own if not given.
-        side_by_side: how many runs share the machine at a time.
+        machine: how runs are started; one at a time by this Python if not given.
         say: hears one line for each run.
 
     Returns:
@@ -69,15 +107,12 @@ def reproduce(
         UnknownNameError: a row that the table does not have.
         SmoothifyError: a run failed; the others were finished first, and the message names its log.
     """
-    if side_by_side < 1:
-        raise ConfigError(f"side_by_side={side_by_side}: at least 1 is needed")
-    jobs = list(missing(table, runs=runs, only=only, seeds=table.seeds if seeds is None else seeds))
+    machine = machine or Machine()
+    jobs = list(missing(table, runs=runs, only=only, seeds=table.seeds if seeds is None else seeds, machine=machine))
     say(f"{table.name}: {len(jobs)} runs to do")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, cores // side_by_side)
     done, failed = [], []
-    with ThreadPoolExecutor(side_by_side) as pool:
-        running = {pool.submit(_do, job, threads): job for job in jobs}
+    with ThreadPoolExecutor(machine.side_by_side) as pool:
+        running = {pool.submit(_do, job): job for job in jobs}
         for future in as_completed(running):
             try:
                 record = future.result()
@@ -87,14 +122,14 @@ def reproduce(
             else:
                 record.write(table.results)
                 done.append(record)
-                figures = ", ".join(f"{one.attack} {one.robust}" for one in record.measured)
+                figures = ", ".join(f"{column} {one.robust}" for column, one in record.columns.items())
                 say(f"{running[future]}: clean {record.measured[0].clean}, {figures}")
     if failed:
         raise SmoothifyError(f"{table.name}: {len(failed)} of {len(jobs)} runs failed: {'; '.join(failed)}")
     return done
 
 
-def missing(table: Table, *, runs: Path, only: Sequence[str], seeds: Sequence[int]) -> Iterator[Job]:
+def missing(table: Table, *, runs: Path, only: Sequence[str], seeds: Sequence[int], machine: Machine) -> Iterator[Job]:
     """Yield every row and seed without an up-to-date record, all rows of a seed before the next seed."""
     names = [row.name for row in table.rows]
     for name in only:
@@ -105,19 +140,20 @@ def missing(table: Table, *, runs: Path, only: Sequence[str], seeds: Sequence[in
             file = file_of(table.results, row.name, seed)
             known = file.is_file() and Record.read(file).digest == row.digest
             if not known and (not only or row.name in only):
-                yield Job(table, row, seed, runs / f"{row.digest}.seed-{seed}")
+                yield Job(table, row, seed, runs / f"{row.digest}.seed-{seed}", machine)
 
 
-def _do(job: Job, threads: int) -> Record:
+def _do(job: Job) -> Record:
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     finished = job.folder / "evaluation.json"
     if not finished.is_file():
         begun = any((job.folder / "checkpoints").glob("*"))
         start = ["--resume", str(job.folder)] if begun else ["--output", str(job.folder), "--overwrite"]
-        _command(job, "smoothify.train", [*job.row.arguments, f"--seed={job.seed}", *start, f"--threads={threads}"])
+        place = [] if job.machine.data is None else [f"--data.path={job.machine.data}"]
+        _command(job, "smoothify.train", [*job.row.arguments, f"--seed={job.seed}", *place, *start])
     measured = [Measurement.read(json.loads(finished.read_text(encoding="utf-8")))]
     for measure in job.table.measures:
-        measured.extend(_measured(job, measure, threads))
+        measured.extend(_measured(job, measure))
     rows = [json.loads(line) for line in (job.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return Record(
         row=job.row.name,
@@ -132,19 +168,18 @@ def _do(job: Job, threads: int) -> Record:
     )
 
 
-def _measured(job: Job, measure: Measure, threads: int) -> list[Measurement]:
+def _measured(job: Job, measure: Measure) -> list[Measurement]:
     output = job.folder / f"evaluation-{measure.slug}.json"
     if not output.is_file():
-        chosen = [] if measure.images is None else [f"--images={measure.images}"]
-        options = [f"--attack={measure.attack}", *chosen, f"--output={output}", f"--threads={threads}"]
-        _command(job, "smoothify.evaluate", [str(job.folder / "best"), *options])
+        _command(job, "smoothify.evaluate", [str(job.folder / "best"), *measure.arguments, f"--output={output}"])
     content = json.loads(output.read_text(encoding="utf-8"))
     return [Measurement.read(result) for result in content["results"]]
 
 
 def _command(job: Job, module: str, arguments: list[str]) -> None:
     with job.log.open("a", encoding="utf-8") as log:
-        ended = subprocess.run([sys.executable, "-m", module, *arguments], stdout=log, stderr=subprocess.STDOUT)
+        command = [*job.machine.opening, module, *arguments, *job.machine.threads]
+        ended = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT)
     if ended.returncode:
         last = job.log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
         raise SmoothifyError(f"{job}: {module} failed ({last}); all that it said is in {job.log}")

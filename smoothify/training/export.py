@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,13 @@ import yaml
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from smoothify.attacks import Attack, attack
+from smoothify.attacks import Attack
 from smoothify.data import Images
 from smoothify.errors import HubError
-from smoothify.evaluation import Outcome, RobustAccuracy, robust_accuracy, sanity
+from smoothify.evaluation import RobustAccuracy, Sanity, card_results, robust_accuracy, sanity
 from smoothify.evaluation.plots import adversarial
 from smoothify.files import write_atomically
-from smoothify.hub import CardFacts, Result, from_pretrained, push_folder, read_evaluation, save_pretrained
+from smoothify.hub import CardFacts, Result, from_pretrained, push_folder, save_pretrained
 from smoothify.models import PRESETS, PixelClassifier
 from smoothify.models.importing import is_import_path
 from smoothify.training.config import Config
@@ -66,7 +65,7 @@ class Exporter:
         identical = None
         if self._logits_of_best is not None:
             identical = torch.equal(self._logits(classifier), self._logits_of_best)
-        final = attack(self.config.attack.final, self.config.attack.threat)
+        final = self.config.attack.build_final()
         reporter.begin(f"{final} on the test images", len(self.parts.test))
         measured = robust_accuracy(
             classifier,
@@ -87,25 +86,23 @@ class Exporter:
             return
         shown = range(min(_COLUMNS, len(self.parts.test)))
         images, labels = (tensor.to(self.accelerator.device) for tensor in self.parts.test.batch(shown))
-        final = attack(self.config.attack.final, self.config.attack.threat)
+        final = self.config.attack.build_final()
         picture = adversarial(classifier, images, labels, final, self.parts.test.source.classes)
         write_atomically(self.folder.adversarial, picture)
         write_atomically(self.folder.curves, curves(rows, f"{self.config.model.name}, {self.config.model.activation}"))
-        figures = measured.to_dict()
         if self.config.attack.sanity:
-            figures["sanity"] = [asdict(outcome) for outcome in self._sanity(classifier, final)]
-        self.folder.write_evaluation(figures)
+            measured = self._checked(classifier, final).attached_to(measured)
+        self.folder.write_evaluation(measured)
         about = f"Trained adversarially for {rows[best]['epoch']} of {self.config.epochs} epochs."
-        results = read_evaluation(figures).results
-        self._save(self.folder.best, classifier.model, about, results, {"adversarial.png": picture})
+        self._save(self.folder.best, classifier.model, about, card_results([measured]), {"adversarial.png": picture})
         if self.config.push is not None:
             self._push(self.config.push)
 
-    def _sanity(self, classifier: PixelClassifier, final: Attack) -> tuple[Outcome, ...]:
+    def _checked(self, classifier: PixelClassifier, final: Attack) -> Sanity:
         test = self.parts.test
         indices = test.indices[: self.config.attack.sanity]
-        shown = Images(test.source, input_size=test.input_size, resizing=test.resizing, indices=indices)
-        return sanity(classifier, shown, final, seed=self.config.seed)
+        few = Images(test.source, input_size=test.input_size, resizing=test.resizing, indices=indices)
+        return sanity(classifier, few, final, seed=self.config.seed)
 
     def _push(self, repository: str) -> None:
         try:

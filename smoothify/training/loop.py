@@ -141,7 +141,7 @@ def _run(
     measured = parts if average is None else parts.with_classifier(average.classifier)
     check, single_step = (attack(name, config.attack.threat) for name in (config.attack.check, "pgd-1"))
     exporter = Exporter(config, measured, folder, accelerator)
-    record = Record(accelerator)
+    record = Record(accelerator, judged_by=update.objective.judged_by)
     kept: dict[str, state.Stateful] = {"model": parts.classifier, "optimizer": descent, "record": record}
     if config.engine.fsdp:
         kept |= {
@@ -162,7 +162,8 @@ def _run(
 
     for epoch in range(record.step // len(batches), config.epochs):
         if config.patience is not None and record.stalled >= config.patience:
-            reporter.note(f"stopped early: no better robust accuracy on held-out images in {record.stalled} epochs")
+            accuracy = f"{record.judged_by} accuracy on held-out images"
+            reporter.note(f"stopped early: no better {accuracy} in {record.stalled} epochs")
             break
         epoch_started, first = time.perf_counter(), record.step % len(batches)
         reporter.begin(f"epoch {epoch + 1}/{config.epochs}", config.batch_size * len(batches))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -15,10 +15,12 @@ class Record:
 
     Args:
         accelerator: whose processes' figures belong together.
+        judged_by: the accuracy on held-out images that says which epoch is best.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
+    def __init__(self, accelerator: Accelerator, *, judged_by: Literal["clean", "robust"] = "robust") -> None:
         self._accelerator = accelerator
+        self.judged_by = judged_by
         self.step = 0
         self.rows: list[dict[str, Any]] = []
         self.best = 0
@@ -54,8 +56,8 @@ class Record:
 
     @property
     def stalled(self) -> int:
-        """How many epochs have passed since the one with the highest robust accuracy on held-out images."""
-        accuracies = [row["held_out_robust_accuracy"] for row in self.rows]
+        """How many epochs have passed since the one with the highest accuracy on held-out images."""
+        accuracies = self._accuracies
         return len(accuracies) - 1 - accuracies.index(max(accuracies)) if accuracies else 0
 
     def agree(self) -> None:
@@ -66,8 +68,12 @@ class Record:
         """Keep an epoch's row; it is the best so far if it `stands` among ``held_out`` images. Sums start anew."""
         self.rows.append(row)
         self._totals.zero_()
-        if stands(self.rows, held_out):
+        if stands(self._accuracies, held_out):
             self.best = len(self.rows) - 1
+
+    @property
+    def _accuracies(self) -> list[float]:
+        return [row[f"held_out_{self.judged_by}_accuracy"] for row in self.rows]
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of it, after `agree`."""
@@ -79,17 +85,16 @@ class Record:
         self._totals = torch.tensor(state["totals"], device=self._accelerator.device)
 
 
-def stands(rows: list[dict[str, Any]], images: int) -> bool:
-    """Whether the newest epoch is to be taken for the best: its robust accuracy is the highest, to one standard error.
+def stands(accuracies: Sequence[float], images: int) -> bool:
+    """Whether the newest epoch is to be taken for the best: its accuracy is the highest, to one standard error.
 
     Among epochs that the held-out images cannot tell apart the newest is the better bet, since it learned longest; an
     epoch after the robust accuracy has really fallen (catastrophic overfitting) is not taken.
 
-    >>> rows = [{"held_out_robust_accuracy": accuracy} for accuracy in (0.70, 0.72, 0.71)]
-    >>> stands(rows, 500), stands([*rows, {"held_out_robust_accuracy": 0.60}], 500)
+    >>> stands([0.70, 0.72, 0.71], 500), stands([0.70, 0.72, 0.60], 500)
     (True, False)
     """
-    newest, highest = rows[-1]["held_out_robust_accuracy"], max(row["held_out_robust_accuracy"] for row in rows)
+    newest, highest = accuracies[-1], max(accuracies)
     standard_error: float = (highest * (1 - highest) / images) ** 0.5
     return bool(newest >= highest - standard_error)
 

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from smoothify.errors import ConfigError, OutputExistsError
+from smoothify.evaluation import RobustAccuracy
 from smoothify.files import write_atomically
 from smoothify.training.config import Config
 
@@ -79,9 +80,9 @@ class RunFolder:
         """Write all rows; a reader never sees half a line."""
         write_atomically(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
-    def write_evaluation(self, measured: Mapping[str, Any]) -> None:
+    def write_evaluation(self, measured: RobustAccuracy) -> None:
         """Write accuracies and verdicts."""
-        write_atomically(self.evaluation, json.dumps(measured, indent=1) + "\n")
+        write_atomically(self.evaluation, json.dumps(measured.to_dict(), indent=1) + "\n")
 
 
 def refuse_occupied(config: Config, *, overwrite: bool = False, resume: bool = False) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from smoothify.attacks import AutoAttack, AutoAttackPart, SampleNoise, ThreatModel, attack, sample_keys
 from smoothify.attacks.noise import seed_of
-from smoothify.errors import ConfigError, DataError, UnknownNameError
+from smoothify.errors import ConfigError, DataError, UnknownNameError, UnsupportedModelError
 
 pytest.importorskip("pyautoattack", reason="the extra 'autoattack' is not installed")
 PARTS = ("apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square")
@@ -138,3 +138,25 @@ def test_bad_input() -> None:
         attack("autoattack", ThreatModel(), step_size=0.1)
     with pytest.raises(UnknownNameError, match="'apgd-ce'"):
         attack("apgd-cd", ThreatModel())
+
+
+@pytest.mark.parametrize("part", ["apgd-ce", "apgd-t", "fab-t"])
+def test_a_model_without_gradients_is_refused(part: str) -> None:
+    """Square needs none; the others would stop inside the library with an error that says nothing of the model."""
+
+    class CutOff(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                return network(10)(images)
+
+    images, labels = right(CutOff(), 6)
+    with pytest.raises(UnsupportedModelError, match="no gradient with respect to the images"):
+        attack(f"{part}-3", ThreatModel("linf", 0.05))(CutOff(), images, labels, generator=noise(6))
+    attack("square-3", ThreatModel("linf", 0.05))(CutOff(), images, labels, generator=noise(6))
+
+
+def test_without_the_library_it_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyautoattack.autopgd_base", None)
+    model = network(10)
+    with pytest.raises(ConfigError, match=r"APGD-CE needs pyautoattack; pip install 'smoothify-torch\[autoattack\]'"):
+        attack("autoattack", ThreatModel("linf", 0.05))(model, *right(model, 6), generator=noise(6))

@@ -2,7 +2,6 @@
 
 import html
 import json
-import os
 import re
 import signal
 import subprocess
@@ -17,46 +16,10 @@ from smoothify.attacks import PGD
 from smoothify.data import Images, hold_out, labels_of, load
 from smoothify.evaluation import robust_accuracy
 from smoothify.models import PixelClassifier
+from tests.command_line.conftest import TINY, environment, launch
+from tests.evaluation.browser import CHROMIUM, errors_in_browser
 
-pytestmark = pytest.mark.xdist_group("command line")  # one run is shared by several tests
-BIN = Path(sys.executable).parent
-TINY = [
-    "--epochs",
-    "2",
-    "--batch_size",
-    "16",
-    "--data.held_out",
-    "16",
-    "--attack.check",
-    "pgd-2",
-    "--lr",
-    "0.05",
-    "--threads",
-    "1",
-]
-
-
-def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ACCELERATE_", "WORLD", "RANK"))}
-    return {**kept, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "COLUMNS": "120"}
-
-
-def launch(*arguments: str, processes: int = 1, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-    command = [str(BIN / "accelerate"), "launch", "--quiet", "--num_machines", "1", "--mixed_precision", "no"]
-    command += ["--dynamo_backend", "no", "--num_processes", str(processes)]
-    command += ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else []
-    return subprocess.run(
-        [*command, "-m", *arguments], env=environment(), capture_output=True, text=True, timeout=timeout, check=False
-    )
-
-
-@pytest.fixture(scope="module")
-def run(stripes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """One run through the launcher, and what it printed."""
-    folder = tmp_path_factory.mktemp("runs") / "one"
-    done = launch("smoothify.train", "--output", str(folder), "--data.path", str(stripes), *TINY)
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+pytestmark = pytest.mark.xdist_group("command line")  # one run is shared by several files
 
 
 def test_train_prints_epochs_and_a_summary(run: tuple[Path, str]) -> None:
@@ -100,21 +63,34 @@ def test_evaluate_checks_itself_and_says_so(run: tuple[Path, str], tmp_path: Pat
         str(output),
         "--report",
         str(tmp_path / "report.html"),
+        "--beside",
+        str(folder / "last"),
     )
     assert done.returncode == 0, done.stderr
     written = json.loads(output.read_text())
     page = (tmp_path / "report.html").read_text()
-    for outcome in written["sanity"]:
+    assert f"--beside {folder / 'last'}" in page
+    checked = written["sanity"]
+    assert (checked["attack"], checked["images"], len(checked["checks"])) == ("PGD-2", 8, 18)
+    assert f"sanity of PGD-2 on 8 images: {checked['verdict']}" in done.stdout.splitlines()
+    assert html.escape(checked["verdict"]) in page
+    for outcome in checked["checks"]:
         assert f"<td>{html.escape(outcome['check'])}</td>" in page
-    failed = [f"{one['check']}: {one['found']}" for one in written["sanity"] if one["verdict"] == "fail"]
-    assert len(written["sanity"]) == 18
-    for result in written["results"]:
-        assert result["warnings"][: len(failed)] == failed
+    failed = [one for one in checked["checks"] if one["verdict"] == "fail"]
+    about_model = [one for one in failed if one["about"] == "model"]
+    for result, concerned in zip(written["results"], (failed, about_model), strict=True):
+        assert result["warnings"][: len(concerned)] == [f"{one['check']}: {one['found']}" for one in concerned]
+    assert written["results"][0]["sanity"] == checked["verdict"]
     assert [result["step_size"] for result in written["results"]] == [4 / 255, None]
     assert "WARNING" in done.stdout, "48 images are few"
+    assert "PGD-2, step 4/255  " in done.stdout
+    assert all("WARNING" in line for line in done.stdout.splitlines() if re.match("PGD-2, step|Square-5", line))
+    assert "smoothify.evaluate " in written["command"] and "--sanity_images 8" in written["command"]
     assert {path.name for path in tmp_path.iterdir()} == {"figures.json", "report.html"}, (
         "what was kept for resuming is gone"
     )
+    if CHROMIUM:
+        assert errors_in_browser(tmp_path / "report.html") == []
 
 
 def test_two_processes_do_the_same_job(run: tuple[Path, str], stripes: Path, tmp_path: Path) -> None:
@@ -144,7 +120,8 @@ def test_two_processes_do_the_same_job(run: tuple[Path, str], stripes: Path, tmp
                     "--output", str(tmp_path / "2.json"),
                     processes=2)  # fmt: skip
     assert single.returncode == double.returncode == 0, double.stderr
-    assert (tmp_path / "1.json").read_text() == (tmp_path / "2.json").read_text()
+    one, two = (json.loads((tmp_path / f"{count}.json").read_text()) for count in (1, 2))
+    assert {**one, "command": ""} == {**two, "command": ""}
 
 
 def test_an_uneven_batch_is_refused_by_two_processes(stripes: Path, tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from smoothify.models import PixelClassifier
 EPSILON = 0.06
 
 
-@pytest.fixture(scope="session")
-def trained() -> PixelClassifier:
+def train_small() -> PixelClassifier:
     torch.manual_seed(0)
     host = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(196, 64), nn.SiLU(), nn.Linear(64, 10))
     model = PixelClassifier(host, mean=(0.3,), std=(0.35,))
@@ -24,6 +23,11 @@ def trained() -> PixelClassifier:
         F.cross_entropy(model(attack(model, images, labels)), labels).backward()
         optimizer.step()
     return model.eval()
+
+
+@pytest.fixture(scope="session")
+def trained() -> PixelClassifier:
+    return train_small()
 
 
 @pytest.fixture(scope="session")

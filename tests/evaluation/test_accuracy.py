@@ -8,10 +8,11 @@ from torch import nn
 
 from smoothify.attacks import PGD, Attack, ThreatModel
 from smoothify.data import Images, load
-from smoothify.errors import DataError, NonFiniteError, UnsupportedModelError
-from smoothify.evaluation import RobustAccuracy, Share, full_precision, robust_accuracy
+from smoothify.errors import ConfigError, DataError, NonFiniteError, UnsupportedModelError
+from smoothify.evaluation import RobustAccuracy, Share, card_results, robust_accuracy
 from smoothify.evaluation.plots import adversarial
 from smoothify.models import PixelClassifier, build
+from tests.evaluation.frauds import CutOff
 
 
 class Constant(nn.Module):
@@ -161,14 +162,6 @@ def test_measured_in_float32_whatever_surrounds_it() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         robust_accuracy(Watching(), sample(10), PGD())
     assert dtypes == {torch.float32}
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = True
-    try:
-        with full_precision(torch.device("cpu")):
-            assert not torch.backends.cuda.matmul.allow_tf32
-        assert torch.backends.cuda.matmul.allow_tf32
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 @pytest.mark.parametrize(("hits", "images"), [(0, 10), (10, 10), (74, 100), (1, 3)])
@@ -197,6 +190,12 @@ def test_bad_input() -> None:
     normalised.batch = lambda positions: (torch.full((5, 1, 28, 28), -0.4), normalised.labels)
     with pytest.raises(DataError, match=r"images in \[-0.4, -0.4\]; give them in \[0, 1\]"):
         robust_accuracy(Constant(), normalised, PGD())
+    with pytest.raises(ConfigError, match="batch_size=0: at least 1"):
+        robust_accuracy(Constant(), sample(5), PGD(), batch_size=0)
+    with pytest.raises(UnsupportedModelError, match=r"bias is torch.bfloat16; accuracy is measured in float32"):
+        robust_accuracy(Constant().bfloat16(), sample(5), PGD())
+    with pytest.raises(UnsupportedModelError, match="no gradient with respect to the images, which PGD-1 follows"):
+        robust_accuracy(CutOff(Constant(9)), sample(20), PGD())
     broken = Constant()
     broken.bias.data.fill_(float("nan"))
     with pytest.raises(NonFiniteError, match="not finite"):
@@ -220,6 +219,17 @@ def test_a_number_is_never_without_its_warning() -> None:
     assert str(doubted).splitlines()[1].endswith("WARNING: fails a check")
     assert doubted.to_dict()["warnings"] == ["fails a check"]
     assert "WARNING" not in str(RobustAccuracy("PGD-5", "linf", 0.1, None, 0, (True,) * 900, (True,) * 900))
+
+
+def test_a_card_tells_clean_accuracy_once_and_each_verdict() -> None:
+    pgd, square = (
+        RobustAccuracy(attack, norm, 0.1, None, 0, (True,) * 900, (True, False) * 450, sanity=verdict)
+        for attack, norm, verdict in (("PGD-5", "linf", "2 of 2 checks passed"), ("Square", "l2", None))
+    )
+    clean, first, second = card_results([pgd, square])
+    assert (clean.attack, clean.accuracy, clean.verdict) == ("none", 1.0, None)
+    assert (first.attack, first.accuracy, first.verdict) == ("pgd-5", 0.5, "2 of 2 checks passed")
+    assert (second.norm, second.images, second.verdict) == ("l2", 900, None)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -1,12 +1,14 @@
 """The report holds every number, every check and the pictures, and curves that the results really tell."""
 
+import struct
+
 import pytest
 import torch
 from torch import nn
 
 from smoothify.attacks import PGD, ThreatModel
 from smoothify.data import Images, load
-from smoothify.evaluation import Outcome, RobustAccuracy, robust_accuracy
+from smoothify.evaluation import Outcome, RobustAccuracy, Sanity, robust_accuracy
 from smoothify.evaluation.report import _against_steps, draw, report
 
 IMAGES = Images(load(split="test"), input_size=(1, 28, 28), indices=range(40))
@@ -26,19 +28,39 @@ def model() -> nn.Module:
     return linear.eval()
 
 
-def test_every_number_check_and_picture_is_in_it(model: nn.Module) -> None:
-    threat = ThreatModel("linf", "0.15")
+@pytest.mark.parametrize("threat", [ThreatModel("linf", "0.15"), ThreatModel("l2", 1.5)], ids=["linf", "l2"])
+def test_every_number_check_and_picture_is_in_it(model: nn.Module, threat: ThreatModel) -> None:
     results = [robust_accuracy(model, IMAGES, PGD(threat, steps=steps)) for steps in (5, 10)]
-    pictures = draw(model, IMAGES, threat, results)
+    pictures = draw({"mine": model}, IMAGES, threat, results)
     assert len(pictures) == 4 and all(png.startswith(b"\x89PNG") for _, png in pictures)
-    outcomes = [Outcome("deterministic", "fail", "logits differ by 0.1")]
-    text = report("mine", results, outcomes=outcomes, pictures=pictures, setting={"random starts": "seed 0"})
+    checked = Sanity("PGD-5", 40, (Outcome("deterministic", "fail", "logits differ by 0.1"),))
+    results = [checked.attached_to(result) for result in results]
+    text = report("mine", results, checked=checked, pictures=pictures, setting={"data": "sample", "sanity": "not here"})
     for result in results:
-        assert f"<td>{result.description}</td><td>{result.clean}</td><td>{result.robust}</td>" in text
-    assert '<td class="fail">fail</td><td>logits differ by 0.1</td>' in text
+        (row,) = [line for line in text.splitlines() if f"<td>{result.protocol}</td>" in line]
+        assert f">{result.clean}<" in row and f">{result.robust}<" in row
+        assert ">WARNING: deterministic: logits differ by 0.1; 40 images leave" in row, "in the number's own row"
+    assert f"{threat}; 40 images." in text
+    assert '<td class="verdict fail">fail</td><td>logits differ by 0.1</td>' in text
+    assert "PGD-5, 40 images: 0 of 1 checks passed; failed: deterministic." in text
     assert text.count("data:image/png") == 4
-    assert "Warning: 40 images leave" in text and "seed 0" in text
+    assert "<td>data</td><td>sample</td>" in text and "seed 0" in text and "not here" not in text
     assert "sanity checks were not made" in report("mine", results, setting={})
+
+
+def test_a_second_model_is_drawn_beside_the_first(model: nn.Module) -> None:
+    """Both landscapes, of an image that both classify right, and both curves are wider or more than one's."""
+    threat = ThreatModel("linf", "0.15")
+    other = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    other.load_state_dict({name: 0.5 * value for name, value in model.state_dict().items()})
+    alone, both = (draw(models, IMAGES, threat, []) for models in ({"one": model}, {"one": model, "two": other}))
+    sizes = [[struct.unpack(">II", png[16:24]) for _, png in pictures] for pictures in (alone, both)]
+    (landscape_of_one, landscape_of_both), (grid, same_grid) = (
+        (size[-1] for size in sizes),
+        (size[0] for size in sizes),
+    )
+    assert landscape_of_both[0] == 2 * landscape_of_one[0] and grid == same_grid
+    assert alone[1][1] != both[1][1], "two curves against epsilon"
 
 
 def test_one_search_tells_the_accuracy_at_every_number_of_steps(model: nn.Module) -> None:

@@ -19,9 +19,22 @@ PAPER = {
     "architecture": "ResNet-50",
     "additional_data": False,
 }
-# The fields of model_info/imagenet/Linf/*.json in RobustBench's repository.
-FIELDS = ["link", "name", "authors", "additional_data", "number_forward_passes", "dataset", "venue", "architecture",
-          "eps", "clean_acc", "reported", "autoattack_acc", "unreliable"]  # fmt: skip
+# An entry as the leaderboard has it: model_info/imagenet/Linf/Xu2024MIMIR_Swin-L.json of RobustBench's repository.
+THEIRS = """{
+  "link": "https://arxiv.org/abs/2312.04960",
+  "name": "MIMIR: Masked Image Modeling for Mutual Information-based Adversarial Robustness",
+  "authors": "Xiaoyun Xu, Shujian Yu, Zhuoran Liu, Stjepan Picek",
+  "additional_data": false,
+  "number_forward_passes": 1,
+  "dataset": "imagenet",
+  "venue": "arXiv, Dec 2023",
+  "architecture": "Swin-L",
+  "eps": "4/255",
+  "clean_acc": "78.62",
+  "reported": "59.68",
+  "autoattack_acc": "59.68",
+  "unreliable": false
+}"""
 
 
 def host() -> nn.Module:
@@ -31,10 +44,12 @@ def host() -> nn.Module:
 
 def result(**changed: object) -> RobustAccuracy:
     values = {"attack": "AutoAttack", "norm": "linf", "epsilon": 4 / 255, "images": 5000, **changed}
-    images = values.pop("images")
-    right = tuple(index % 5 > 0 for index in range(images))
-    robust = tuple(index % 5 > 2 for index in range(images))
-    return RobustAccuracy(step_size=None, seed=0, clean_correct=right, robust_correct=robust, **values)
+    images, right, robust = (
+        values.pop(name, share) for name, share in (("images", 0), ("right", 400), ("robust", 200))
+    )
+    verdicts = (tuple(index < count for index in range(images)) for count in (right, robust))
+    clean_correct, robust_correct = verdicts
+    return RobustAccuracy(step_size=None, seed=0, clean_correct=clean_correct, robust_correct=robust_correct, **values)
 
 
 def test_module_normalises_inside_and_leaves_the_model_alone() -> None:
@@ -84,10 +99,12 @@ def test_a_host_without_a_normalisation_is_refused() -> None:
         smoothify.as_robustbench(nn.Linear(2, 2))
 
 
-def test_entry_has_the_leaderboards_fields() -> None:
-    entry = json.loads(json.dumps(leaderboard_entry(result(), dataset="imagenet", **PAPER)))
-    assert list(entry) == FIELDS
-    assert (entry["clean_acc"], entry["autoattack_acc"], entry["eps"]) == ("80.0", "40.0", "4/255")
+def test_entry_is_of_the_leaderboards_form() -> None:
+    """Same fields in the same order, of the same types; the same content where the same was measured."""
+    theirs, measured = json.loads(THEIRS), result(right=3931, robust=2984)
+    facts = ("link", "name", "authors", "venue", "architecture", "additional_data")
+    written = leaderboard_entry(measured, dataset="imagenet", **{name: theirs[name] for name in facts})
+    assert json.dumps(written, indent=2) == THEIRS
     assert leaderboard_entry(result(norm="l2", epsilon=0.5, images=10_000), dataset="cifar10", **PAPER)["eps"] == "0.5"
 
 
@@ -98,6 +115,8 @@ def test_entry_has_the_leaderboards_fields() -> None:
         ({"epsilon": 8 / 255}, "epsilon is 8/255, not 4/255"),
         ({"images": 1000}, "the number of images is 1000, not 5000"),
         ({"attack": "PGD-5", "images": 10}, "not AutoAttack; the number of images is 10"),
+        ({"surrogate": "silu"}, "the attack saw gradients of silu, not the model's"),
+        ({"caveats": ("deterministic: logits differ",)}, "deterministic: logits differ"),
     ],
 )
 def test_no_entry_for_what_the_leaderboard_is_not_about(changed: dict[str, object], words: str) -> None:

@@ -1,5 +1,7 @@
-"""An honest measurement passes; each planted fraud is caught by a check that names it."""
+"""An honest measurement passes; each planted fraud is caught by checks that name it."""
 
+import copy
+import json
 from collections.abc import Callable
 
 import pytest
@@ -7,64 +9,61 @@ import torch
 from torch import nn
 
 from smoothify.attacks import PGD, Attack, ThreatModel
-from smoothify.data import Images
-from smoothify.evaluation import CHECKS, Check, sanity
+from smoothify.data import Images, load
+from smoothify.evaluation import CHECKS, Check, Outcome, RobustAccuracy, Sanity, sanity
 from smoothify.models import PixelClassifier
+from tests.evaluation import frauds
 from tests.evaluation.conftest import EPSILON
 
 LINF = ThreatModel("linf", EPSILON)
 HONEST = PGD(LINF, steps=20, step_size=EPSILON / 4)
 
 
-class Quantised(nn.Module):
-    """Rounds its input: no gradient gets through."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.model((images * 16).round() / 16)
+def itself(model: PixelClassifier) -> nn.Module:
+    return model
 
 
-class Saturated(Quantised):
-    """Multiplies the logits until softmax is 0 or 1 and its gradient vanishes."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.model(images) * 1e6
+def leaked() -> tuple[torch.Tensor, torch.Tensor]:
+    return Images(load(split="test"), input_size=(1, 28, 28), indices=range(120)).batch(range(120))
 
 
-class Noisy(Quantised):
-    """Adds noise to its input."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.model(images + 0.05 * torch.randn_like(images))
+def ordered(model: PixelClassifier) -> nn.Module:
+    return frauds.Ordered(model, leaked()[1])
 
 
-class Nothing(Attack):
-    """Returns its input."""
-
-    def run(self, model, images, labels, generator):
-        return images
-
-
-def twice(model: PixelClassifier) -> nn.Module:
-    return PixelClassifier(model, mean=model.mean.flatten().tolist(), std=model.std.flatten().tolist())
+def remembering(model: PixelClassifier) -> nn.Module:
+    return frauds.Remembering(model, *leaked())
 
 
 FRAUDS: dict[str, tuple[Callable[[PixelClassifier], nn.Module], Attack, set[str]]] = {
-    "quantised input": (Quantised, HONEST, {"gradients of zero", "white box, black box"}),
-    "saturated softmax": (Saturated, HONEST, {"gradients of zero", "logits rescaled"}),
-    "random noise": (Noisy, HONEST, {"deterministic"}),
-    "normalises twice": (twice, HONEST, {"normalised once"}),
-    "attack returns its input": (
-        lambda model: model, Nothing(LINF), {"attack moves images", "multi-step, one step, noise"},
-    ),
+    "quantised input": (frauds.Quantised, HONEST, {"gradients of zero", "white box, black box"}),
+    "saturated softmax": (frauds.Saturated, HONEST, {"gradients of zero", "logits rescaled"}),
+    "random noise": (frauds.Noisy, HONEST, {"deterministic"}),
+    "normalises twice": (frauds.normalises_twice, HONEST, {"normalised once"}),
+    "attack returns its input": (itself, frauds.Nothing(LINF), {"attack moves images", "multi-step, one step, noise"}),
+    "activation in steps": (frauds.shattered(0.0), HONEST, {"gradients of zero"}),
+    "activation with ripples": (frauds.shattered(0.1), HONEST, {"gradients, finite differences"}),
+    "detector": (frauds.Detector, HONEST, {"gradients of zero", "accuracy falls with epsilon"}),
+    "dropout at evaluation": (frauds.Dropping, HONEST, {"deterministic"}),
+    "random augmentation": (frauds.Augmenting, HONEST, {"deterministic"}),
+    "statistics of the batch": (frauds.BatchStatistics, HONEST, {"eval mode"}),
+    "labels by their order": (ordered, HONEST, {"eval mode"}),
+    "another model for attackers": (frauds.Watchful, HONEST, {"deterministic"}),
+    "a backward pass of its own": (frauds.Misleading, HONEST, {"gradients, finite differences"}),
+    "memory of the test images": (remembering, HONEST, {"gradients, finite differences"}),
+    "no gradient at all": (frauds.CutOff, HONEST, {"gradients of zero", "attack moves images"}),
+    "logits that are not finite": (frauds.Broken, HONEST, {"finite logits"}),
+    "steps too small": (itself, PGD(LINF, steps=20, step_size=EPSILON / 1000), {"multi-step, one step, noise"}),
+    "attack on another model": (itself, frauds.Elsewhere(LINF, steps=5), {"multi-step, one step, noise"}),
+    "attack that claims": (itself, frauds.Boastful(LINF, steps=5), {"re-measured from saved images"}),
+    "attack that goes too far": (itself, frauds.Overreaching(LINF, steps=5), {"within epsilon"}),
 }  # fmt: skip
 
 
-def test_an_honest_measurement_fails_nothing(trained: PixelClassifier, test_images: Images) -> None:
-    outcomes = sanity(trained, test_images, HONEST)
+@pytest.mark.parametrize("threat", [LINF, ThreatModel("l2", 0.8)], ids=["linf", "l2"])
+def test_an_honest_measurement_fails_nothing(trained: PixelClassifier, test_images: Images, threat) -> None:
+    attack = PGD(threat, steps=20, step_size=threat.radius / 4)
+    outcomes = sanity(trained, test_images, attack).outcomes
     print(*outcomes, sep="\n")
     assert [outcome.check for outcome in outcomes] == [check.name for check in CHECKS]
     assert [str(outcome) for outcome in outcomes if outcome.verdict == "fail"] == []
@@ -73,12 +72,48 @@ def test_an_honest_measurement_fails_nothing(trained: PixelClassifier, test_imag
 @pytest.mark.parametrize("fraud", FRAUDS)
 def test_frauds_are_caught(fraud: str, trained: PixelClassifier, test_images: Images) -> None:
     plant, attack, caught_by = FRAUDS[fraud]
-    outcomes = sanity(plant(trained), test_images, attack)
-    print(*outcomes, sep="\n")
-    assert caught_by <= {outcome.check for outcome in outcomes if outcome.verdict == "fail"}
+    torch.manual_seed(0)
+    found = sanity(plant(copy.deepcopy(trained)), test_images, attack)
+    print(found)
+    assert caught_by <= {outcome.check for outcome in found.outcomes if outcome.verdict == "fail"}
+    assert all(name in found.verdict for name in caught_by)
+
+
+def test_a_failure_is_said_of_what_it_concerns() -> None:
+    found = Sanity(
+        "PGD-5",
+        120,
+        (
+            Outcome("deterministic", "fail", "logits differ"),
+            Outcome("within epsilon", "fail", "twice as far", about="attack"),
+            Outcome("eval mode", "pass", "they do not differ"),
+            Outcome("smoothness", "not applicable", "none asked"),
+        ),
+    )
+    own, other = (
+        found.attached_to(RobustAccuracy(name, "linf", 0.1, None, 0, (True,) * 900, (True,) * 900, caveats=("old",)))
+        for name in ("PGD-5", "Square")
+    )
+    assert own.sanity == found.verdict == "1 of 3 checks passed; failed: deterministic; within epsilon"
+    assert own.warnings == ("deterministic: logits differ", "within epsilon: twice as far", "old")
+    assert other.sanity == "1 of 2 checks passed; failed: deterministic"
+    assert other.warnings == ("deterministic: logits differ", "old")
+    assert json.loads(json.dumps(found.to_dict()))["checks"][1]["about"] == "attack"
+    assert own.to_dict()["sanity"] == own.sanity
 
 
 def test_a_check_of_ones_own(trained: PixelClassifier, test_images: Images) -> None:
     grey = Check("grey", lambda subject: ("pass", f"{subject.images.shape[1]} channel"))
-    (outcome,) = sanity(trained, test_images, HONEST, checks=[grey])
-    assert str(outcome) == "pass            grey: 1 channel"
+    found = sanity(trained, test_images, HONEST, checks=[grey])
+    assert str(found).splitlines() == [
+        "pass            grey: 1 channel",
+        "sanity of PGD-20 on 120 images: 1 of 1 checks passed",
+    ]
+
+
+def test_nothing_to_attack_is_no_crash(trained: PixelClassifier, test_images: Images) -> None:
+    """On images that are all wrong already most questions do not arise."""
+    wrong = Images(test_images.source, input_size=(1, 28, 28), indices=range(6))
+    wrong.labels = (trained(wrong.batch(range(6))[0]).argmax(1) + 1) % 10
+    outcomes = sanity(trained, wrong, HONEST).outcomes
+    assert {one.verdict for one in outcomes if one.about == "attack"} <= {"not applicable", "pass"}

@@ -16,16 +16,24 @@ LINF = ThreatModel("linf", EPSILON)
 def plain(model, pgd: PGD, images, seed: int = 0) -> tuple[list[bool], list[bool], list[int]]:
     """The loop as everyone writes it: every image, every step; also whether each iterate was classified right."""
     clean, labels = images.batch(range(len(images)))
-    noise = SampleNoise(sample_keys(seed, 0, torch.tensor(images.indices)))
-    tried = (clean + (noise.uniform(clean, -EPSILON, EPSILON))).clamp(0, 1)
+    noise, epsilon = SampleNoise(sample_keys(seed, 0, torch.tensor(images.indices))), pgd.threat.radius
+    linf = pgd.threat.norm == "linf"
+    start = noise.uniform(clean, -epsilon, epsilon) if linf else pgd.threat.ball.start(clean, epsilon, noise)
+    tried = (clean + start).clamp(0, 1)
     wrong = []
     for _ in range(pgd.steps):
         tried = tried.detach().requires_grad_()
         logits = model(tried)
         wrong.append(logits.argmax(1) != labels)
         (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"), tried)
-        tried = tried.detach() + pgd.step * gradient.sign()
-        tried = (clean + (tried - clean).clamp(-EPSILON, EPSILON)).clamp(0, 1)
+        if linf:
+            moved = (tried.detach() + pgd.step * gradient.sign() - clean).clamp(-epsilon, epsilon)
+        else:
+            moved = (
+                tried.detach() + pgd.step * torch.nn.functional.normalize(gradient.flatten(1)).view_as(clean) - clean
+            )
+            moved = moved * (epsilon / moved.flatten(1).norm(dim=1).clamp_min(epsilon)).view(-1, 1, 1, 1)
+        tried = (clean + moved).clamp(0, 1)
     wrong.append(model(tried).argmax(1) != labels)
     right = model(clean).argmax(1) == labels
     every = torch.stack(wrong)
@@ -33,12 +41,14 @@ def plain(model, pgd: PGD, images, seed: int = 0) -> tuple[list[bool], list[bool
     return (right & ~every.any(0)).tolist(), (right & ~wrong[-1]).tolist(), first.tolist()
 
 
-@pytest.mark.parametrize("step_size", [None, EPSILON / 4])
-def test_verdicts_and_steps_are_the_plain_loops(trained, test_images, step_size: float | None) -> None:
-    pgd = PGD(LINF, steps=30, step_size=step_size)
+@pytest.mark.parametrize("threat", [LINF, ThreatModel("l2", 0.8)], ids=["linf", "l2"])
+@pytest.mark.parametrize("share", [None, 1 / 4])
+def test_verdicts_and_steps_are_the_plain_loops(trained, test_images, threat: ThreatModel, share: float | None) -> None:
+    pgd = PGD(threat, steps=30, step_size=share and share * threat.radius)
     everywhere, at_the_end, first = plain(trained, pgd, test_images)
     searched = robust_accuracy(trained, test_images, pgd, batch_size=50)
     full = robust_accuracy(trained, test_images, pgd, full_protocol=True)
+    assert 0.1 < searched.robust.value < searched.clean.value - 0.1
     assert list(searched.robust_correct) == everywhere
     assert list(full.robust_correct) == at_the_end
     assert list(searched.fell_at) == first

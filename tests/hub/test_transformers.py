@@ -115,7 +115,7 @@ def test_configs_inside_a_config_fetch_and_run_nothing(tmp_path: Path) -> None:
     assert loaded.config.vision_config._attn_implementation != "they/kernel"
     config["vision_config"]["auto_map"] = {"AutoConfig": "evil.Config"}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(HubError, match="vision_config.auto_map would make transformers fetch or run"):
+    with pytest.raises(HubError, match=r"vision_config.auto_map would make transformers fetch or run"):
         from_pretrained(tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from smoothify.__main__ import main
 from smoothify.errors import ConfigError, DataError, SmoothifyError, UnknownNameError
 from smoothify.reproduction import (
+    Machine,
+    Measurement,
     Record,
     Table,
     difference,
@@ -71,6 +74,7 @@ def test_a_table_is_run_resumed_and_written_down(zoo: Path, tmp_path: Path, caps
     assert final.robust.value == json.loads(saved.read_text())["robust_accuracy"]
 
     page = (zoo / "RESULTS.md").read_text()
+    assert page.rpartition("## ")[2].splitlines()[4] in (tmp_path / "docs" / "paper" / "figure_3.md").read_text()
     assert f"| silu | 69.7 | 42.3 | 1 | {100 * final.clean.value:.1f} | {100 * final.robust.value:.1f} |" in page
     assert "2 runs of 4" in page and record.versions["torch"] in page
 
@@ -92,7 +96,7 @@ def test_a_run_that_fails_names_its_log_and_stops_no_other(zoo: Path, tmp_path: 
 
 def test_a_page_without_runs_is_blank(zoo: Path) -> None:
     page = results_page(find_tables(zoo))
-    assert "| relu | 68.8 | 33.0 |  |  |" in page and "Nobody has run this table here" in page
+    assert "| relu | 68.8 | 33.0 | not run |  |" in page and "**Nobody ran this table here.**" in page
 
 
 @pytest.mark.parametrize(
@@ -102,6 +106,7 @@ def test_a_page_without_runs_is_blank(zoo: Path) -> None:
         ("recipe: base.yaml", "recipe: no.yaml", "there is no recipe"),
         ("seeds: [0, 1]", "seeds: 3", "seeds=3 is not a list"),
         ("{attack: pgd-1, images: 24}", "{images: 24}", "needs an attack"),
+        ("{attack: pgd-1, images: 24}", "{attack: pgd-1, image: 24}", "did you mean 'images'"),
         ("options: {model.activation: keep}", "option: {}", "row 'relu': unknown key 'option'"),
         ("rows:", "rows: []\nabout2:", "unknown key 'about2'"),
         ("title: Two", "title: {Two", "cannot be read as YAML"),
@@ -133,6 +138,50 @@ def test_a_run_belongs_to_every_table_that_asks_for_it(zoo: Path, tmp_path: Path
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "runs").rglob("*") if file.is_file()}
     (record,) = reproduce(other, runs=tmp_path / "runs", seeds=[0], only=["relu"])
     assert record.row == "relu" and before == {file: file.stat().st_mtime_ns for file in before}
+
+
+# Does what `accelerate launch` does as far as the tables see: it is told a command, and files are there afterwards.
+LAUNCHER = """#!{python}
+import json, pathlib, sys
+open({said!r}, "a").write(" ".join(sys.argv[1:]) + "\\n")
+words = " ".join(sys.argv).replace("=", " ").split()
+output = pathlib.Path(words[words.index("--output") + 1])
+found = dict(epsilon=0.03, clean_correct=[1, 1, 0], robust_correct=[1, 0, 0])
+if "smoothify.train" in words:
+    output.mkdir()
+    row = dict(train_accuracy=0.5, train_loss=1.0, seconds=2.0)
+    (output / "metrics.jsonl").write_text(json.dumps(row))
+    (output / "evaluation.json").write_text(json.dumps(dict(found, attack="PGD-2", surrogate=None)))
+else:
+    output.write_text(json.dumps(dict(results=[dict(found, attack="PGD-1", surrogate="silu")])))
+"""
+
+
+def test_a_launcher_starts_the_runs_on_the_data_that_it_is_given(zoo: Path, tmp_path: Path) -> None:
+    file = zoo / "stripes" / "figure_3" / "table.yaml"
+    file.write_text(file.read_text().replace("{attack: pgd-1, images: 24}", "{attack: pgd-1, surrogate: silu}"))
+    said, launcher = tmp_path / "said", tmp_path / "launcher"
+    launcher.write_text(LAUNCHER.format(python=sys.executable, said=str(said)))
+    launcher.chmod(0o755)
+    machine = Machine((str(launcher), "--processes", "8"), data="/data/stripes")
+    (record,) = reproduce(only_table(zoo), runs=tmp_path / "runs", seeds=[0], only=["relu"], machine=machine)
+    assert list(record.columns) == ["PGD-2 (3 images)", "PGD-1 through silu (3 images)"]
+    assert Record.read(record.write(only_table(zoo).results)) == record
+    trained, measured = said.read_text().splitlines()
+    assert trained.startswith("--processes 8 -m smoothify.train --config") and "--data.path=/data/stripes" in trained
+    assert measured.startswith("--processes 8 -m smoothify.evaluate") and "--attack=pgd-1 --surrogate=silu" in measured
+    assert "--threads" not in trained, "the launcher's processes share the cores by themselves"
+
+
+def test_a_launcher_that_is_not_there_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match="there is no command 'acelerate'"):
+        Machine(("acelerate", "launch"))
+
+
+def test_a_column_names_what_is_unusual() -> None:
+    through = Measurement("PGD-1", 4 / 255, (True,), (True,), "silu")
+    assert through.column(4 / 255) == "PGD-1 through silu (1 images)"
+    assert through.column(8 / 255) == "PGD-1 at 4/255 through silu (1 images)"
 
 
 def test_unknown_names_are_refused(zoo: Path, tmp_path: Path) -> None:

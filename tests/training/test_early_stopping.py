@@ -4,7 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from accelerate import Accelerator
 
+from smoothify.objectives import objective
 from smoothify.training import Config, Silent, train
 from smoothify.training.record import Record
 
@@ -50,8 +52,6 @@ def test_an_interrupted_run_stops_at_the_same_epoch(standing_still: Config) -> N
 
 
 def test_patience_begins_anew_with_every_better_epoch() -> None:
-    from accelerate import Accelerator
-
     record = Record(Accelerator(cpu=True))
     assert record.stalled == 0
     seen = []
@@ -73,3 +73,15 @@ def test_a_run_from_before_an_option_existed_is_resumed(standing_still: Config) 
     with pytest.raises(ValueError, match=r"differs from this command in data\.augmentation, patience"):
         train(replace(whole, patience=3, data=replace(whole.data, augmentation="crop")), resume=True)
     assert Path(whole.output).is_dir()
+
+
+def test_standard_training_is_judged_by_clean_accuracy() -> None:
+    """Its robust accuracy is highest before anything is learned."""
+    epochs = [(0.1, 0.04), (0.5, 0.01), (0.7, 0.0)]
+    best = {}
+    for spec in ("standard", "pgd_at", "standard + awp"):
+        record = Record(Accelerator(cpu=True), judged_by=objective(spec).judged_by)
+        for clean, robust in epochs:
+            record.finish_epoch({"held_out_clean_accuracy": clean, "held_out_robust_accuracy": robust}, held_out=10_000)
+        best[spec] = (record.best, record.stalled)
+    assert best == {"standard": (2, 0), "pgd_at": (0, 2), "standard + awp": (2, 0)}

@@ -37,6 +37,7 @@ class AttackConfig:
         final: attack on the test images at the end.
         sanity: with the first so many test images it is checked whether the final number can be believed, for the card;
             0 leaves that out.
+        final_step_size: of it, where it is PGD, in [0, 1] pixel units; its own default if not given.
     """
 
     method: Literal["pgd", "fgsm_rs", "n_fgsm", "free"] = "pgd"
@@ -55,6 +56,7 @@ class AttackConfig:
     check: str = "pgd-10"
     final: str = "pgd-50"
     sanity: int = 0
+    final_step_size: float | str | None = None
 
     def __post_init__(self) -> None:
         at_least("attack.epsilon_warmup", self.epsilon_warmup, 0)
@@ -69,7 +71,7 @@ class AttackConfig:
         self._refuse_what_only_free_has()
         self.build()
         attack(self.check, self.threat)
-        attack(self.final, self.threat)
+        self.build_final()
         built = self.build()
         if self.step_size is not None and isinstance(built, PGD) and built.step == 0:
             raise ConfigError("attack.step_size=0 would leave every image as it starts; give a positive one")
@@ -100,6 +102,10 @@ class AttackConfig:
             targeted=self.targeted,
             batch_norm=self.batch_norm,
         )
+
+    def build_final(self) -> Attack:
+        """The attack on the test images."""
+        return attack(self.final, self.threat, step_size=self.final_step_size)
 
     def at(self, epoch: float) -> Attack:
         """The training attack after this many epochs, counted from 0, on its way up."""

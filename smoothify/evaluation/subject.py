@@ -1,0 +1,155 @@
+"""What the checks of the sanity suite ask: a model, some images and an attack, each search made once and shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from smoothify.activations import surrogate_gradients
+from smoothify.attacks import PGD, Attack, SampleNoise, ThreatModel, sample_keys
+from smoothify.errors import SmoothifyError
+from smoothify.evaluation.accuracy import predict
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, some images and the attack whose numbers are to be believed; what several checks need is done once.
+
+    Args:
+        model: maps images in [0, 1] to logits (batch, classes); in eval mode.
+        images: (images, channels, height, width).
+        labels: (images,).
+        attack: the one that measures.
+        seed: of everything random.
+        batch_size: images that go through the model at a time.
+        surrogate: the activation whose derivative the measuring attack sees in ReLU's place.
+        accelerator: shares the searches among its processes; one process if not given.
+    """
+
+    model: nn.Module
+    images: Tensor
+    labels: Tensor
+    attack: Attack
+    seed: int = 0
+    batch_size: int = 250
+    surrogate: str | None = None
+    accelerator: Accelerator | None = None
+    _stands: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def threat(self) -> ThreatModel:
+        """The attack's threat model."""
+        return self.attack.threat
+
+    @cached_property
+    def right(self) -> Tensor:
+        """Which clean images are classified right, (images,); what the first process found, should they disagree."""
+        right = self.logits(self.images).argmax(1) == self.labels
+        return self._over_processes(right.long() * (self._rank == 0)).bool()
+
+    @cached_property
+    def classes(self) -> int:
+        """How many logits there are."""
+        return self.logits(self.images[:1]).shape[1]
+
+    @cached_property
+    def attacked(self) -> tuple[Tensor, Tensor]:
+        """What the attack makes of the images classified right, and whether it says that they are wrong now."""
+        return self.search(self.attack)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the model's logits (images, classes), without gradients."""
+        with torch.no_grad():
+            return torch.cat([self.model(part) for part in torch.split(images, self.batch_size)])
+
+    def gradient(self, images: Tensor, value: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Return the gradient of ``value(logits, labels)`` in the images' shape; zero where there is none."""
+        gradients: list[Tensor] = []
+        for part, labels in self._batches(images):
+            tried = part.clone().requires_grad_()
+            with torch.enable_grad():
+                found = value(self.model(tried), labels).sum()
+            if found.requires_grad:
+                gradients += torch.autograd.grad(found, tried, allow_unused=True, materialize_grads=True)
+            else:
+                gradients.append(torch.zeros_like(part))
+        return torch.cat(gradients)
+
+    def noisy(self) -> Tensor:
+        """Return the images as a random start within the threat model leaves them."""
+        noise = SampleNoise(sample_keys(self.seed, 0, torch.arange(len(self.images), device=self.images.device)))
+        return self.pgd(1).constrain(
+            self.images + self.threat.ball.start(self.images, self.threat.radius, noise), self.images
+        )
+
+    def pgd(self, steps: int, scale: float = 1.0) -> PGD:
+        """Return PGD in a ball that is ``scale`` times as large, with steps that fit it."""
+        epsilon = self.threat.radius * scale
+        threat = ThreatModel(self.threat.norm, min(epsilon, self.threat.longest))
+        return PGD(threat, steps=steps, step_size=None if steps == 1 else threat.radius / 4)
+
+    def search(self, attack: Attack, model: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+        """Attack the images that are classified right, through another model if one is given.
+
+        Returns:
+            The attacked images, and (right images,) whether the attack says that they fell.
+
+        Raises:
+            SmoothifyError: the attack failed, in whichever process.
+        """
+        rows = self.right.nonzero().flatten()
+        images, fell = torch.zeros_like(self.images[rows]), torch.zeros_like(rows)
+        processes = self.accelerator.num_processes if self.accelerator else 1
+        size = max(1, min(self.batch_size, -(-len(rows) // processes)))
+        seen = self.surrogate if attack is self.attack else None
+        failure: SmoothifyError | None = None
+        try:
+            for turn, start in enumerate(range(0, len(rows), size)):
+                if turn % processes == self._rank:
+                    part = rows[start : start + size]
+                    noise = SampleNoise(sample_keys(self.seed, 0, part))
+                    with surrogate_gradients(seen):
+                        found = attack.find(model or self.model, self.images[part], self.labels[part], generator=noise)
+                    images[start : start + size], fell[start : start + size] = found.images, found.fell
+        except SmoothifyError as error:
+            failure = error
+        # a process that gave up alone would leave the others waiting
+        if int(self._over_processes(torch.tensor(failure is not None, device=rows.device).long())):
+            raise failure or SmoothifyError(f"{attack} failed in another process")
+        return self._over_processes(images), self._over_processes(fell).bool()
+
+    def stands(self, attack: Attack, model: nn.Module | None = None) -> Tensor:
+        """Return which of the images classified right still are where an attack leads, as `model` itself sees it."""
+        key = f"{attack!r} {id(model)}"
+        if key not in self._stands:
+            images, _ = self.attacked if attack is self.attack and model is None else self.search(attack, model)
+            predicted = [predict(self.model, part) for part in torch.split(images, self.batch_size) if len(part)]
+            labels = self.labels[self.right]
+            self._stands[key] = torch.cat(predicted) == labels if predicted else labels.bool()
+        return self._stands[key]
+
+    def share(self, attack: Attack, model: nn.Module | None = None) -> float:
+        """Return robust accuracy in percent of all images."""
+        return 100 * float(self.stands(attack, model).sum()) / len(self.labels)
+
+    def _batches(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(torch.split(images, self.batch_size), torch.split(self.labels, self.batch_size), strict=True)
+
+    @property
+    def _rank(self) -> int:
+        return self.accelerator.process_index if self.accelerator else 0
+
+    def _over_processes(self, part: Tensor) -> Tensor:
+        """Return the sum over the processes, each of which has zeros where another one worked."""
+        if self.accelerator is None or self.accelerator.num_processes == 1:
+            return part
+        total: Tensor = self.accelerator.reduce(part, reduction="sum")
+        return total

@@ -1,0 +1,69 @@
+"""A page for each table of the paper: its numbers beside ours, at every size, and the exact command of every row."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import PurePosixPath
+
+from smoothify.reproduction.page import section
+from smoothify.reproduction.table import Row, Table
+
+_OPENING = """<!-- Written by `python -m smoothify results`; nothing here is typed by hand. -->
+# {title}
+
+[How to run a table](../reproduce.md) says what these commands need, and how to read what they find.
+"""
+_COMMANDS = """
+The whole table, which also writes its numbers into this page:
+
+<!-- test: skip, it trains for hours or longer; tests/zoo reads every command -->
+```bash
+python -m smoothify reproduce {name}
+```
+
+Row by row, with seed {seed}:
+
+<!-- test: skip, the same -->
+```bash
+{commands}
+```
+"""
+
+
+def guides(tables: Sequence[Table]) -> dict[str, str]:
+    """Return the pages, as Markdown, by file name; tables of the same name, for several data sets, share one."""
+    by_name = sorted(tables, key=lambda table: (table.folder.name, table.name))
+    return {
+        f"{name}.md": "\n".join([_OPENING.format(title=_title(name)), *map(_reproduced, group)])
+        for name, group in groupby(by_name, key=lambda table: table.folder.name)
+    }
+
+
+def commands(table: Table, row: Row) -> list[str]:
+    """Return what trains and measures a row, to be run where the zoo lies."""
+    seed, zoo = table.seeds[0], table.folder.parents[1]
+    run = PurePosixPath("runs", table.name, row.name)
+    recipe = PurePosixPath(zoo.name, *row.recipe.relative_to(zoo).parts)
+    train = ["smoothify.train", "--config", str(recipe), *row.changes, f"--seed={seed}", f"--output={run}"]
+    measure = [
+        ["smoothify.evaluate", str(run / "best"), *measure.arguments, f"--output={run / measure.slug}.json"]
+        for measure in table.measures
+    ]
+    return [shlex.join(["accelerate", "launch", "-m", *command]) for command in (train, *measure)]
+
+
+def _reproduced(table: Table) -> str:
+    lines = "\n".join(line for row in table.rows for line in commands(table, row))
+    return f"{section(table)}\n{_COMMANDS.format(name=table.name, seed=table.seeds[0], commands=lines)}"
+
+
+def _title(name: str) -> str:
+    """Write a folder's name as the paper's reader says it.
+
+    >>> _title("table_1"), _title("section_3_2")
+    ('Table 1', 'Section 3.2')
+    """
+    kind, *numbers = name.split("_")
+    return f"{kind.title()} {'.'.join(numbers)}"

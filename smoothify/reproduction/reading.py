@@ -1,0 +1,94 @@
+"""Tables of experiments from their files, read strictly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from smoothify.errors import ConfigError, UnknownNameError
+from smoothify.reproduction.table import Measure, Row, Table, mapping_in
+
+TABLE_FILE = "table.yaml"
+
+
+def find_tables(zoo: Path) -> list[Table]:
+    """Read every table under a folder, in the order of their names.
+
+    Raises:
+        ConfigError: there is none, or one cannot be read.
+    """
+    files = sorted(zoo.glob(f"*/*/{TABLE_FILE}"))
+    if not files:
+        raise ConfigError(f"{zoo}: no {TABLE_FILE} in a folder of it; run this in a clone, or give --zoo FOLDER")
+    return [read_table(file) for file in files]
+
+
+def read_table(file: Path) -> Table:
+    """Read a table.
+
+    Raises:
+        ConfigError: the file cannot be understood, or names a recipe that is not there.
+    """
+    content = mapping_in(file)
+    _only(content, {"title", "about", "recipe", "seeds", "rows", "measure"}, str(file))
+    rows = content.get("rows")
+    if not isinstance(rows, Mapping) or not rows:
+        raise ConfigError(f"{file}: rows is missing; name each row and what it changes")
+    seeds = content.get("seeds", [0])
+    if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
+        raise ConfigError(f"{file}: seeds={seeds!r} is not a list of whole numbers from 0")
+    read = tuple(_row(str(name), row, content.get("recipe"), file) for name, row in rows.items())
+    same: dict[str, str] = {}
+    for row in read:
+        if (first := same.setdefault(row.digest, row.name)) != row.name:
+            raise ConfigError(f"{file}: rows {first!r} and {row.name!r} are the same run; leave one out")
+    return Table(
+        folder=file.parent,
+        title=_text(content, "title", file),
+        about=_text(content, "about", file).strip(),
+        seeds=tuple(seeds),
+        rows=read,
+        measures=tuple(_measure(measure, file) for measure in content.get("measure", [])),
+    )
+
+
+def _row(name: str, content: object, common: object, file: Path) -> Row:
+    where = f"{file}, row {name!r}"
+    content = {} if content is None else content
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{where}: it must map names to values, or be empty")
+    _only(content, {"recipe", "options", "paper", "note"}, where)
+    recipe = content.get("recipe", common)
+    if not isinstance(recipe, str):
+        raise ConfigError(f"{where}: it names no recipe, and neither does the table")
+    path = Path(os.path.normpath(file.parent / recipe))
+    if not path.is_file():
+        raise ConfigError(f"{where}: there is no recipe {path}")
+    options, paper = content.get("options", {}), content.get("paper", {})
+    if not isinstance(options, Mapping) or not isinstance(paper, Mapping):
+        raise ConfigError(f"{where}: options and paper must map names to values")
+    return Row(name, path, dict(options), {str(key): float(value) for key, value in paper.items()},
+               str(content.get("note", "")))  # fmt: skip
+
+
+def _measure(content: object, file: Path) -> Measure:
+    if not isinstance(content, Mapping) or not isinstance(content.get("attack"), str):
+        raise ConfigError(f"{file}: an entry of measure needs an attack, such as {{attack: pgd-50, images: 1000}}")
+    _only(content, {field.name for field in fields(Measure)}, f"{file}, measure")
+    return Measure(**content)
+
+
+def _only(content: Mapping[str, Any], known: set[str], where: str) -> None:
+    for name in content:
+        if name not in known:
+            raise ConfigError(f"{where}: {UnknownNameError('key', str(name), known)}")
+
+
+def _text(content: Mapping[str, Any], name: str, file: Path) -> str:
+    value = content.get(name)
+    if not isinstance(value, str):
+        raise ConfigError(f"{file}: {name} is missing; say it in a line of text")
+    return value

@@ -1,0 +1,47 @@
+"""What an evaluation of a saved model refuses: one line, exit code 2, and nothing left beside the model."""
+
+from pathlib import Path
+
+import pytest
+
+from smoothify import evaluate
+from tests.command_line.test_bad_input import answer
+
+pytestmark = pytest.mark.xdist_group("command line")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--epsilon", "8"], "epsilon=8 is not in [0, 1] pixel units; did you mean '8/255'?"),
+        (["--epsilon", "four"], "epsilon='four' is not a number in [0, 1] pixel units; write 0.1 or '8/255'"),
+        (["--step_size", "2"], "step_size=2 is not in [0, 1] pixel units; did you mean '2/255'?"),
+        (["--attack", "pdg-50"], "unknown attack 'pdg-50'; did you mean 'pgd-50'"),
+        (["--attack", "autoattack", "--step_size", "0.1"], "AutoAttack, which chooses its own; leave it out"),
+        (["--attack", "apgd-dlr"], "APGD-DLR needs 3 classes, the model has 2; use apgd-ce"),
+        (["--norm", "l3"], "unknown norm 'l3'; did you mean 'l2'"),
+        (["--surrogate", "slu"], "unknown activation 'slu'; did you mean 'silu'"),
+        (["--data", "fashion_mnist_sample"], "label 9 is outside the model's 2 classes; use a model with a head for"),
+        (["--split", "tset"], "did you mean 'test'"),
+        (["--images", "0"], "--images 0: at least 1 is needed"),
+        (["--images", "-5"], "--images -5: at least 1 is needed"),
+        (["--batch_size", "0"], "--batch_size 0: at least 1 is needed"),
+        (["--sanity_images", "0"], "--sanity_images 0: at least 1 is needed"),
+        (["--threads", "0"], "--threads 0: at least 1 is needed"),
+        (["--seed", "one"], "\"seed\": Expected a <class 'int'>. Got value: one"),
+        (["--beside", "{best}"], "is for the report's pictures; give --report FILE as well"),
+        (["--beside", "missing/deep/er", "--report", "{best}/r.html"], "neither a folder nor a repository id"),
+    ],
+)
+def test_it_is_refused(
+    arguments: list[str], words: str, run: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    best = run[0] / "best"
+    before = sorted(best.iterdir())
+    asked = [str(best), *(one.format(best=best) for one in arguments)]
+    asked += [] if "--threads" in asked else ["--threads", "1"]
+    asked += [] if "--attack" in asked else ["--attack", "pgd-2"]
+    code, error = answer(evaluate.main, evaluate.PROGRAM, asked, monkeypatch, capsys)
+    assert words in error
+    assert (code, error.count("\n")) == (2, 1)
+    assert sorted(best.iterdir()) == before
