@@ -39,7 +39,7 @@ def parser() -> Parser:
     )
     built.add_argument("model", type=str, help="a folder such as RUN/best, or a Hub repository 'owner/name'")
     built.add_argument(
-        "--architecture", type=str | None, metavar="MODULE:FACTORY", help="your own code, if that built it"
+        "--architecture", type=str | None, metavar="MODULE:FACTORY", help="your own code, if that built the model"
     )
     built.add_argument(
         "--attack",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
-from huggingface_hub import EvalResult, ModelCard
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from smoothify.hub.results import Result
 
@@ -76,18 +76,19 @@ def with_results(text: str, added: Sequence[Result]) -> str:
     Everything else of the card, also what was written by hand, stays.
     """
     card = ModelCard(text)
-    kept: list[EvalResult] = list(card.data.eval_results or [])
+    data = cast(ModelCardData, card.data)
+    kept: list[EvalResult] = list(data.eval_results or [])
     types = {entry.dataset_name: entry.dataset_type for entry in kept}
-    only = kept[0].dataset_name if kept else (card.data.datasets or ["unknown"])[0]
+    only = kept[0].dataset_name if kept else (data.datasets or ["unknown"])[0]
     new = entries(added, only, types)
     names = {(entry.metric_name, entry.dataset_name) for entry in new}
     kept = [entry for entry in kept if (entry.metric_name, entry.dataset_name) not in names]
     heading = re.search(r"^# (.+)$", card.text, re.MULTILINE)
-    card.data.model_name = card.data.model_name or (heading[1] if heading else "model")
-    card.data.eval_results = [*kept, *new]
-    card.data.metrics = sorted({*(card.data.metrics or []), "accuracy"})
+    data.model_name = data.model_name or (heading[1] if heading else "model")
+    data.eval_results = [*kept, *new]
+    data.metrics = sorted({*(data.metrics or []), "accuracy"})
     if any(result.epsilon is not None for result in added):
-        card.data.tags = list(dict.fromkeys([*(card.data.tags or []), "robust"]))
+        data.tags = list(dict.fromkeys([*(data.tags or []), "robust"]))
     results = [_result_of(entry, only) for entry in kept if (entry.metric_args or {}).get("attack")]
     results += [_result_of(entry, only) for entry in new]
     section = f"## Results\n\n{results_table(results)}\n"
@@ -95,7 +96,7 @@ def with_results(text: str, added: Sequence[Result]) -> str:
     if not _TABLE.search(card.text):
         before, recipe, after = card.text.partition("\n## Recipe\n")
         body = f"{before.rstrip()}\n\n{section}{recipe}{after}"
-    return f"---\n{card.data.to_yaml()}\n---\n{body}"
+    return f"---\n{data.to_yaml()}\n---\n{body}"
 
 
 def _arguments(result: Result) -> dict[str, Any]:
