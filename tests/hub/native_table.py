@@ -143,8 +143,8 @@ def page(rows: list[Row]) -> str:
         "and is saved and loaded as it is.",
     ]
     parts[-1] += (
-        ' "Not saved" is a class of transformers whose output are features, no logits. torchvision loads nothing from the '
-        "Hub: its classifiers always load with smoothify."
+        ' "Not saved" is a class of transformers whose output are features, no logits. torchvision loads nothing from '
+        "the Hub: its classifiers always load with smoothify."
     )
     parts[-1] = textwrap.fill(parts[-1], 120)
     names = [(library, family) for library, family, _ in families()]
