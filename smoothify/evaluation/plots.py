@@ -97,7 +97,10 @@ def robustness(
         axis.set_xlabel("epsilon")
     axis.set(ylim=(-2, 102), ylabel="robust accuracy in percent")
     axis.grid(alpha=0.25)
-    axis.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 0.14))
+    if against == "steps":  # each where no curve is
+        axis.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 0.14))
+    else:
+        axis.legend(frameon=False, fontsize=8, loc="upper right")
     return _png(figure)
 
 

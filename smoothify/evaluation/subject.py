@@ -20,6 +20,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Searched:
+    """What a search among the images that are classified right came to.
+
+    Args:
+        images: (right images, channels, height, width), where it led.
+        fell: (right images,), whether the attack says that they are classified wrong now.
+        stands: (right images,), whether the model itself classifies them right.
+    """
+
+    images: Tensor
+    fell: Tensor
+    stands: Tensor
+
+
+@dataclass(frozen=True)
 class Subject:
     """A model, some images and the attack whose numbers are to be believed; what several checks need is done once.
 
@@ -42,7 +57,7 @@ class Subject:
     batch_size: int = 250
     surrogate: str | None = None
     accelerator: Accelerator | None = None
-    _stands: dict[str, Tensor] = field(default_factory=dict)
+    _searched: dict[tuple[str, bool, nn.Module | None], Searched] = field(default_factory=dict)
 
     @property
     def threat(self) -> ThreatModel:
@@ -60,9 +75,9 @@ class Subject:
         """How many logits there are."""
         return self.logits(self.images[:1]).shape[1]
 
-    @cached_property
-    def attacked(self) -> tuple[Tensor, Tensor]:
-        """What the attack makes of the images classified right, and whether it says that they are wrong now."""
+    @property
+    def attacked(self) -> Searched:
+        """What the attack itself makes of the images that are classified right."""
         return self.search(self.attack)
 
     def logits(self, images: Tensor) -> Tensor:
@@ -96,17 +111,20 @@ class Subject:
         threat = ThreatModel(self.threat.norm, min(epsilon, self.threat.longest))
         return PGD(threat, steps=steps, step_size=None if steps == 1 else threat.radius / 4)
 
-    def search(self, attack: Attack, model: nn.Module | None = None) -> tuple[Tensor, Tensor]:
-        """Attack the images that are classified right, through another model if one is given.
-
-        Returns:
-            The attacked images, and (right images,) whether the attack says that they fell.
+    def search(self, attack: Attack, model: nn.Module | None = None) -> Searched:
+        """Attack the images that are classified right, through another model if one is given; once, and shared.
 
         Raises:
             SmoothifyError: the attack failed, in whichever process.
         """
+        key = (repr(attack), attack is self.attack, model)
+        if key not in self._searched:
+            self._searched[key] = self._search(attack, model or self.model)
+        return self._searched[key]
+
+    def _search(self, attack: Attack, model: nn.Module) -> Searched:
         rows = self.right.nonzero().flatten()
-        images, fell = torch.zeros_like(self.images[rows]), torch.zeros_like(rows)
+        images, fell, stands = torch.zeros_like(self.images[rows]), torch.zeros_like(rows), torch.zeros_like(rows)
         processes = self.accelerator.num_processes if self.accelerator else 1
         size = max(1, min(self.batch_size, -(-len(rows) // processes)))
         seen = self.surrogate if attack is self.attack else None
@@ -114,27 +132,24 @@ class Subject:
         try:
             for turn, start in enumerate(range(0, len(rows), size)):
                 if turn % processes == self._rank:
-                    part = rows[start : start + size]
+                    part, here = rows[start : start + size], slice(start, start + size)
                     noise = SampleNoise(sample_keys(self.seed, 0, part))
                     with surrogate_gradients(seen):
-                        found = attack.find(model or self.model, self.images[part], self.labels[part], generator=noise)
-                    images[start : start + size], fell[start : start + size] = found.images, found.fell
+                        found = attack.find(model, self.images[part], self.labels[part], generator=noise)
+                    images[here], fell[here] = found.images, found.fell.long()
+                    stands[here] = (predict(self.model, found.images) == self.labels[part]).long()
         except SmoothifyError as error:
             failure = error
         # a process that gave up alone would leave the others waiting
         if int(self._over_processes(torch.tensor(failure is not None, device=rows.device).long())):
             raise failure or SmoothifyError(f"{attack} failed in another process")
-        return self._over_processes(images), self._over_processes(fell).bool()
+        return Searched(
+            self._over_processes(images), self._over_processes(fell).bool(), self._over_processes(stands).bool()
+        )
 
     def stands(self, attack: Attack, model: nn.Module | None = None) -> Tensor:
-        """Return which of the images classified right still are where an attack leads, as `model` itself sees it."""
-        key = f"{attack!r} {id(model)}"
-        if key not in self._stands:
-            images, _ = self.attacked if attack is self.attack and model is None else self.search(attack, model)
-            predicted = [predict(self.model, part) for part in torch.split(images, self.batch_size) if len(part)]
-            labels = self.labels[self.right]
-            self._stands[key] = torch.cat(predicted) == labels if predicted else labels.bool()
-        return self._stands[key]
+        """Return which of the images classified right still are where an attack leads."""
+        return self.search(attack, model).stands
 
     def share(self, attack: Attack, model: nn.Module | None = None) -> float:
         """Return robust accuracy in percent of all images."""

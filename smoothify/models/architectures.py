@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from smoothify.models import tensorflow_architectures
+from smoothify.models.efficientnet_l1 import EFFICIENTNET_L1, efficientnet_l1
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "num_classes": 1000, "url": ""}
 # The mean and standard deviation are those of CIFAR-10's 50,000 training images.
@@ -14,15 +15,7 @@ _CIFAR = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616), "nu
 
 # timm looks for this name in the module of an architecture that is registered with it.
 default_cfgs: dict[str, dict[str, Any]] = {
-    "smoothify_efficientnet_l1": {
-        **_IMAGENET,
-        "input_size": (3, 600, 600),
-        "pool_size": (19, 19),
-        "crop_pct": 0.949,
-        "interpolation": "bicubic",
-        "first_conv": "conv_stem",
-        "classifier": "classifier",
-    },
+    "smoothify_efficientnet_l1": {**_IMAGENET, **EFFICIENTNET_L1},
     "smoothify_resnet18_cifar": {
         **_CIFAR,
         "input_size": (3, 32, 32),
@@ -36,13 +29,8 @@ default_cfgs: dict[str, dict[str, Any]] = {
 
 
 def smoothify_efficientnet_l1(pretrained: bool = False, **arguments: Any) -> nn.Module:
-    """EfficientNet-L1 (§5.2): width 3.9, depth 3.7, 600 pixels; it is trained with ``drop_rate=0.5``."""
-    from timm.models.efficientnet import _gen_efficientnet
-
-    model: nn.Module = _gen_efficientnet(
-        "smoothify_efficientnet_l1", channel_multiplier=3.9, depth_multiplier=3.7, pretrained=pretrained, **arguments
-    )
-    return model
+    """EfficientNet-L1 as timm pads (§5.2); it is trained with ``drop_rate=0.5``."""
+    return efficientnet_l1("smoothify_efficientnet_l1", pretrained, arguments)
 
 
 def smoothify_resnet18_cifar(pretrained: bool = False, **arguments: Any) -> nn.Module:
@@ -78,8 +66,3 @@ def register() -> None:
     for architecture in (*ARCHITECTURES, *tensorflow_architectures.ARCHITECTURES):
         if not is_model(architecture.__name__):
             register_model(architecture)
-
-
-def is_ours(architecture: str) -> bool:
-    """Tell whether timm knows an architecture by this name only because `register` was called."""
-    return architecture in default_cfgs or architecture in tensorflow_architectures.default_cfgs

@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import nn
 
+from smoothify.models.efficientnet_l1 import EFFICIENTNET_L1, efficientnet_l1
+
 _INPUT = {"input_size": (3, 224, 224), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "num_classes": 1000}
 _RESNET = {**_INPUT, "crop_pct": 0.875, "interpolation": "bicubic", "first_conv": "conv1", "classifier": "fc"}
 _BLOCKS_50, _BLOCKS_101, _BLOCKS_152 = (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)
@@ -29,21 +31,14 @@ _TF_RESNETS: Mapping[str, dict[str, Any]] = MappingProxyType(
 
 # What timm's register_model looks for in the module of a function that it registers.
 default_cfgs: dict[str, dict[str, Any]] = {name: dict(_RESNET) for name in _TF_RESNETS}
-default_cfgs["tf_efficientnet_l1"] = _INPUT | {
-    "input_size": (3, 600, 600),
-    "pool_size": (19, 19),
-    "crop_pct": 0.949,
-    "interpolation": "bicubic",
-    "first_conv": "conv_stem",
-    "classifier": "classifier",
-}
+default_cfgs["tf_efficientnet_l1"] = {**_INPUT, **EFFICIENTNET_L1}
 
 
 def _entry_point(name: str) -> Callable[..., nn.Module]:
     def build(pretrained: bool = False, **arguments: Any) -> nn.Module:
         if name in _TF_RESNETS:
             return _tf_resnet(name, pretrained, {**_TF_RESNETS[name], **arguments})
-        return _tf_efficientnet_l1(pretrained, arguments)
+        return efficientnet_l1(name, pretrained, {"pad_type": "same", "bn_eps": 1e-3, **arguments})
 
     build.__name__ = build.__qualname__ = name
     return build
@@ -56,17 +51,6 @@ def _tf_resnet(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Mod
 
     model: nn.Module = build_model_with_cfg(ResNet, name, pretrained, block=Bottleneck, **arguments)
     model.maxpool = MaxPool2dSame(kernel_size=3, stride=2)
-    return model
-
-
-def _tf_efficientnet_l1(pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
-    """EfficientNet of width 3.9 and depth 3.7, the largest of the paper (§5.2)."""
-    from timm.models import efficientnet
-
-    scaled = {"channel_multiplier": 3.9, "depth_multiplier": 3.7, "pad_type": "same", "bn_eps": 1e-3}
-    model: nn.Module = efficientnet._gen_efficientnet(
-        "tf_efficientnet_l1", pretrained=pretrained, **{**scaled, **arguments}
-    )
     return model
 
 

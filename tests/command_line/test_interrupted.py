@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from smoothify import evaluate
 from tests.command_line.conftest import environment, launch
 
 pytestmark = pytest.mark.xdist_group("command line")
@@ -34,8 +35,7 @@ def killed(command: list[str], kept: Path) -> int:
 @pytest.fixture(scope="module")
 def whole(run: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     output = tmp_path_factory.mktemp("whole") / "figures.json"
-    done = launch("smoothify.evaluate", str(run[0] / "best"), *MEASURE, "--output", str(output))
-    assert done.returncode == 0, done.stderr
+    evaluate.main([str(run[0] / "best"), *MEASURE, "--output", str(output)])
     return json.loads(output.read_text())["results"]
 
 

@@ -120,6 +120,16 @@ def test_a_step_of_a_shrunken_copy(digest: str) -> None:
     assert all(torch.isfinite(parameter).all() for parameter in host.parameters())
 
 
+def test_imagenet_is_measured_as_the_paper_measures_it() -> None:
+    """§3.1: PGD-200 with epsilon 4/255 and step 1/255 on the validation images, whatever it was trained with."""
+    for digest, (table, _) in ROWS.items():
+        if table.folder.parent.name == "imagenet":
+            config = config_of(digest)
+            final = config.attack.build_final()
+            assert (str(final), final.threat, final.step) == ("PGD-200", ThreatModel("linf", 4 / 255), 1 / 255)
+            assert config.data.test_split == "validation"
+
+
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_measures_can_be_asked_for(table: Table) -> None:
     for measure in table.measures:

@@ -18,7 +18,7 @@ def within_epsilon(subject: Subject) -> Answer:
     """Are attacked images inside the threat model and [0, 1]?"""
     if not bool(subject.right.any()):
         return NOTHING_TO_ATTACK
-    (attacked, _), clean = subject.attacked, subject.images[subject.right]
+    attacked, clean = subject.attacked.images, subject.images[subject.right]
     largest = float(subject.threat.ball.size(attacked - clean).max())
     good = largest <= subject.threat.radius * (1 + 1e-5) + 1e-6 and attacked.min() >= 0 and attacked.max() <= 1
     return passes(bool(good)), f"largest perturbation {largest:.6g}, epsilon {subject.threat.radius:.6g}"
@@ -28,8 +28,7 @@ def moves(subject: Subject) -> Answer:
     """Does the attack change the images?"""
     if not bool(subject.right.any()):
         return NOTHING_TO_ATTACK
-    attacked, _ = subject.attacked
-    moved = (attacked != subject.images[subject.right]).flatten(1).any(1)
+    moved = (subject.attacked.images != subject.images[subject.right]).flatten(1).any(1)
     return passes(bool(moved.all())), f"{int(moved.sum())} of {len(moved)} attacked images differ from the clean ones"
 
 
@@ -37,13 +36,12 @@ def remeasured(subject: Subject) -> Answer:
     """Do the saved adversarial images, read back, give the same accuracy?"""
     if not bool(subject.right.any()):
         return NOTHING_TO_ATTACK
-    attacked, fell = subject.attacked
     file = io.BytesIO()
-    torch.save(attacked.cpu(), file)
+    torch.save(subject.attacked.images.cpu(), file)
     file.seek(0)
     images = torch.load(file, weights_only=True).to(subject.images.device)
     again = subject.logits(images).argmax(1) != subject.labels[subject.right]
-    same = int((again == fell).sum())
+    same = int((again == subject.attacked.fell).sum())
     return passes(same == len(again)), f"{same} of {len(again)} verdicts are the same from the saved images"
 
 

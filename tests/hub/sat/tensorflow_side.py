@@ -1,9 +1,12 @@
 """The authors' networks in TensorFlow, under their variable names: random weights, a real checkpoint, its logits.
 
-``python tensorflow_side.py resnet|resnext|efficientnet OUT SIZE...`` writes OUT.index and OUT.data-*, and OUT.npz with,
-for each SIZE, images in [-1, 1] (batch, height, width, RGB) and the logits of the network.
+``python tensorflow_side.py NETWORK OUT SIZE...`` writes OUT.index and OUT.data-*, and OUT.npz with, for each SIZE,
+images in [-1, 1] (batch, height, width, RGB) and the logits of the network. What lies in ``written_by_tensorflow/``, to
+be read where TensorFlow is not installed, ``python tensorflow_side.py small written_by_tensorflow/small 33`` wrote with
+TensorFlow 2.21.
 """
 
+import math
 import sys
 
 import numpy as np
@@ -61,12 +64,19 @@ def convolution(x: tf.Tensor, scope: str, out: int, size: int, stride: int, grou
         return activation(tensorpack_norm(x))
 
 
-def resnet(images: tf.Tensor, layers: tuple[int, ...], groups: int, width: int) -> tf.Tensor:
+def resnet(
+    images: tf.Tensor,
+    layers: tuple[int, ...],
+    groups: int = 1,
+    width: int = 64,
+    channels: tuple[int, ...] = (64, 128, 256, 512),
+    classes: int = 1000,
+) -> tf.Tensor:
     x = convolution(images[..., ::-1], "conv0", 64, 7, 2, 1, smoothrelu)  # OpenCV's order: blue, green, red
     x = tf.nn.max_pool2d(x, 3, 2, "SAME")
-    for group, count in enumerate(layers):
+    for group, (count, out) in enumerate(zip(layers, channels, strict=True)):
         for block in range(count):
-            out, stride = 64 * 2**group, 2 if block == 0 and group > 0 else 1
+            stride = 2 if block == 0 and group > 0 else 1
             inner = out * (width * groups // 64)
             with tf.variable_scope(f"group{group}"), tf.variable_scope(f"block{block}"):
                 y = convolution(x, "conv1", inner, 1, 1, 1, smoothrelu)
@@ -77,7 +87,7 @@ def resnet(images: tf.Tensor, layers: tuple[int, ...], groups: int, width: int) 
                 x = smoothrelu(x + y)
     with tf.variable_scope("linear"):
         features = tf.reduce_mean(x, [1, 2])
-        return features @ kernel("W", (int(x.shape[-1]), 1000)) + variable("b", (1000,), -0.1, 0.1)
+        return features @ kernel("W", (int(x.shape[-1]), classes)) + variable("b", (classes,), -0.1, 0.1)
 
 
 def keras_norm(x: tf.Tensor, number: int) -> tf.Tensor:
@@ -94,20 +104,32 @@ def pointwise(x: tf.Tensor, scope: str, out: int, size: int = 1, stride: int = 1
 STAGES = [(1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192)]
 
 
-def efficientnet_b0(images: tf.Tensor) -> tf.Tensor:
+def efficientnet(images: tf.Tensor, width: float, depth: float) -> tf.Tensor:
+    """Tan and Le's scaling of B0: channels to the nearest multiple of 8, but not below 90%; repeats rounded up."""
+
+    def scaled(channels: int) -> int:
+        nearest = max(8, int(channels * width + 4) // 8 * 8)
+        return nearest + 8 if nearest < 0.9 * channels * width else nearest
+
+    AVERAGES["kept"] = tf.get_variable("global_step", initializer=np.int64(7))
+    with tf.variable_scope("efficientnet"):
+        return efficientnet_layers(images, scaled, depth)
+
+
+def efficientnet_layers(images: tf.Tensor, scaled, depth: float) -> tf.Tensor:
     with tf.variable_scope("stem"):
-        x = tf.nn.swish(keras_norm(pointwise(images, "conv2d", 32, 3, 2), 0))
+        x = tf.nn.swish(keras_norm(pointwise(images, "conv2d", scaled(32), 3, 2), 0))
     index = 0
     for repeats, size, first_stride, expand, out in [*STAGES, (1, 3, 1, 6, 320)]:
-        for repeat in range(repeats):
+        for repeat in range(math.ceil(depth * repeats)):
             with tf.variable_scope(f"blocks_{index}"):
-                x = mbconv(x, size, first_stride if repeat == 0 else 1, expand, out)
+                x = mbconv(x, size, first_stride if repeat == 0 else 1, expand, scaled(out))
             index += 1
     with tf.variable_scope("head"):
-        x = tf.nn.swish(keras_norm(pointwise(x, "conv2d", 1280), 0))
+        x = tf.nn.swish(keras_norm(pointwise(x, "conv2d", scaled(1280)), 0))
         with tf.variable_scope("dense"):
             features = tf.reduce_mean(x, [1, 2])
-            return features @ kernel("kernel", (1280, 1000)) + variable("bias", (1000,), -0.1, 0.1)
+            return features @ kernel("kernel", (scaled(1280), 1000)) + variable("bias", (1000,), -0.1, 0.1)
 
 
 def mbconv(inputs: tf.Tensor, size: int, stride: int, expand: int, out: int) -> tf.Tensor:
@@ -127,16 +149,19 @@ def mbconv(inputs: tf.Tensor, size: int, stride: int, expand: int, out: int) -> 
     return x + inputs if stride == 1 and channels == out else x
 
 
-def main(kind: str, out: str, *sizes: str) -> None:
+NETWORKS = {
+    "resnet50": lambda images: resnet(images, (3, 4, 6, 3)),
+    "resnet101": lambda images: resnet(images, (3, 4, 23, 3)),
+    "resnext50_32x4d": lambda images: resnet(images, (1, 1, 1, 1), groups=32, width=4),
+    "small": lambda images: resnet(images, (2, 1, 1, 1), channels=(4, 6, 8, 10), classes=5),
+    "efficientnet_b0": lambda images: efficientnet(images, 1.0, 1.0),
+    "efficientnet_b2": lambda images: efficientnet(images, 1.1, 1.2),
+}
+
+
+def main(name: str, out: str, *sizes: str) -> None:
     images = tf.placeholder(tf.float32, [None, None, None, 3])
-    if kind == "resnet":
-        network = resnet(images, (3, 4, 6, 3), 1, 64)
-    elif kind == "resnext":
-        network = resnet(images, (1, 1, 1, 1), 32, 4)
-    else:
-        AVERAGES["kept"] = tf.get_variable("global_step", initializer=np.int64(7))
-        with tf.variable_scope("efficientnet-b0"):
-            network = efficientnet_b0(images)
+    network = NETWORKS[name](images)
     found = {}
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
