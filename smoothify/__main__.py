@@ -33,7 +33,11 @@ def parser() -> Parser:
     looking.add_argument(
         "model",
         type=str,
-        help="a timm name, torchvision/NAME, a preset, a saved folder, or a Hub repository owner/name",
+        help="a timm name, torchvision/NAME, a preset, module:factory of your own, a saved folder, or a Hub repository "
+        "owner/name",
+    )
+    looking.add_argument(
+        "--architecture", type=str | None, metavar="MODULE:FACTORY", help="your own code, where it built a saved model"
     )
     looking.add_argument("--json", action="store_true", help="print the report as JSON")
     running = Parser(
@@ -61,9 +65,20 @@ def parser() -> Parser:
         description="Write zoo/RESULTS.md and the pages of docs/paper from the records of runs.", allow_abbrev=False
     )
     writing.add_argument("--zoo", type=str, default="zoo", help="folder of the tables (default: zoo)")
+    pushing = Parser(description="Publish a saved model, such as RUN/best, as one commit.", allow_abbrev=False)
+    pushing.add_argument("folder", type=str, help="what save_pretrained or a training run left")
+    pushing.add_argument("repository", type=str, help="owner/name on the Hub; it is made if it is missing")
+    pushing.add_argument(
+        "--evaluation",
+        type=str | None,
+        help="numbers for the card, as smoothify.evaluate wrote them (default: FOLDER/evaluation.json if it is there)",
+    )
+    pushing.add_argument("--private", action="store_true", help="make a new repository private")
+    pushing.add_argument("--revision", type=str | None, help="branch to push to; it is made if it is missing")
     commands = built.add_subcommands()
     commands.add_subcommand("import-sat", import_parser(), help="turn a checkpoint of the paper's authors into a model")
     commands.add_subcommand("inspect", looking, help="list every activation of a model")
+    commands.add_subcommand("push", pushing, help="publish a saved model with its numbers")
     commands.add_subcommand("reproduce", running, help="run a table of experiments")
     commands.add_subcommand("results", writing, help="write the pages of results")
     return built
@@ -85,13 +100,13 @@ def import_parser() -> Parser:
     return importing
 
 
-def model_of(name: str) -> nn.Module:
+def model_of(name: str, architecture: str | None = None) -> nn.Module:
     """Load what a name on the command line means: an architecture without weights, or a saved model with its own."""
     source, _, _ = name.rpartition("/")
     if name.startswith("hf-hub:"):
-        return from_pretrained(name.removeprefix("hf-hub:"))
+        return from_pretrained(name.removeprefix("hf-hub:"), architecture=architecture)
     if Path(name).is_dir() or (source != "" and source not in _LIBRARIES):
-        return from_pretrained(name)
+        return from_pretrained(name, architecture=architecture)
     return build(name)
 
 
@@ -99,12 +114,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and do what it asks for."""
     asked = parser().parse_args(arguments)
     if asked.subcommand == "inspect":
-        report = inspect(model_of(asked.inspect.model))
+        report = inspect(model_of(asked.inspect.model, asked.inspect.architecture))
         print(json.dumps(report.to_dict(), indent=1) if asked.inspect.json else report)
         return
     options = asked[asked.subcommand]
     if asked.subcommand == "import-sat":
         _import_sat(options)
+        return
+    if asked.subcommand == "push":
+        found = Path(options.folder) / "evaluation.json"
+        evaluation = options.evaluation or (found if found.is_file() else None)
+        url = push_folder(
+            options.folder,
+            options.repository,
+            private=options.private,
+            revision=options.revision,
+            evaluation=evaluation,
+        )
+        print(f"pushed: {url}")
         return
     zoo = Path(options.zoo)
     tables = find_tables(zoo)

@@ -22,7 +22,7 @@ from smoothify.evaluation import CHECKS, RobustAccuracy, Sanity, robust_accuracy
 from smoothify.evaluation.setting import Setting
 from smoothify.evaluation.versions import library_versions
 from smoothify.files import write_atomically
-from smoothify.hub import from_pretrained
+from smoothify.hub import from_pretrained, weights_digest
 from smoothify.models import PixelClassifier
 from smoothify.training import Silent, Terminal
 
@@ -38,6 +38,9 @@ def parser() -> Parser:
         "are those that the model was trained with, unless given.",
     )
     built.add_argument("model", type=str, help="a folder such as RUN/best, or a Hub repository 'owner/name'")
+    built.add_argument(
+        "--architecture", type=str | None, metavar="MODULE:FACTORY", help="your own code, if that built the model"
+    )
     built.add_argument(
         "--attack",
         action="append",
@@ -105,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = _output(asked.model, asked.output, overwrite=asked.overwrite)
     page = None if asked.report is None else _free(Path(asked.report), "--report", overwrite=asked.overwrite)
     partial = output.with_name(f".{output.name}.partial")
-    host = from_pretrained(asked.model)
+    host = from_pretrained(asked.model, architecture=asked.architecture)
     setting = Setting.of(asked.model, data=asked.data, split=asked.split, norm=asked.norm, epsilon=asked.epsilon)
     attacks = _attacks(asked.attack or ["pgd-50"], setting.threat, asked.step_size)
     # a process waits for the others as long as it takes
@@ -118,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     few = _first(images, asked.sanity_images)
     models = {asked.model: classifier}
     if asked.beside is not None:
-        models[asked.beside] = _beside(asked.beside, setting, images).float().to(accelerator.device)
+        models[asked.beside] = _beside(asked.beside, setting, images, asked.architecture).float().to(accelerator.device)
     checked: Sanity | None = None
     results: list[RobustAccuracy] = []
     with Terminal(console) as terminal:
@@ -158,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if accelerator.is_main_process:
             described = {
                 "model": str(asked.model),
+                "weights_sha256": weights_digest(asked.model),
                 "command": command,
                 "data": setting.data,
                 "split": setting.split,
@@ -202,9 +206,9 @@ def _first(images: Images, count: int) -> Images:
     return Images(images.source, input_size=images.input_size, resizing=images.resizing, indices=indices)
 
 
-def _beside(model: str, setting: Setting, images: Images) -> PixelClassifier:
+def _beside(model: str, setting: Setting, images: Images, architecture: str | None) -> PixelClassifier:
     """Load a second model, which must take the first one's images."""
-    host = from_pretrained(model)
+    host = from_pretrained(model, architecture=architecture)
     own = Setting.of(model, data=setting.data, norm=setting.threat.norm, epsilon=setting.threat.radius)
     if own.input_size(host) != images.input_size:
         raise ConfigError(

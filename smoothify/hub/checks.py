@@ -17,6 +17,8 @@ MAX_NESTING = 5
 MAX_ITEMS = 4096
 MAX_TEXT = 10_000
 MAX_NUMBER = 1e9
+# Of depths, widths and sizes: a library may make a list or tensor of that many before a single module is counted.
+MAX_WHOLE_NUMBER = 1_000_000
 SHOWN = 10
 
 
@@ -96,7 +98,7 @@ class Checks:
         return value
 
     def plain(self, where: str, value: object) -> Any:
-        """Return ``value`` if it is bounded plain JSON (numbers below 1e9, short texts, shallow), lists as
+        """Return ``value`` if it is bounded plain JSON (whole numbers to a million, short texts, shallow), lists as
         tuples.
         """
         budget = [MAX_ITEMS]
@@ -109,8 +111,9 @@ class Checks:
         elif value is None or isinstance(value, bool):
             return value
         elif isinstance(value, int | float):
-            if not abs(value) <= MAX_NUMBER:
-                self.complain(where, f"is {brief(value)}, not a number below {MAX_NUMBER:g}")
+            limit = MAX_NUMBER if isinstance(value, float) else MAX_WHOLE_NUMBER
+            if not abs(value) <= limit:
+                self.complain(where, f"is {brief(value)}, not a number below {limit:g}")
             return value
         elif isinstance(value, str):
             return self.text(where, value, limit=256)
@@ -128,14 +131,14 @@ class Checks:
         return None
 
 
-def parse_object(data: bytes, source: str) -> dict[str, Any]:
+def parse_object(data: bytes, source: str, *, limit: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
     """Read ``data`` as one JSON object; no NaN, no repeated key, no nesting that exhausts the stack.
 
     >>> parse_object(b'{"num_classes": 10}', "config.json")
     {'num_classes': 10}
     """
-    if len(data) > MAX_CONFIG_BYTES:
-        raise HubError(f"{source}: is {len(data):,} bytes, more than the {MAX_CONFIG_BYTES:,} that a config may have")
+    if len(data) > limit:
+        raise HubError(f"{source}: is {len(data):,} bytes, more than the {limit:,} that it may have")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -171,3 +174,12 @@ def brief(value: object) -> str:
         return "<a huge number>"
     shown = ascii(value[:100] if isinstance(value, str) else value)
     return shown if len(shown) <= 80 else shown[:76] + "...'"
+
+
+def printable(text: object) -> str:
+    r"""Return what a stranger wrote as text that cannot move a terminal's cursor or turn its lines around.
+
+    >>> printable("fc\x1b[2J.weight")
+    'fc\\x1b[2J.weight'
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text))

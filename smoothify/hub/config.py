@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,16 +11,17 @@ from typing import Any
 from smoothify.errors import HubError
 from smoothify.hub.checks import Checks, parse_object
 from smoothify.hub.timm_fields import read_model_args, read_pretrained_cfg
+from smoothify.models.importing import Factory
 
 FORMAT = 1
-HOST_NAMES = ("timm", "torchvision", "transformers")
+HOST_NAMES = ("timm", "torchvision", "transformers", "user")
 # Standing where timm looks for an architecture, this makes a load without smoothify fail instead of giving
 # ReLU.
 NEEDS_SMOOTHIFY = "load_with_smoothify_"
 MAX_SITES = 20_000
 _BLOCK_KEYS = {
     *("format", "host", "architecture", "model_args", "conversions", "native", "native_exact"),
-    *("weights_file", "weights_sha256", "versions"),
+    *("weights_file", "weights_sha256", "signature", "versions"),
 }
 WEIGHTS = "model.safetensors"
 # Where transformers would load the weights into a model with ReLU, whatever its config says, they are named so.
@@ -35,7 +37,8 @@ class ModelConfig:
     ``native`` names the libraries that were proven to load the repository by themselves, ``native_exact`` whether
     bit for bit or to rounding; ``conversions`` are
     replayed by smoothify; ``weights_sha256`` is the hex digest of model.safetensors, or None in a foreign
-    repository.
+    repository. Of a model of the user's own code, ``architecture`` only says what that code was called; ``factory`` is
+    what the caller gave for it, and ``signature`` some logits that it must give.
     """
 
     architecture: str
@@ -48,6 +51,8 @@ class ModelConfig:
     native_exact: bool = True
     weights_sha256: str | None = None
     weights_file: str = WEIGHTS
+    signature: tuple[tuple[float, ...], ...] = ()
+    factory: Factory | None = field(default=None, compare=False)
     ours: bool = False
 
 
@@ -110,8 +115,9 @@ def _read_ours(raw: dict[str, Any], block: dict[str, Any], checks: Checks) -> Mo
     else:
         model_args = read_model_args(arguments, checks, "smoothify.model_args")
         checks.integer("num_classes", num_classes, 0, 1_000_000)
+    name = r"[\w.<>]+:[\w.<>]+" if host == "user" else r"\w+"
     return ModelConfig(
-        architecture=checks.text("smoothify.architecture", block.get("architecture"), r"\w+", 100) or "",
+        architecture=checks.text("smoothify.architecture", block.get("architecture"), name, 200) or "",
         host=host,
         num_classes=num_classes,
         model_args=model_args,
@@ -131,6 +137,14 @@ def _read_ours(raw: dict[str, Any], block: dict[str, Any], checks: Checks) -> Mo
         weights_sha256=checks.text("smoothify.weights_sha256", block.get("weights_sha256"), r"[0-9a-f]{64}"),
         native_exact=bool(checks.flag("smoothify.native_exact", block.get("native_exact", True))),
         weights_file=weights_file(raw),
+        signature=checks.sequence(
+            "smoothify.signature",
+            block.get("signature", []),
+            range(3),
+            lambda where, row: checks.sequence(
+                where, row, range(65), lambda w, v: checks.number(w, v, -math.inf, math.inf) or 0.0
+            ),
+        ),
         ours=True,
     )
 
@@ -142,7 +156,7 @@ def _read_conversion(where: str, value: object, checks: Checks) -> dict[str, Any
         checks.complain(f"{where}.sites", f"is not an object of at most {MAX_SITES} sites")
         sites = {}
     for path, spec in sites.items():
-        if len(path) > 500 or ".." in path or path.startswith(("/", "\\")):
+        if len(path) > 500 or ".." in path or path.startswith(("/", "\\")) or not path.isprintable():
             checks.complain(f"{where}.sites", f"holds the path {path[:80]!r}, which no module has")
         # A composite's text, "τ + silu(x − τ)", is no spec: it is only compared with what the replay gives.
         checks.text(f"{where}.sites[{path[:80]!r}]", spec, r"[^\x00-\x1f\x7f]*", 200)
@@ -199,6 +213,7 @@ def render_config(config: ModelConfig, document: Mapping[str, Any], versions: Ma
         "native_exact": config.native_exact,
         "weights_file": config.weights_file,
         "weights_sha256": config.weights_sha256,
+        **({"signature": config.signature} if config.signature else {}),
         "versions": dict(versions),
     }
     return json.dumps({**document, "smoothify": block}, indent=2, allow_nan=False) + "\n"

@@ -1,4 +1,4 @@
-"""Reading one of the small files that lie beside a model, such as ``training.yaml``."""
+"""Reading one of the small files that lie beside a model, such as ``training.yaml`` or its description."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import huggingface_hub
 from huggingface_hub import errors as hub_errors
 
 from smoothify.errors import HubError
+from smoothify.hub.checks import parse_object
 from smoothify.hub.remote import check_repo_id, readable_errors
 
 _LARGEST = 2**20  # bytes
@@ -47,6 +48,19 @@ def read_file(
     if path.stat().st_size > _LARGEST:
         raise HubError(f"{repo_or_folder}/{name}: {path.stat().st_size:,} bytes; at most {_LARGEST:,} are read")
     return path.read_bytes()
+
+
+def weights_digest(repo_or_folder: str | Path) -> str | None:
+    """Return the SHA-256 that a repository or folder of ours states of its weights, or None if it states none.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     weights_digest(folder)
+    """
+    config = read_file(repo_or_folder, "config.json")
+    block = parse_object(config, "config.json").get("smoothify") if config is not None else None
+    stated = block.get("weights_sha256") if isinstance(block, dict) else None
+    return stated if isinstance(stated, str) else None
 
 
 def _download(repo_id: str, name: str, revision: str | None, token: str | None) -> Path | None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from smoothify.errors import UnsupportedModelError
-from smoothify.hub import timm_host, torchvision_host, transformers_host
+from smoothify.hub import timm_host, torchvision_host, transformers_host, user_host
 from smoothify.hub.config import HOST_NAMES, ModelConfig
 
 
@@ -41,7 +41,9 @@ class Host(Protocol):
         """Load a saved folder by the library alone, or raise whatever it raises."""
 
 
-HOSTS: Mapping[str, Host] = dict(zip(HOST_NAMES, (timm_host, torchvision_host, transformers_host), strict=True))
+HOSTS: Mapping[str, Host] = dict(
+    zip(HOST_NAMES, (timm_host, torchvision_host, transformers_host, user_host), strict=True)
+)
 
 
 def host_of(model: nn.Module) -> Host:
@@ -52,14 +54,15 @@ def host_of(model: nn.Module) -> Host:
     >>> host_of(nn.Linear(2, 1))
     Traceback (most recent call last):
     ...
-    smoothify.errors.UnsupportedModelError: Linear was built by none of timm, torchvision, transformers; only their
-    models can be published
+    smoothify.errors.UnsupportedModelError: Linear was built by none of timm, torchvision, transformers; pass the
+    class or function of yours that builds it as architecture=, and its arguments as model_args=
     """
     if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
         raise UnsupportedModelError(f"the model is wrapped in {type(model).__name__}; pass model.module")
     found = [host for host in HOSTS.values() if host.owns(model)]
     if not found or isinstance(model, torch.jit.ScriptModule):
         raise UnsupportedModelError(
-            f"{type(model).__name__} was built by none of {', '.join(HOSTS)}; only their models can be published"
+            f"{type(model).__name__} was built by none of {', '.join(HOST_NAMES[:-1])}; pass the class or function of "
+            "yours that builds it as architecture=, and its arguments as model_args="
         )
     return found[0]

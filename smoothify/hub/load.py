@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from smoothify import surgery
 from smoothify.errors import HubError
-from smoothify.hub import timm_host, transformers_host
-from smoothify.hub.checks import MAX_CONFIG_BYTES, parse_object
+from smoothify.hub import timm_host, transformers_host, user_host
+from smoothify.hub.checks import MAX_CONFIG_BYTES, parse_object, printable
 from smoothify.hub.config import WEIGHTS, ModelConfig, read_config
 from smoothify.hub.hosts import HOSTS
 from smoothify.hub.remote import fetch
-from smoothify.hub.weights import disagreements, load_exactly, read_weights, refuse_disagreements
+from smoothify.hub.shards import read_index_file, read_sharded
+from smoothify.hub.weights import disagreements, load_exactly, read_weights, refuse_disagreements, refuse_larger
+from smoothify.models.importing import Factory
 
 CONFIG = "config.json"
 
@@ -23,6 +26,7 @@ def from_pretrained(
     repo_or_folder: str | Path,
     *,
     to: str | Mapping[str, str] | None = None,
+    architecture: str | Factory | None = None,
     revision: str | None = None,
     token: str | None = None,
     cache_dir: str | Path | None = None,
@@ -31,7 +35,9 @@ def from_pretrained(
     """Load a model that smoothify saved, or any timm or transformers classifier, from a folder or the Hub.
 
     The model comes back in eval mode, on the CPU, as the host's own class, with the logits that it was saved
-    with. ``to`` converts it in the same step, as ``smoothify.convert`` does. ``revision`` is a branch, tag or
+    with. ``to`` converts it in the same step, as ``smoothify.convert`` does. ``architecture`` is the class or function
+    that builds a model of your own code, or its import path: nothing is imported because a repository says so.
+    ``revision`` is a branch, tag or
     commit; ``token`` a Hub token for private repositories (by default the one that you logged in with);
     ``local_files_only`` uses nothing but the cache in ``cache_dir``. Environment variables of huggingface_hub
     hold, ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` among them.
@@ -56,21 +62,22 @@ def from_pretrained(
         )
     elif revision is not None:
         raise HubError(f"{folder}: a folder has no revision {revision!r}; pass a repository id, or no revision")
-    model = load_folder(folder, source=str(repo_or_folder))
+    model = load_folder(folder, source=str(repo_or_folder), architecture=architecture)
     if to is not None:
         surgery.convert_(model, to=to)
     return model.eval()
 
 
-def load_folder(folder: Path, source: str | None = None) -> nn.Module:
+def load_folder(folder: Path, source: str | None = None, architecture: str | Factory | None = None) -> nn.Module:
     """Load the model in ``folder`` in eval mode; ``source`` is the name that errors give it."""
     source = source or str(folder)
     data = _read(folder / CONFIG, source, limit=MAX_CONFIG_BYTES + 1)
     where = f"{source}/{CONFIG}"
     raw = parse_object(data, where)
     if transformers_host.describes(raw):
-        return transformers_host.load(raw, _read(folder / WEIGHTS, source), source)
-    config = read_config(data, where)
+        user_host.with_code(ModelConfig("", host=transformers_host.NAME), architecture, where)
+        return transformers_host.load(raw, _foreign_weights(folder, source), source)
+    config = user_host.with_code(read_config(data, where), architecture, where)
     host = HOSTS[config.host]
     weights = f"{source}/{config.weights_file}"
     stored = read_weights(_read(folder / config.weights_file, source), weights, config.weights_sha256)
@@ -78,11 +85,14 @@ def load_folder(folder: Path, source: str | None = None) -> nn.Module:
     on_meta = host.build(config, meta=True, source=where)
     found = disagreements(stored, on_meta.state_dict(), surplus=not config.conversions)
     if found and not config.ours:
+        refuse_larger(on_meta, stored, where)
         return timm_host.load_through_timm(config, folder / WEIGHTS, source).eval()
     refuse_disagreements(weights, found)
     model = host.build(config, source=where)
     _replay(model, config, where)
     load_exactly(model, stored, weights)
+    if config.host == user_host.NAME:
+        user_host.refuse_other_code(model.eval(), config, where)
     return model.eval()
 
 
@@ -92,7 +102,15 @@ def _replay(model: nn.Module, config: ModelConfig, where: str) -> None:
     try:
         surgery.replay_(model, config.conversions)
     except Exception as error:  # a stranger's record can make the surgery raise anything
-        raise HubError(f"{where}: its conversions cannot be replayed: {error}") from error
+        reason = "\n".join(map(printable, str(error).splitlines()))
+        raise HubError(f"{where}: its conversions cannot be replayed: {reason}") from error
+
+
+def _foreign_weights(folder: Path, source: str) -> dict[str, torch.Tensor]:
+    index = None if (folder / WEIGHTS).is_file() else read_index_file(folder, source)
+    if index is None:
+        return read_weights(_read(folder / WEIGHTS, source), f"{source}/{WEIGHTS}")
+    return read_sharded(index, lambda shard: _read(folder / shard, source), source)
 
 
 def _as_folder(repo_or_folder: str | Path) -> Path | None:
@@ -107,10 +125,10 @@ def _as_folder(repo_or_folder: str | Path) -> Path | None:
 
 
 def _read(path: Path, source: str, limit: int = -1) -> bytes:
+    if not path.is_file():  # a pipe or a device would be read for ever
+        raise HubError(f"{source}: holds no {path.name}; models are loaded from {CONFIG} and {WEIGHTS} only")
     try:
         with path.open("rb") as file:
             return file.read(limit)
-    except FileNotFoundError:
-        raise HubError(f"{source}: holds no {path.name}; models are loaded from {CONFIG} and {WEIGHTS} only") from None
     except OSError as error:
         raise HubError(f"{source}: {path.name} cannot be read ({error.strerror})") from error

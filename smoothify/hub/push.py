@@ -12,6 +12,7 @@ from torch import nn
 from smoothify.hub.card import CardFacts
 from smoothify.hub.remote import check_repo_id, push_folder
 from smoothify.hub.save import save_pretrained
+from smoothify.models.importing import Factory
 
 
 def push_to_hub(
@@ -22,14 +23,15 @@ def push_to_hub(
     private: bool = False,
     revision: str | None = None,
     commit_message: str = "Publish a model with smooth activations",
-    architecture: str | None = None,
+    architecture: str | Factory | None = None,
     model_args: Mapping[str, Any] | None = None,
     card: CardFacts | str | None = None,
     files: Mapping[str, bytes] | None = None,
+    evaluation: str | Path | Mapping[str, Any] | None = None,
 ) -> str:
     """Save ``model`` as ``save_pretrained`` does and push it as one commit; return the commit's URL.
 
-    The model is proven to load again before anything is sent. ``token``, ``private``, ``revision`` and
+    The model is proven to load again before anything is sent. ``token``, ``private``, ``revision``, ``evaluation`` and
     ``commit_message`` are those of ``push_folder``; ``architecture``, ``model_args``, ``card`` and ``files`` those of
     ``save_pretrained``. An interrupted push can be repeated. Raises ``HubError`` as both do.
 
@@ -44,5 +46,11 @@ def push_to_hub(
             model, Path(parent) / "model", architecture=architecture, model_args=model_args, card=card, files=files
         )
         return push_folder(
-            folder, repo_id, token=token, private=private, revision=revision, commit_message=commit_message
+            folder,
+            repo_id,
+            token=token,
+            private=private,
+            revision=revision,
+            evaluation=evaluation,
+            commit_message=commit_message,
         )

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub import errors as hub_errors
 
 from smoothify.errors import HubError
+from smoothify.hub import transformers_host
 from smoothify.hub.card import with_repo_id
 from smoothify.hub.checks import parse_object
 from smoothify.hub.config import read_config, weights_file
+from smoothify.hub.model_index import with_results
+from smoothify.hub.results import Evaluation, read_evaluation
+from smoothify.hub.shards import INDEX, read_index
 from smoothify.hub.tokens import refuse_tokens, without_tokens
 from smoothify.hub.weights import digest, read_weights
 
@@ -30,7 +35,7 @@ def fetch(
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
 ) -> Path:
-    """Download config.json and model.safetensors of one commit into the cache and return their folder."""
+    """Download config.json and the weights of one commit into the cache and return their folder."""
     check_repo_id(repo_id)
 
     def get(name: str, commit: str | None) -> Path:
@@ -49,10 +54,29 @@ def fetch(
     with readable_errors(repo_id, token, revision):
         config = get("config.json", revision)
         # The cache names a snapshot's folder by its commit: both files come from the same one.
-        name = weights_file(parse_object(config.read_bytes(), f"{repo_id}/config.json"))
-        weights = get(name, config.parent.name)
-    check_blob(weights, repo_id)
+        raw = parse_object(config.read_bytes(), f"{repo_id}/config.json")
+        commit = config.parent.name
+        try:
+            weights = [get(weights_file(raw), commit)]
+        except hub_errors.EntryNotFoundError:
+            if not transformers_host.describes(raw):
+                raise
+            weights = _shards(lambda name: get(name, commit), repo_id)
+            if not weights:
+                raise
+    for path in weights:
+        check_blob(path, repo_id)
     return config.parent
+
+
+def _shards(get: Callable[[str], Path], repo_id: str) -> list[Path]:
+    """Download the weights that stand in several files, or nothing if there is no index of them."""
+    try:
+        index = get(INDEX)
+    except hub_errors.EntryNotFoundError:
+        return []
+    shards = read_index(index.read_bytes(), f"{repo_id}/{INDEX}")
+    return [index, *map(get, sorted(shards))]
 
 
 def check_blob(path: Path, repo_id: str) -> None:
@@ -69,15 +93,18 @@ def push_folder(
     token: str | None = None,
     private: bool = False,
     revision: str | None = None,
+    evaluation: str | Path | Mapping[str, Any] | None = None,
     commit_message: str = "Publish a model with smooth activations",
 ) -> str:
     """Push a folder that ``save_pretrained`` (or a training run, as ``best/``) left, as one commit; return
     its URL.
 
-    The repository is created if it is missing (``private`` counts only then), and so is the branch
-    ``revision``. A push that was interrupted leaves the repository as it was and can be repeated. Raises
-    ``HubError`` when the folder holds no loadable model, for a missing token or right, and for a network that
-    fails.
+    The repository is created if it is missing (``private`` counts only then), and so is the branch ``revision``.
+    ``evaluation`` is what ``smoothify.evaluate`` wrote about this model, a file or its content: its numbers come into
+    the card, with attack, epsilon, interval and the verdict of the sanity checks. A push that was interrupted leaves
+    the repository as it was and can be repeated. Raises
+    ``HubError`` when the folder holds no loadable model, for an evaluation of other weights, for a missing token or
+    right, and for a network that fails.
 
     >>> push_folder("no-such-folder", "me/model")
     Traceback (most recent call last):
@@ -86,7 +113,8 @@ def push_folder(
     """
     folder = Path(folder)
     check_repo_id(repo_id)
-    additions = [CommitOperationAdd(path.name, content) for path, content in _contents(folder, repo_id)]
+    measured = read_evaluation(evaluation) if evaluation is not None else None
+    additions = [CommitOperationAdd(path.name, content) for path, content in _contents(folder, repo_id, measured)]
     api = HfApi(token=token, library_name="smoothify")
     with readable_errors(repo_id, token, revision):
         api.create_repo(repo_id, private=private or None, exist_ok=True)
@@ -96,7 +124,7 @@ def push_folder(
     return str(info.commit_url)
 
 
-def _contents(folder: Path, repo_id: str) -> Iterator[tuple[Path, bytes | Path]]:
+def _contents(folder: Path, repo_id: str, measured: Evaluation | None) -> Iterator[tuple[Path, bytes | Path]]:
     """Yield what is published of a whole folder: plain files, not links, folders or hidden files."""
     if not (folder / "config.json").is_file():
         raise HubError(f"{folder}: is not a folder that save_pretrained made (no config.json)")
@@ -105,6 +133,11 @@ def _contents(folder: Path, repo_id: str) -> Iterator[tuple[Path, bytes | Path]]
     if not weights.is_file():
         raise HubError(f"{folder}: is not a folder that save_pretrained made (no {weights.name})")
     read_weights(weights.read_bytes(), str(weights), config.weights_sha256)
+    if measured and measured.weights_sha256 not in (None, config.weights_sha256):
+        raise HubError(f"{folder}: holds other weights than those that were evaluated; evaluate it as it is now")
+    for path in (folder / "config.json", weights):
+        if path.is_symlink():
+            raise HubError(f"{path}: is a link, and links are not published; put the file itself there")
     for path in sorted(folder.iterdir()):
         if not path.is_file() or path.is_symlink() or path.name.startswith("."):
             continue
@@ -113,7 +146,8 @@ def _contents(folder: Path, repo_id: str) -> Iterator[tuple[Path, bytes | Path]]
             continue
         content = path.read_bytes()
         if path.name == "README.md":
-            content = with_repo_id(content.decode(), repo_id).encode()
+            text = with_repo_id(content.decode(), repo_id)
+            content = (with_results(text, measured.results) if measured else text).encode()
         refuse_tokens(content.decode("utf-8", "ignore"), str(path))
         yield path, content
 
@@ -143,8 +177,8 @@ def readable_errors(repo_id: str, token: str | None, revision: str | None) -> It
     except hub_errors.LocalEntryNotFoundError:
         reason = "is not in the cache and the Hub is not reached (offline?): load it once with a connection"
     except hub_errors.EntryNotFoundError as error:
-        name = "config.json" if "config.json" in str(error) else "model.safetensors"
-        reason = f"holds no {name}; only a config.json with safetensors is read"
+        named = re.search(r"[\w.\-]+\.(?:json|safetensors)", str(error).rpartition("/")[2])
+        reason = f"holds no {named[0] if named else 'such file'}; only a config.json with safetensors is read"
     except hub_errors.LocalTokenNotFoundError:
         reason = f"no token was found; {_LOGIN}"
     except hub_errors.HfHubHTTPError as error:

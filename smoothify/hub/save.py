@@ -17,12 +17,14 @@ import smoothify
 from smoothify import surgery
 from smoothify.errors import HubError
 from smoothify.files import refuse_existing, whole_folder, write_atomically
+from smoothify.hub import user_host
 from smoothify.hub.card import CardFacts, render_card
 from smoothify.hub.config import HIDDEN_WEIGHTS, WEIGHTS, ModelConfig, render_config
-from smoothify.hub.hosts import Host, host_of
+from smoothify.hub.hosts import HOSTS, Host, host_of
 from smoothify.hub.load import load_folder
 from smoothify.hub.proof import difference, twin
 from smoothify.hub.weights import digest, weights_of
+from smoothify.models.importing import Factory
 
 CONFIG, CARD = "config.json", "README.md"
 # A kernel of ours (mish) and the host's compute one function with other last bits; relative to the largest logit.
@@ -34,7 +36,7 @@ def save_pretrained(
     model: nn.Module,
     folder: str | Path,
     *,
-    architecture: str | None = None,
+    architecture: str | Factory | None = None,
     model_args: Mapping[str, Any] | None = None,
     card: CardFacts | str | None = None,
     files: Mapping[str, bytes] | None = None,
@@ -42,13 +44,14 @@ def save_pretrained(
 ) -> Path:
     """Save a model, converted or not, as a folder that ``push_folder`` publishes and ``from_pretrained`` loads.
 
-    The model is a classifier of timm, transformers or torchvision. The folder holds config.json,
+    The model is a classifier of timm, transformers, torchvision, or of your own code. The folder holds config.json,
     model.safetensors, README.md and the given ``files`` (name to content: a picture that the card shows). Before
     it appears the model is rebuilt from it and both are compared: equal logits, bit for bit, on random images,
     or ``HubError``. Where the library alone rebuilds the same model, config.json lets it; otherwise loading
     without smoothify fails. ``model`` is left as it was.
 
-    ``architecture`` is the name that a torchvision model was built by, such as ``"resnet18"``; the others know
+    ``architecture`` is the name that a torchvision model was built by, such as ``"resnet18"``; for a model of your own
+    it is the class or the function that builds it, or its import path, ``"my_nets:small_net"``; the others know
     theirs. ``model_args`` are arguments of the constructor that the model does not remember. ``card`` is what
     the model card tells: the facts, or a text about the model. ``overwrite`` replaces a folder saved earlier;
     other files in it are kept.
@@ -67,10 +70,9 @@ def save_pretrained(
     if not overwrite:
         refuse_existing(folder)
     model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper
-    host = host_of(model)
     extra = {**_kept_files(folder), **_named_files(files or {})}
     original, weights = twin(model), weights_of(model)
-    described = host.describe(model, architecture, model_args or {})
+    host, described = _described(original, architecture, model_args or {})
     config = dataclasses.replace(described, conversions=_conversions(model), weights_sha256=digest(weights))
     with whole_folder(folder, overwrite=overwrite) as aside:
         config = _write_first_proven(config, host, original, host.example_size(model), weights, aside)
@@ -78,6 +80,15 @@ def save_pretrained(
             write_atomically(aside / name, content)
         write_atomically(aside / CARD, render_card(card, config))
     return folder
+
+
+def _described(
+    model: nn.Module, architecture: str | Factory | None, model_args: Mapping[str, Any]
+) -> tuple[Host, ModelConfig]:
+    if architecture is not None and (not isinstance(architecture, str) or user_host.is_code(architecture)):
+        return HOSTS[user_host.NAME], user_host.describe(model, architecture, model_args)
+    host = host_of(model)
+    return host, host.describe(model, architecture, model_args)
 
 
 def _write_first_proven(
@@ -118,7 +129,7 @@ def _write_proven(
         (aside / WEIGHTS).rename(aside / config.weights_file)
         write_atomically(aside / CONFIG, render_config(config, document, versions))
     try:
-        found = difference(original, load_folder(aside, source="rebuilt"), size)
+        found = difference(original, load_folder(aside, source="rebuilt", architecture=config.factory), size)
     except HubError as error:
         found = str(error)
     if found:
@@ -172,4 +183,5 @@ def _kept_files(folder: Path) -> dict[str, bytes]:
 
 
 def _versions(host: Host) -> dict[str, str]:
-    return {"smoothify": smoothify.__version__, "torch": str(torch.__version__), host.NAME: version(host.NAME)}
+    found = {"smoothify": smoothify.__version__, "torch": str(torch.__version__)}
+    return found if host.NAME == user_host.NAME else {**found, host.NAME: version(host.NAME)}

@@ -12,7 +12,7 @@ from torch import nn
 
 from smoothify.errors import HubError, nearest, suggestion
 from smoothify.hub.bounds import bounded_construction
-from smoothify.hub.checks import brief
+from smoothify.hub.checks import brief, printable
 from smoothify.hub.config import ModelConfig
 from smoothify.models.architectures import register
 
@@ -31,7 +31,8 @@ def build(config: ModelConfig, *, meta: bool = False, source: str = "config.json
     if not config.architecture.isidentifier() or not timm.is_model(config.architecture):
         raise HubError(
             f"{source}: timm {timm.__version__} has no architecture {brief(config.architecture)}"
-            f"{suggestion(nearest(config.architecture, timm.list_models()))}"
+            f"{suggestion(nearest(config.architecture, timm.list_models()))} "
+            "(if code of yours registers it, import that first)"
         )
     with bounded_construction(source), torch.device("meta") if meta else nullcontext():
         try:
@@ -41,7 +42,7 @@ def build(config: ModelConfig, *, meta: bool = False, source: str = "config.json
         except Exception as error:  # a stranger's arguments can make a constructor raise anything
             raise HubError(
                 f"{source}: timm cannot build {config.architecture} from these model_args "
-                f"({type(error).__name__}: {str(error)[:300]})"
+                f"({type(error).__name__}: {printable(error)[:300]})"
             ) from error
     if not isinstance(model, nn.Module):
         raise HubError(f"{source}: {config.architecture} does not build a torch module")
@@ -62,7 +63,9 @@ def load_through_timm(config: ModelConfig, weights: Path, source: str) -> nn.Mod
         try:
             model: nn.Module = timm.create_model(pretrained=True, **creation)
         except Exception as error:
-            raise HubError(f"{source}: its weights do not fit {config.architecture} ({str(error)[:500]})") from error
+            raise HubError(
+                f"{source}: its weights do not fit {config.architecture} ({printable(error)[:500]})"
+            ) from error
     model.pretrained_cfg.pop("file", None)  # type: ignore[union-attr, operator]  # set by timm
     return model
 

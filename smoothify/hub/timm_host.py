@@ -11,7 +11,6 @@ from torch import nn
 from smoothify.hub.config import NEEDS_SMOOTHIFY, ModelConfig
 from smoothify.hub.timm_build import build, load_through_timm
 from smoothify.hub.timm_description import ACTIVATION_NAMES, describe, example_size
-from smoothify.models.architectures import is_ours
 
 __all__ = [
     "NAME",
@@ -41,7 +40,7 @@ def native_documents(config: ModelConfig) -> list[dict[str, Any]]:
     """Return what might make timm build the converted model: its one activation as ``act_layer``; see ``Host``."""
     specs = {spec for conversion in config.conversions for spec in conversion["sites"].values()}
     names = {native_name(spec) for spec in specs}
-    if len(names) > 1 or "" in names or is_ours(config.architecture):  # timm alone does not know ours
+    if len(names) > 1 or "" in names or not _is_timms_own(config.architecture):
         return []
     arguments = {**config.model_args, **({"act_layer": names.pop()} if names else {})}
     document = refusing_document(config)
@@ -50,6 +49,13 @@ def native_documents(config: ModelConfig) -> list[dict[str, Any]]:
         | {"architecture": config.architecture, "model_args": arguments}
         | {"pretrained_cfg": {"architecture": config.architecture, **config.pretrained_cfg}}
     ]
+
+
+def _is_timms_own(architecture: str) -> bool:
+    """Tell whether timm knows an architecture by itself, not because we or the user registered it."""
+    from timm.models import model_entrypoint
+
+    return str(model_entrypoint(architecture).__module__).startswith("timm.")
 
 
 def refusing_document(config: ModelConfig) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from smoothify.errors import HubError, nearest, suggestion
 from smoothify.hub.bounds import bounded_construction
-from smoothify.hub.checks import Checks, brief
+from smoothify.hub.checks import Checks, brief, printable
 from smoothify.hub.config import NEEDS_SMOOTHIFY, ModelConfig
 from smoothify.hub.timm_fields import read_model_args
 
@@ -70,7 +70,7 @@ def build(config: ModelConfig, *, meta: bool = False, source: str = "config.json
         except Exception as error:  # a stranger's arguments can make a constructor raise anything
             raise HubError(
                 f"{source}: torchvision cannot build {config.architecture} from these model_args "
-                f"({type(error).__name__}: {str(error)[:300]})"
+                f"({type(error).__name__}: {printable(error)[:300]})"
             ) from error
     return model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -14,9 +15,9 @@ from torch import nn
 
 from smoothify.errors import HubError
 from smoothify.hub.bounds import bounded_construction
-from smoothify.hub.checks import Checks, brief
+from smoothify.hub.checks import Checks, brief, printable
 from smoothify.hub.config import HIDDEN_WEIGHTS, NEEDS_SMOOTHIFY, ModelConfig
-from smoothify.hub.weights import read_weights, refuse_disagreements
+from smoothify.hub.weights import refuse_disagreements, refuse_larger
 
 NAME = "transformers"
 _ACTIVATION_KEYS = ("hidden_act", "hidden_activation", "activation_function")
@@ -33,6 +34,7 @@ _REFUSED = {
     ),
     *("quantization_config", "trust_remote_code"),
 }
+_INDEX = re.compile("[0-9]{1,9}")
 _ALWAYS_KEPT = {"id2label", "problem_type"}
 MAX_LABELS = 100_000
 
@@ -46,19 +48,18 @@ def describes(raw: dict[str, Any]) -> bool:
     return "smoothify" not in raw and "architecture" not in raw and "model_type" in raw
 
 
-def load(raw: dict[str, Any], weights: bytes, source: str) -> nn.Module:
+def load(raw: dict[str, Any], stored: dict[str, torch.Tensor], source: str) -> nn.Module:
     """Build the classifier that a transformers config.json describes and fill it; in eval mode, on the CPU.
 
-    ``raw`` is the parsed config, ``weights`` the content of model.safetensors. Raises ``HubError`` when the
-    class is not one of transformers' image classifiers, for any key that would fetch or run something, for
-    sizes beyond the bounds, and for weights that do not fit exactly.
+    ``raw`` is the parsed config, ``stored`` its weights. Raises ``HubError`` when the class is not one of
+    transformers' image classifiers, for any key that would fetch or run something, for sizes beyond the bounds or
+    the weights', and for weights that do not fit exactly.
     """
     where = f"{source}/config.json"
     model_class, config = _class_and_config(raw, where)
-    stored = read_weights(weights, f"{source}/model.safetensors")
     with bounded_construction(where), _any_error(model_class, where), _quiet():
         with torch.device("meta"):
-            model_class(config)
+            refuse_larger(model_class(config), stored, where)
         # from_pretrained translates the names of older repositories.
         model, info = model_class.from_pretrained(None, config=config, state_dict=stored, output_loading_info=True)
     found = [f"{key} is {kind.split('_')[0]}" for kind in info for key in sorted(map(str, info[kind]))]
@@ -176,7 +177,7 @@ def _any_error(model_class: Any, where: str) -> Iterator[None]:
     except HubError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = printable(" ".join(str(error).split())[:300])
         raise HubError(f"{where}: transformers cannot build {model_class.__name__} ({reason})") from error
 
 
@@ -187,6 +188,10 @@ def _as_json(values: dict[str, Any]) -> dict[str, Any]:
 
 def _class_name(raw: dict[str, Any], classes: Any, where: str) -> tuple[str, str]:
     model_type, named = raw.get("model_type"), raw.get("architectures")
+    if model_type == "timm_wrapper":  # its architecture and model_args go to timm unchecked, files' names among them
+        raise HubError(
+            f"{where}: is a timm model inside one of transformers, which is refused; use the timm model itself"
+        )
     allowed = classes.get(model_type, ()) if isinstance(model_type, str) else ()
     allowed = (allowed,) if isinstance(allowed, str) else tuple(allowed)
     if not isinstance(named, list) or len(named) != 1 or named[0] not in allowed:
@@ -209,14 +214,30 @@ def _kept_values(raw: dict[str, Any], config_class: Any, where: str) -> dict[str
         if key == "id2label":
             kept[key] = _labels(raw[key], checks)
         else:
-            value = checks.plain(key, raw[key])
+            value = _without_code(key, checks.plain(key, raw[key]), checks)
             kept[key] = list(value) if isinstance(value, tuple) else value
     checks.raise_if_any()
     return kept
 
 
+def _without_code(where: str, value: Any, checks: Checks) -> Any:
+    """Treat the configs inside a config as the config itself: what would fetch or run something has no place."""
+    if isinstance(value, tuple):
+        return tuple(_without_code(where, item, checks) for item in value)
+    if not isinstance(value, dict):
+        return value
+    for key in sorted(_REFUSED & set(value)):
+        if value[key]:
+            checks.complain(f"{where}.{key}", "would make transformers fetch or run something else; that is refused")
+    return {
+        key: _without_code(f"{where}.{key}", item, checks)
+        for key, item in value.items()
+        if not key.startswith("_") and "implementation" not in key
+    }
+
+
 def _labels(value: object, checks: Checks) -> dict[int, str]:
-    if not isinstance(value, dict) or len(value) > MAX_LABELS or not all(key.isdecimal() for key in value):
+    if not isinstance(value, dict) or len(value) > MAX_LABELS or not all(_INDEX.fullmatch(key) for key in value):
         checks.complain("id2label", f"is {brief(value)}, not an object from at most {MAX_LABELS} indices to labels")
         return {}
     return {int(index): checks.text("id2label", label, limit=500) or "" for index, label in value.items()}

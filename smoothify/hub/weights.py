@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from smoothify.errors import HubError
-from smoothify.hub.checks import SHOWN
+from smoothify.hub.checks import SHOWN, printable
+
+_PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def weights_of(model: nn.Module) -> bytes:
@@ -45,8 +47,8 @@ def digest(data: bytes) -> str:
 def read_weights(data: bytes, source: str, sha256: str | None = None) -> dict[str, torch.Tensor]:
     """Return the tensors of a safetensors file on the CPU, in the precision that they were stored in.
 
-    Raises ``HubError`` when the file is truncated, is something else, or has another hash than ``sha256``
-    (hex).
+    Raises ``HubError`` when the file is truncated, is something else, has another hash than ``sha256`` (hex), or
+    holds NaN (a classifier of NaN answers class 0 to every image) or numbers that no layer computes with.
 
     >>> read_weights(b"no tensors", "model.safetensors")
     Traceback (most recent call last):
@@ -56,9 +58,22 @@ def read_weights(data: bytes, source: str, sha256: str | None = None) -> dict[st
     if sha256 is not None and digest(data) != sha256:
         raise HubError(f"{source}: has the SHA-256 {digest(data)}, not {sha256}: it is damaged or was replaced")
     try:
-        return safetensors.torch.load(data)
-    except (safetensors.SafetensorError, ValueError, RuntimeError, KeyError) as error:
-        raise HubError(f"{source}: is not a whole safetensors file ({error}); download it again") from error
+        tensors: dict[str, torch.Tensor] = safetensors.torch.load(data)
+    except (safetensors.SafetensorError, ValueError, RuntimeError, KeyError, OverflowError) as error:
+        reason = printable(error)[:300]
+        raise HubError(f"{source}: is not a whole safetensors file ({reason}); download it again") from error
+    refuse_disagreements(source, _unusable(tensors))
+    return tensors
+
+
+def _unusable(tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    found = []
+    for name, value in sorted(tensors.items()):
+        if value.is_floating_point() and value.dtype not in _PRECISIONS:
+            found.append(f"{name[:100]} is stored as {value.dtype}, in which no layer computes")
+        elif value.is_floating_point() and value.isnan().any():
+            found.append(f"{name[:100]} holds NaN: these weights are damaged")
+    return found
 
 
 def disagreements(
@@ -76,7 +91,7 @@ def disagreements(
         ours, theirs = stored[name], expected[name]
         if ours.shape != theirs.shape:
             found.append(f"{name} is stored as {tuple(ours.shape)} and the model has {tuple(theirs.shape)}")
-        elif ours.is_floating_point() != theirs.is_floating_point() or ours.is_complex() != theirs.is_complex():
+        elif ours.dtype != theirs.dtype and not (ours.is_floating_point() and theirs.is_floating_point()):
             found.append(f"{name} is stored as {ours.dtype} and the model has {theirs.dtype}")
     return found
 
@@ -88,7 +103,7 @@ def refuse_disagreements(source: str, found: list[str], remedy: str = "") -> Non
     """
     if found:
         more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        raise HubError(f"{source}: {'; '.join(found[:SHOWN])}{more}{remedy}")
+        raise HubError(f"{source}: {printable('; '.join(found[:SHOWN]))}{more}{remedy}")
 
 
 def load_exactly(model: nn.Module, stored: Mapping[str, torch.Tensor], source: str) -> None:
@@ -109,3 +124,17 @@ def load_exactly(model: nn.Module, stored: Mapping[str, torch.Tensor], source: s
         for name, value in model.state_dict(keep_vars=True).items():
             value.data = value.data.to(stored[name].dtype)
     model.load_state_dict(dict(stored))
+
+
+def refuse_larger(model: nn.Module, stored: Mapping[str, torch.Tensor], where: str) -> None:
+    """Raise ``HubError`` if a config describes a model that weights of this size cannot fill, before it takes memory.
+
+    For weights that their library translates, so that names cannot be compared yet. Twice as much passes: position
+    embeddings may be resized.
+
+    >>> refuse_larger(nn.Linear(4, 2, device="meta"), {"weight": torch.zeros(2, 4)}, "config.json")
+    """
+    described = sum(parameter.numel() for parameter in model.parameters())
+    held = sum(value.numel() for value in stored.values())
+    if described > 2 * held + 1_000_000:
+        raise HubError(f"{where}: describes a model of {described:,} parameters, and the weights hold {held:,} numbers")

@@ -66,8 +66,3 @@ def register() -> None:
     for architecture in (*ARCHITECTURES, *tensorflow_architectures.ARCHITECTURES):
         if not is_model(architecture.__name__):
             register_model(architecture)
-
-
-def is_ours(architecture: str) -> bool:
-    """Tell whether timm knows an architecture by this name only because `register` was called."""
-    return architecture in default_cfgs or architecture in tensorflow_architectures.default_cfgs

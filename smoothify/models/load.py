@@ -12,6 +12,7 @@ from smoothify.models.architectures import register
 from smoothify.models.constructing import construct
 from smoothify.models.from_torchvision import build_torchvision
 from smoothify.models.from_transformers import build_transformers
+from smoothify.models.importing import build_imported, is_import_path
 from smoothify.models.presets import PRESETS, Preset
 
 
@@ -22,7 +23,8 @@ def build(
 
     Args:
         name: a preset of ours (see `PRESETS`); ``"timm/NAME"`` or a bare timm name; ``"torchvision/NAME"``;
-            ``"transformers/ID"`` with the id or the folder of a repository, or a model type such as ``"resnet"``.
+            ``"transformers/ID"`` with the id or the folder of a repository, or a model type such as ``"resnet"``;
+            or the import path of a class or function of your own, ``"my_nets:small_net"``.
         num_classes: classes of the head; the architecture's own number if not given.
         pretrained: load the host's published weights (from the network).
         arguments: further keyword arguments of the architecture's own constructor, or fields of its config.
@@ -40,6 +42,8 @@ def build(
     chosen = dict(arguments or {})
     if num_classes is not None:
         chosen["num_classes"] = num_classes
+    if is_import_path(name):
+        return build_imported(name, pretrained, chosen)
     host, _, rest = name.partition("/")
     if not rest and name in PRESETS:
         return _build_preset(PRESETS[name], pretrained, chosen)

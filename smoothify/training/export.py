@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,15 @@ import yaml
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from smoothify.evaluation import RobustAccuracy, card_results, robust_accuracy
+from smoothify.attacks import Attack
+from smoothify.data import Images
+from smoothify.errors import HubError
+from smoothify.evaluation import RobustAccuracy, Sanity, card_results, robust_accuracy, sanity
 from smoothify.evaluation.plots import adversarial
 from smoothify.files import write_atomically
 from smoothify.hub import CardFacts, Result, from_pretrained, push_folder, save_pretrained
 from smoothify.models import PRESETS, PixelClassifier
+from smoothify.models.importing import is_import_path
 from smoothify.training.config import Config
 from smoothify.training.plots import curves
 from smoothify.training.progress import Reporter
@@ -52,7 +57,7 @@ class Exporter:
             saved (None when it was saved before the run was resumed).
         """
         self.accelerator.wait_for_everyone()
-        host = from_pretrained(self.folder.best)
+        host = from_pretrained(self.folder.best, architecture=self._own_code())
         mean, std = (values.flatten().tolist() for values in (self.parts.classifier.mean, self.parts.classifier.std))
         classifier = PixelClassifier(host, mean=mean, std=std).to(self.accelerator.device).eval()
         if self.config.engine.channels_last:
@@ -85,11 +90,26 @@ class Exporter:
         picture = adversarial(classifier, images, labels, final, self.parts.test.source.classes)
         write_atomically(self.folder.adversarial, picture)
         write_atomically(self.folder.curves, curves(rows, f"{self.config.model.name}, {self.config.model.activation}"))
+        if self.config.attack.sanity:
+            measured = self._checked(classifier, final).attached_to(measured)
         self.folder.write_evaluation(measured)
         about = f"Trained adversarially for {rows[best]['epoch']} of {self.config.epochs} epochs."
         self._save(self.folder.best, classifier.model, about, card_results([measured]), {"adversarial.png": picture})
         if self.config.push is not None:
-            push_folder(self.folder.best, self.config.push)
+            self._push(self.config.push)
+
+    def _checked(self, classifier: PixelClassifier, final: Attack) -> Sanity:
+        test = self.parts.test
+        indices = test.indices[: self.config.attack.sanity]
+        few = Images(test.source, input_size=test.input_size, resizing=test.resizing, indices=indices)
+        return sanity(classifier, few, final, seed=self.config.seed)
+
+    def _push(self, repository: str) -> None:
+        try:
+            push_folder(self.folder.best, repository)
+        except HubError as error:
+            again = f"python -m smoothify push {self.folder.best} {repository}"
+            raise HubError(f"the run is finished, but not pushed: {error}; repeat it with `{again}`") from error
 
     def _save(
         self,
@@ -101,18 +121,20 @@ class Exporter:
     ) -> None:
         settings = recipe(self.config)
         settings["model"] |= self._input()
+        path_of_data = Path(self.config.data.path)  # a card does not tell where its author keeps images
+        data = path_of_data.name if path_of_data.is_absolute() else self.config.data.path
         save_pretrained(
             model,
             path,
-            architecture=self._torchvision_name(),
+            architecture=self._own_code() or self._torchvision_name(),
             model_args=self._model_args(),
             card=CardFacts(
-                model_name=f"{self.config.model.name.rpartition('/')[2]}-{self.config.model.activation}",
+                model_name=f"{re.split('[/:]', self.config.model.name)[-1]}-{self.config.model.activation}",
                 activation=self.config.model.activation,
-                dataset=self.config.data.path,
+                dataset=data,
                 about=about,
                 results=figures,
-                recipe=flat(settings),
+                recipe={**flat(settings), "data.path": data},
                 images=tuple(pictures),
             ),
             files={"training.yaml": yaml.safe_dump(settings, sort_keys=False).encode(), **pictures},
@@ -128,12 +150,18 @@ class Exporter:
             "std": [round(value, 7) for value in self.parts.classifier.std.flatten().tolist()],
         }
 
+    def _own_code(self) -> str | None:
+        model = self.config.model
+        return model.name if is_import_path(model.name) else model.architecture
+
     def _torchvision_name(self) -> str | None:
         library, _, name = self.config.model.name.rpartition("/")
         return name if library == "torchvision" else None
 
     def _model_args(self) -> dict[str, Any]:
         preset = PRESETS.get(self.config.model.name)
+        if is_import_path(self.config.model.name):
+            return {**self.config.model.arguments, "num_classes": len(self.parts.test.source.classes)}
         return {**(preset.arguments if preset else {}), **self.config.model.arguments}
 
     @torch.no_grad()

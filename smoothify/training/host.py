@@ -12,9 +12,11 @@ from smoothify.data import Resizing
 from smoothify.errors import ConfigError
 from smoothify.hub import from_pretrained
 from smoothify.models import PixelClassifier, build
+from smoothify.models.importing import imported, is_import_path
 from smoothify.training.config import ModelConfig
 
 _HUB = "hf-hub:"
+_INPUT = ("input_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
 
 
 def host_of(config: ModelConfig, *, num_classes: int) -> nn.Module:
@@ -30,7 +32,17 @@ def host_of(config: ModelConfig, *, num_classes: int) -> nn.Module:
     if folder.is_dir():
         best = folder / "best"
         return _saved(config, best if best.is_dir() else folder, num_classes)
-    return build(config.name, num_classes=num_classes, pretrained=config.pretrained, arguments=config.arguments)
+    if config.architecture is not None:
+        raise ConfigError("model.architecture is for a saved model; name your own code as model.name itself")
+    host = build(config.name, num_classes=num_classes, pretrained=config.pretrained, arguments=config.arguments)
+    if is_import_path(config.name):
+        given = {name: getattr(config, name) for name in _INPUT}
+        described = {
+            **(getattr(host, "pretrained_cfg", None) or {}),
+            **{k: v for k, v in given.items() if v is not None},
+        }
+        host.pretrained_cfg = described  # type: ignore[assignment]  # as timm's models carry it
+    return host
 
 
 def sketch(config: ModelConfig) -> nn.Module | None:
@@ -41,6 +53,9 @@ def sketch(config: ModelConfig) -> nn.Module | None:
     """
     library, _, _ = config.name.partition("/")
     if config.name.startswith(_HUB) or library == "transformers" or Path(config.name).expanduser().is_dir():
+        return None
+    if is_import_path(config.name):  # code that need not run on the meta device
+        imported(config.name)
         return None
     with torch.device("meta"):
         return build(config.name, num_classes=2, arguments=config.arguments)
@@ -65,7 +80,7 @@ def _saved(config: ModelConfig, source: str | Path, num_classes: int) -> nn.Modu
             f"model.name={config.name!r} is a saved model, started from as it is: "
             "set model.pretrained to true and leave model.arguments out"
         )
-    host = from_pretrained(source)
+    host = from_pretrained(source, architecture=config.architecture)
     if _classes(host) != num_classes:
         reset = getattr(host, "reset_classifier", None)  # timm's
         if reset is None:

@@ -1,7 +1,8 @@
 """Every code block of README.md and docs/ runs as it stands, in order, page by page.
 
 Python blocks of a page share one namespace, shell blocks one folder. A comment above a shell block may make it cheaper
-(``<!-- test: append OPTIONS -->``, to every line of it) or leave it out (``<!-- test: skip, REASON -->``).
+(``<!-- test: append OPTIONS -->``, to every line of it) or leave it out (``<!-- test: skip, REASON -->``). The Hub is
+the loopback server, empty at the start of a page, with a user ``me`` who is logged in.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.hub.server import Hub
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -51,7 +54,7 @@ def run_in_shell(block: Block) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
-def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page(page: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for block in blocks(page):

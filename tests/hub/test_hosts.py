@@ -109,15 +109,17 @@ def test_transformers(kind: str, to: str | None, native: bool, hub: Hub, cache: 
     loaded = from_pretrained("me/x", cache_dir=cache)
     assert type(loaded) is type(model) and torch.equal(logits(model, 32), logits(loaded, 32))
     assert loaded.config.id2label == model.config.id2label
-    from transformers import AutoModelForImageClassification
+    from transformers import AutoModel, AutoModelForImageClassification
 
     config = json.loads(hub.files("me/x")["config.json"])
     card = hub.files("me/x")["README.md"].decode()
     if not native:
         assert config["smoothify"]["native"] == [] and "needs smoothify" in card
-        for loader in (AutoModelForImageClassification, type(model)):
-            with pytest.raises((OSError, ValueError, KeyError)):
-                loader.from_pretrained("me/x", cache_dir=cache)
+        folder = save_pretrained(model, cache / "folder")
+        for loader in (AutoModel, AutoModelForImageClassification, type(model)):
+            for source in ("me/x", folder):
+                with pytest.raises((OSError, ValueError, KeyError)):
+                    loader.from_pretrained(source, cache_dir=cache)
         assert sorted(hub.files("me/x")) == ["README.md", "config.json", "smoothify.safetensors"]
     else:
         assert config["smoothify"]["native"] == ["transformers"]

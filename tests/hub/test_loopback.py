@@ -49,8 +49,11 @@ def test_transformers_loads_or_refuses_as_timm_does(hub: Hub, cache: Path) -> No
     with torch.no_grad():
         assert torch.equal(wrapped(images()).logits, model(images()))
     push_to_hub(small_model("smoothrelu"), "me/ours")
-    with pytest.raises((ImportError, RuntimeError), match="load_with_smoothify"):
-        auto.from_pretrained("me/ours", cache_dir=cache)
+    folder = save_pretrained(small_model("smoothrelu"), cache / "folder")
+    for loader in (transformers.AutoModel, auto):
+        for source in ("me/ours", folder):
+            with pytest.raises((ImportError, RuntimeError, ValueError), match=r"load_with_smoothify|model_type"):
+                loader.from_pretrained(source, cache_dir=cache)
 
 
 def test_a_finished_folder_is_pushed_as_one_commit(hub: Hub, tmp_path: Path) -> None:
@@ -67,6 +70,15 @@ def test_a_finished_folder_is_pushed_as_one_commit(hub: Hub, tmp_path: Path) -> 
     assert list(hub.repos["me/best"].messages.values()) == ["initial commit", "The first one"]
     assert b'"me/best"' in hub.files("me/best")["README.md"]
     assert "your-name/your-model" in (folder / "README.md").read_text()
+
+
+def test_a_folder_of_links_is_not_published(hub: Hub, tmp_path: Path) -> None:
+    folder = save_pretrained(small_model("silu"), tmp_path / "best")
+    (folder / "model.safetensors").rename(tmp_path / "elsewhere")
+    (folder / "model.safetensors").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(HubError, match="is a link, and links are not published"):
+        push_folder(folder, "me/x")
+    assert hub.repos == {}
 
 
 def test_a_second_push_replaces_the_first(hub: Hub, cache: Path) -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from smoothify.errors import HubError
 from smoothify.hub import from_pretrained
+from tests.hub.hostile import JSON
 from tests.hub.server import Hub
 
 transformers = pytest.importorskip("transformers")
@@ -55,6 +58,16 @@ def test_a_classifier_is_loaded_as_itself_and_converted(folder: Path, hub: Hub, 
         ({"hidden_act": "os.system"}, "cannot build"),
         ({"id2label": {"0": "a", "1": "b"}}, "mismatched"),
         ({"id2label": {"zero": "a"}}, "id2label"),
+        ({"id2label": {"9" * 5000: "a"}}, "id2label"),
+        ({"id2label": {"\u0663": "a"}}, "id2label"),
+        (
+            {
+                "model_type": "timm_wrapper",
+                "architectures": ["TimmWrapperForImageClassification"],
+                "model_args": {"checkpoint_path": "/tmp/evil.pth"},
+            },
+            "a timm model inside one of transformers",
+        ),
         ({"hidden_sizes": "8"}, "cannot build"),
     ],
     ids=str,
@@ -66,12 +79,44 @@ def test_hostile_changes_are_refused(change: dict[str, object], message: str, fo
         from_pretrained(folder)
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.dictionaries(st.sampled_from(sorted(transformers.ResNetConfig().to_dict())), JSON, max_size=3))
+def test_any_config_loads_or_is_refused(folder: Path, change: dict[str, object]) -> None:
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(json.dumps(json.loads(text) | change))
+    try:
+        assert not from_pretrained(folder).training
+    except HubError as error:
+        assert len(str(error)) < 3000
+    finally:
+        (folder / "config.json").write_text(text)
+
+
 def test_what_the_class_does_not_know_is_dropped_unread(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config |= {"_attn_implementation": "they/kernel", "attn_implementation": "they/kernel", "anything": [1]}
     (folder / "config.json").write_text(json.dumps(config))
     loaded = from_pretrained(folder)
     assert not hasattr(loaded.config, "anything") and loaded.config._attn_implementation != "they/kernel"
+
+
+def test_configs_inside_a_config_fetch_and_run_nothing(tmp_path: Path) -> None:
+    vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    vision |= {"image_size": 16, "patch_size": 8}
+    text = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 9}
+    transformers.CLIPForImageClassification(
+        transformers.CLIPConfig(vision_config=vision, text_config=text, projection_dim=8, num_labels=2)
+    ).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for harmless in ("_attn_implementation", "attn_implementation"):
+        config["vision_config"][harmless] = "they/kernel"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    loaded = from_pretrained(tmp_path)
+    assert loaded.config.vision_config._attn_implementation != "they/kernel"
+    config["vision_config"]["auto_map"] = {"AutoConfig": "evil.Config"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(HubError, match=r"vision_config.auto_map would make transformers fetch or run"):
+        from_pretrained(tmp_path)
 
 
 def test_damaged_weights_are_refused(folder: Path) -> None:

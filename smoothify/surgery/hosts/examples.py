@@ -40,7 +40,7 @@ def examples(model: nn.Module) -> Iterator[Example]:
 
 def _described(model: nn.Module, dtype: torch.dtype) -> Iterator[tuple[nn.Module, Example]]:
     for node in walk(model):
-        for describe in (_timm, _transformers, _torchvision):
+        for describe in (_timm, _transformers, _torchvision, _by_itself):
             found = describe(node.module, dtype)
             if found is not None:
                 yield node.module, found
@@ -141,6 +141,15 @@ def _torchvision(module: nn.Module, dtype: torch.dtype) -> Example | None:
     if isinstance(size, int):
         return Example((_image(3, (size, size), dtype),))
     return Example((_image(3, (224, 224), dtype),))
+
+
+def _by_itself(module: nn.Module, dtype: torch.dtype) -> Example | None:
+    """A user's own model may describe its images as timm's models do."""
+    cfg = getattr(module, "pretrained_cfg", None)
+    size = cfg.get("input_size") if isinstance(cfg, Mapping) else None
+    if size is None or any(_of(module, host) for host in ("timm", "transformers", "torchvision")):
+        return None
+    return Example((_image(size[0], size[1:], dtype),))
 
 
 def _detection(module: nn.Module, dtype: torch.dtype) -> Example | None:

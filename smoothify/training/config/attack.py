@@ -35,6 +35,8 @@ class AttackConfig:
             where the machine multiplies bfloat16, else "same".
         check: attack on the held-out images after every epoch.
         final: attack on the test images at the end.
+        sanity: with the first so many test images it is checked whether the final number can be believed, for the card;
+            0 leaves that out.
         final_step_size: of it, where it is PGD, in [0, 1] pixel units; its own default if not given.
     """
 
@@ -53,11 +55,13 @@ class AttackConfig:
     precision: Literal["auto", "replica", "autocast", "same"] = "auto"
     check: str = "pgd-10"
     final: str = "pgd-50"
+    sanity: int = 0
     final_step_size: float | str | None = None
 
     def __post_init__(self) -> None:
         at_least("attack.epsilon_warmup", self.epsilon_warmup, 0)
         at_least("attack.step_warmup", self.step_warmup, 0)
+        at_least("attack.sanity", self.sanity, 0)
         if self.batch_norm == "train" and self.precision not in ("same", "autocast"):
             raise ConfigError(
                 'attack.batch_norm="train" needs attack.precision "same" or "autocast": no norm folded away'

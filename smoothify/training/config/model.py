@@ -8,6 +8,7 @@ from typing import Any
 from smoothify.activations import get, parse
 from smoothify.data import MODES, CropMode, Interpolation
 from smoothify.errors import ConfigError
+from smoothify.models.importing import is_import_path
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,12 @@ class ModelConfig:
 
     Args:
         name: architecture: a preset ("resnet10_28px"), "timm/NAME", "torchvision/NAME" or "transformers/ID", with a
-            Hub id, a folder or a model type; or a saved model: "hf-hub:owner/name", a run's folder.
+            Hub id, a folder or a model type; the import path of a class or function of your own, "my_nets:small_net";
+            or a saved model: "hf-hub:owner/name", a run's folder.
         activation: what its non-smooth activations become, such as "silu" or "celu(alpha=1.4)"; "keep" keeps them.
         pretrained: start from the weights that the architecture's library publishes (needs the network), or from
             those of the saved model.
+        architecture: the import path of your own code, where a saved model was built by it.
         arguments: further keyword arguments of the architecture's constructor, such as drop_rate and drop_path_rate.
         input_size: channels, height and width in pixels; the architecture's own if not given.
         crop_pct: share of a resized picture's side that is measured on, in (0, 1]; the architecture's own if not given.
@@ -34,6 +37,7 @@ class ModelConfig:
     name: str = "resnet10_28px"
     activation: str = "parametric_softplus"
     pretrained: bool = False
+    architecture: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     input_size: tuple[int, int, int] | None = None
     crop_pct: float | None = None
@@ -57,3 +61,7 @@ class ModelConfig:
         if self.activation != "keep":
             entry, _ = parse(self.activation)
             get(entry.name)
+        if self.architecture is not None and not is_import_path(self.architecture):
+            raise ConfigError(
+                f"model.architecture={self.architecture!r}: give an import path, such as 'my_nets:small_net'"
+            )

@@ -1,0 +1,129 @@
+"""Results in a card: as ``model-index`` metadata, which the Hub reads, and as a table, which people do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from smoothify.hub.results import Result
+
+_TABLE = re.compile(r"## Results\n\n(?:\|.*(?:\n|$))+")
+
+
+def entries(results: Sequence[Result], dataset: str, dataset_types: Mapping[str, str]) -> list[EvalResult]:
+    """Return the metadata of results; ``dataset_types`` are the Hub's ids of the data sets that have one."""
+    found = []
+    for result in results:
+        name = result.dataset or dataset
+        found.append(
+            EvalResult(
+                task_type="image-classification",
+                task_name="Image classification",
+                dataset_type=dataset_types.get(name) or _slug(name),
+                dataset_name=name,
+                dataset_split="test",
+                metric_type="accuracy",
+                metric_name=result.name,
+                metric_value=round(result.accuracy, 6),
+                metric_args=_arguments(result),
+            )
+        )
+    return found
+
+
+def results_table(results: Sequence[Result]) -> str:
+    """Return a table of what was measured; columns that no result fills are left out.
+
+    >>> print(results_table([Result("none", 0.5), Result("pgd-2", 0.25, epsilon=8 / 255, images=100)]))
+    | measured | value [95% interval] | images |
+    | --- | --- | --- |
+    | clean accuracy | 50.0% |  |
+    | robust accuracy under pgd-2 (linf, epsilon 8/255) | 25.0% | 100 |
+    """
+    columns: dict[str, list[object]] = {
+        "measured": [result.name for result in results],
+        "value [95% interval]": [result.value for result in results],
+        "images": [result.images for result in results],
+        "data": [result.dataset for result in results],
+        "sanity": [result.verdict for result in results],
+    }
+    filled = {head: cells for head, cells in columns.items() if any(cell is not None for cell in cells)}
+    rows = [tuple("" if cell is None else cell for cell in row) for row in zip(*filled.values(), strict=True)]
+    return table(tuple(filled), rows)
+
+
+def table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str:
+    """Return a table in Markdown.
+
+    >>> table(("a",), [("1 | 2",)]).splitlines()[-1]
+    '| 1 \\\\| 2 |'
+    """
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(plain(str(cell)) for cell in line) + " |" for line in lines)
+
+
+def plain(text: str) -> str:
+    """Return text as one line that ends no cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def with_results(text: str, added: Sequence[Result]) -> str:
+    """Return a card's text with results beside those that it has; a new one replaces an old one of the same name.
+
+    Everything else of the card, also what was written by hand, stays.
+    """
+    card = ModelCard(text)
+    data = cast(ModelCardData, card.data)
+    kept: list[EvalResult] = list(data.eval_results or [])
+    types = {entry.dataset_name: entry.dataset_type for entry in kept}
+    only = kept[0].dataset_name if kept else (data.datasets or ["unknown"])[0]
+    new = entries(added, only, types)
+    names = {(entry.metric_name, entry.dataset_name) for entry in new}
+    kept = [entry for entry in kept if (entry.metric_name, entry.dataset_name) not in names]
+    heading = re.search(r"^# (.+)$", card.text, re.MULTILINE)
+    data.model_name = data.model_name or (heading[1] if heading else "model")
+    data.eval_results = [*kept, *new]
+    data.metrics = sorted({*(data.metrics or []), "accuracy"})
+    if any(result.epsilon is not None for result in added):
+        data.tags = list(dict.fromkeys([*(data.tags or []), "robust"]))
+    results = [_result_of(entry, only) for entry in kept if (entry.metric_args or {}).get("attack")]
+    results += [_result_of(entry, only) for entry in new]
+    section = f"## Results\n\n{results_table(results)}\n"
+    body = _TABLE.sub(lambda _: section, card.text, count=1)
+    if not _TABLE.search(card.text):
+        before, recipe, after = card.text.partition("\n## Recipe\n")
+        body = f"{before.rstrip()}\n\n{section}{recipe}{after}"
+    return f"---\n{data.to_yaml()}\n---\n{body}"
+
+
+def _arguments(result: Result) -> dict[str, Any]:
+    found = {
+        "attack": result.attack,
+        "norm": result.norm if result.epsilon is not None else None,
+        "epsilon": result.epsilon,
+        "interval_95": list(result.interval) if result.interval else None,
+        "images": result.images,
+        "sanity": result.verdict,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _result_of(entry: EvalResult, dataset: str) -> Result:
+    arguments = entry.metric_args or {}
+    return Result(
+        arguments["attack"],
+        float(entry.metric_value),
+        epsilon=arguments.get("epsilon"),
+        norm=arguments.get("norm", "linf"),
+        interval=tuple(arguments["interval_95"]) if "interval_95" in arguments else None,
+        images=arguments.get("images"),
+        verdict=arguments.get("sanity"),
+        dataset=None if entry.dataset_name == dataset else entry.dataset_name,
+    )
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "unknown"

@@ -1,0 +1,134 @@
+"""What was measured, as a card tells it: read from what ``smoothify.evaluate`` wrote, checked, with its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smoothify.errors import HubError
+from smoothify.hub.checks import MAX_CONFIG_BYTES, Checks, parse_object
+
+_LARGEST = 64 * MAX_CONFIG_BYTES  # one verdict an image, for every attack
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measured accuracy. ``attack`` is "none" for clean accuracy, else for example "pgd-50"; ``accuracy``
+    and ``interval`` (95%, low and high) are fractions; ``epsilon`` is in [0, 1] pixel units; ``verdict`` is what the
+    checks of ``smoothify.evaluate --sanity`` came to; ``dataset`` is what it was measured on, where that is another one
+    than the card's.
+
+    >>> str(Result("pgd-50", 0.741, epsilon=0.1, interval=(0.721, 0.760)))
+    'robust accuracy under pgd-50 (linf, epsilon 0.1): 74.1% [72.1, 76.0]'
+    """
+
+    attack: str
+    accuracy: float
+    epsilon: float | None = None
+    norm: str = "linf"
+    interval: tuple[float, float] | None = None
+    images: int | None = None
+    verdict: str | None = None
+    dataset: str | None = None
+
+    def __post_init__(self) -> None:
+        for value in (self.accuracy, *(self.interval or ())):
+            if not 0 <= value <= 1:
+                raise HubError(f"result of {self.attack}: {value} is no accuracy; pass a fraction from 0 to 1")
+        if (self.epsilon is None) != (self.attack == "none"):
+            raise HubError(f"result of {self.attack}: a robust accuracy needs its epsilon, a clean one has none")
+
+    @property
+    def name(self) -> str:
+        """What was measured, in words."""
+        if self.epsilon is None:
+            return "clean accuracy"
+        levels = self.epsilon * 255
+        epsilon = f"{levels:.0f}/255" if abs(levels - round(levels)) < 1e-6 else f"{self.epsilon:.6g}"
+        return f"robust accuracy under {self.attack} ({self.norm}, epsilon {epsilon})"
+
+    @property
+    def value(self) -> str:
+        """The accuracy in percent and its interval."""
+        bounds = f" [{self.interval[0]:.1%}, {self.interval[1]:.1%}]".replace("%", "") if self.interval else ""
+        return f"{self.accuracy:.1%}{bounds}"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The results of one ``evaluation.json``, and the SHA-256 of the weights that they were measured on, if it says."""
+
+    results: tuple[Result, ...]
+    weights_sha256: str | None = None
+
+
+def read_evaluation(source: str | Path | Mapping[str, Any]) -> Evaluation:
+    """Read what ``smoothify.evaluate`` or a training run wrote, a file or its content, as results for a card.
+
+    Raises ``HubError`` for a file that is missing or says something else.
+
+    >>> measured = {"attack": "PGD-2", "norm": "linf", "epsilon": 0.1, "images": 4, "clean_accuracy": 0.75,
+    ...             "clean_interval_95": [0.3, 0.95], "robust_accuracy": 0.5, "robust_interval_95": [0.15, 0.85]}
+    >>> [str(result) for result in read_evaluation(measured).results]
+    ['clean accuracy: 75.0% [30.0, 95.0]', 'robust accuracy under pgd-2 (linf, epsilon 0.1): 50.0% [15.0, 85.0]']
+    """
+    where, found = ("evaluation", dict(source)) if isinstance(source, Mapping) else (str(source), _file(Path(source)))
+    checks = Checks(where)
+    measured = found.get("results", [found])
+    rows = checks.sequence("results", measured, range(1, 101), lambda w, v: checks.mapping(w, v))
+    dataset = checks.text("data", found["data"], limit=300) if found.get("data") is not None else None
+    dataset = Path(dataset).name if dataset and Path(dataset).is_absolute() else dataset
+    results: dict[str, Result] = {}
+    for number, row in enumerate(rows):
+        for result in _results(f"results[{number}]", row, dataset, checks):
+            results.setdefault(result.name, result)
+    sha256 = found.get("weights_sha256")
+    if sha256 is not None:
+        sha256 = checks.text("weights_sha256", sha256, r"[0-9a-f]{64}")
+    checks.raise_if_any()
+    return Evaluation(tuple(results.values()), sha256)
+
+
+def _results(where: str, row: Mapping[str, Any], dataset: str | None, checks: Checks) -> list[Result]:
+    def share(kind: str) -> tuple[float, tuple[float, float]]:
+        value = checks.number(f"{where}.{kind}_accuracy", row.get(f"{kind}_accuracy"), 0, 1)
+        interval = checks.sequence(
+            f"{where}.{kind}_interval_95",
+            row.get(f"{kind}_interval_95"),
+            range(2, 3),
+            lambda w, v: checks.number(w, v, 0, 1) or 0.0,
+        )
+        return value or 0.0, (interval[0], interval[1]) if len(interval) == 2 else (0.0, 0.0)
+
+    attack = checks.text(f"{where}.attack", row.get("attack"), r"[\w.+\- ]+", 100) or "?"
+    norm = checks.text(f"{where}.norm", row.get("norm"), r"\w+", 20) or "?"
+    epsilon = checks.number(f"{where}.epsilon", row.get("epsilon"), 0, 1e4) or 0.0
+    images = checks.integer(f"{where}.images", row.get("images"), 1, 10**9)
+    (clean, clean_interval), (robust, robust_interval) = share("clean"), share("robust")
+    verdict = None if row.get("sanity") is None else checks.text(f"{where}.sanity", row["sanity"], limit=2000)
+    surrogate = row.get("surrogate")
+    through = f" through {checks.text(f'{where}.surrogate', surrogate, limit=100)}" if surrogate else ""
+    return [
+        Result("none", clean, interval=clean_interval, images=images, dataset=dataset),
+        Result(
+            attack.lower() + through,
+            robust,
+            epsilon=epsilon,
+            norm=norm.lower(),
+            interval=robust_interval,
+            images=images,
+            verdict=verdict,
+            dataset=dataset,
+        ),
+    ]
+
+
+def _file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise HubError(f"{path}: there is no such evaluation; write one with `python -m smoothify.evaluate`")
+    return parse_object(path.read_bytes(), str(path), limit=_LARGEST)

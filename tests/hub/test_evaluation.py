@@ -1,0 +1,144 @@
+"""What was measured reaches the card: every attack, with its interval and the verdict of the checks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from smoothify import evaluate
+from smoothify.__main__ import main
+from smoothify.errors import HubError
+from smoothify.hub import CardFacts, Result, push_folder, push_to_hub, read_evaluation, save_pretrained, weights_digest
+from smoothify.training import Config, train
+from tests.hub.conftest import TOKEN, small_model
+from tests.hub.server import Hub
+
+MEASURED = {
+    "norm": "linf",
+    "epsilon": 8 / 255,
+    "images": 200,
+    "clean_accuracy": 0.9,
+    "clean_interval_95": [0.85, 0.93],
+}
+PGD: dict[str, Any] = {**MEASURED, "attack": "PGD-200", "robust_accuracy": 0.5, "robust_interval_95": [0.43, 0.57]}
+AUTO = {**MEASURED, "attack": "AutoAttack", "robust_accuracy": 0.45, "robust_interval_95": [0.38, 0.52]}
+PGD["sanity"] = "1 of 2 checks passed; failed: random noise"
+EVALUATION: dict[str, Any] = {"data": "cifar10", "results": [PGD, AUTO]}
+FACTS = CardFacts(
+    "m",
+    activation="silu",
+    dataset="CIFAR-10",
+    dataset_id="uoft-cs/cifar10",
+    results=(Result("none", 0.8, images=50), Result("pgd-200", 0.6, epsilon=8 / 255, images=50)),
+    recipe={"epochs": 6},
+    about="Made to be looked at.",
+)
+
+
+def test_an_evaluation_is_read_as_results() -> None:
+    clean, pgd, autoattack = read_evaluation(EVALUATION).results
+    assert clean == Result("none", 0.9, interval=(0.85, 0.93), images=200, dataset="cifar10")
+    assert (pgd.attack, pgd.epsilon, pgd.interval) == ("pgd-200", 8 / 255, (0.43, 0.57))
+    assert (pgd.verdict, autoattack.verdict) == ("1 of 2 checks passed; failed: random noise", None)
+    assert read_evaluation({**EVALUATION, "data": "/home/anna/photos"}).results[0].dataset == "photos"
+    through = read_evaluation({**PGD, "surrogate": "silu"}).results[1]
+    assert through.attack == "pgd-200 through silu"
+
+
+def test_the_card_of_a_published_folder_tells_it(hub: Hub, tmp_path: Path) -> None:
+    folder = save_pretrained(small_model("silu"), tmp_path / "out", card=FACTS)
+    push_folder(folder, "me/x", evaluation=EVALUATION)
+    text = hub.files("me/x")["README.md"].decode()
+    card = ModelCard(text)
+    card.validate()
+    assert hub.requests[-1] == "POST /api/validate-yaml"
+    told = {(entry.dataset_name, entry.metric_name): entry for entry in card.data.eval_results}
+    assert len(told) == 5, "two from the card, three measured on data of another name"
+    pgd = told["cifar10", "robust accuracy under pgd-200 (linf, epsilon 8/255)"]
+    assert pgd.metric_value == 0.5 and pgd.dataset_type == "cifar10"
+    assert pgd.metric_args["sanity"] == "1 of 2 checks passed; failed: random noise"
+    assert pgd.metric_args["interval_95"] == [0.43, 0.57]
+    assert "| robust accuracy under autoattack (linf, epsilon 8/255) | 45.0% [38.0, 52.0] | 200 | cifar10 |  |" in text
+    assert text.count("## Results") == 1 and text.index("## Results") < text.index("## Recipe")
+    assert "Made to be looked at." in text and 'from_pretrained("me/x")' in text
+
+
+def test_what_was_measured_again_replaces_what_was_told(hub: Hub, tmp_path: Path) -> None:
+    folder = save_pretrained(small_model("silu"), tmp_path / "out", card=FACTS)
+    push_folder(folder, "me/x", evaluation={**EVALUATION, "data": "CIFAR-10"})
+    card = ModelCard(hub.files("me/x")["README.md"].decode())
+    assert [entry.metric_value for entry in card.data.eval_results] == [0.9, 0.5, 0.45]
+    assert {entry.dataset_type for entry in card.data.eval_results} == {"uoft-cs/cifar10"}
+    assert "| data |" not in card.text
+
+
+def test_a_card_without_numbers_gets_a_section(hub: Hub) -> None:
+    push_to_hub(small_model("silu"), "me/x", card="A text.", evaluation=EVALUATION)
+    text = hub.files("me/x")["README.md"].decode()
+    ModelCard(text).validate()
+    assert "A text." in text and "## Results\n\n| measured |" in text
+    assert "robust" in ModelCard(text).data.tags
+
+
+def test_numbers_of_other_weights_are_refused(hub: Hub, tmp_path: Path) -> None:
+    folder = save_pretrained(small_model("silu"), tmp_path / "out")
+    digest = weights_digest(folder)
+    assert digest is not None and weights_digest(tmp_path) is None
+    push_folder(folder, "me/x", evaluation={**EVALUATION, "weights_sha256": digest})
+    assert weights_digest("me/x") == digest
+    with pytest.raises(HubError, match="holds other weights than those that were evaluated"):
+        push_folder(folder, "me/y", evaluation={**EVALUATION, "weights_sha256": "0" * 64})
+    assert list(hub.repos) == ["me/x"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda: {"results": []}, "not a list of 1 to 100 items"),
+        (lambda: {"results": [{**PGD, "robust_accuracy": 74.1}]}, "robust_accuracy is 74.1, not a number from 0 to 1"),
+        (lambda: {"results": [{**PGD, "robust_interval_95": [0.1]}]}, "robust_interval_95"),
+        (lambda: {"results": [{**PGD, "epsilon": None}]}, "epsilon is None"),
+        (lambda: {"results": [{**PGD, "attack": "<script>"}]}, "attack is '<script>'"),
+        (lambda: {"results": [{**PGD, "images": 0}]}, "images is 0"),
+        (lambda: {"results": [{**PGD, "sanity": [1]}]}, "sanity is "),
+        (lambda: {"weights_sha256": "x"}, "weights_sha256 is 'x'"),
+        (lambda: {"data": TOKEN}, "holds what looks like a Hub token"),
+    ],
+)
+def test_what_is_no_evaluation(change: Callable[[], Any], message: str, hub: Hub, tmp_path: Path) -> None:
+    folder = save_pretrained(small_model("silu"), tmp_path / "out")
+    with pytest.raises(HubError, match=message):
+        push_folder(folder, "me/x", evaluation={**EVALUATION, **change()})
+    with pytest.raises(HubError, match=r"no such evaluation; write one with `python -m smoothify\.evaluate`"):
+        push_folder(folder, "me/x", evaluation=tmp_path / "nowhere.json")
+    assert hub.repos == {}
+
+
+def test_trained_measured_checked_and_pushed(
+    tiny: Config, hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The whole way, on the command line's own functions."""
+    best = train(replace(tiny, epochs=1, attack=replace(tiny.attack, sanity=8))).folder.best
+    card = (best / "README.md").read_text()
+    assert "checks" in ModelCard(card).data.eval_results[1].metric_args["sanity"]
+    assert str(Path(tiny.data.path).parent) not in card, "a card does not tell where its author keeps images"
+    evaluate.main([str(best), "--attack", "pgd-2", "--attack", "square-5", "--sanity", "--sanity_images", "8",
+                   "--images", "16", "--threads", "1"])  # fmt: skip
+    written = json.loads((best / "evaluation.json").read_text())
+    assert written["weights_sha256"] == weights_digest(best)
+    main(["push", str(best), "me/robust", "--private"])
+    assert f"pushed: {hub.url}/me/robust/commit/" in capsys.readouterr().out
+    assert hub.repos["me/robust"].private
+    card = ModelCard(hub.files("me/robust")["README.md"].decode())
+    card.validate()
+    told = {entry.metric_name: entry for entry in card.data.eval_results}
+    for attack in ("pgd-2", "square-5"):
+        entry = told[f"robust accuracy under {attack} (linf, epsilon 0.03)"]
+        assert entry.metric_args["images"] == 16 and "checks" in entry.metric_args["sanity"]
+    assert len(hub.repos["me/robust"].branches["main"]) == 2, "one commit after the empty one"
