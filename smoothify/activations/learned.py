@@ -15,6 +15,7 @@ from smoothify.activations.formulas.hermite import relu_coefficients
 from smoothify.activations.modules import Pointwise, check_positive
 
 _LEAST_ALPHA = 1e-6  # a root of exactly 0 would leave SmoothReLU undefined
+_MOST_BETA = 0.99  # at 1 PSSiLU is undefined, and beyond it falls where it rose
 
 
 class SmoothReLU(Pointwise):
@@ -48,8 +49,9 @@ class SmoothReLU(Pointwise):
 class PSSiLU(Pointwise):
     """x (σ(αx) - β) / (1 - β), smooth of every order (Dai, Mahloujifar and Mittal 2021); α and β are learned.
 
-    Any shape in, the same shape and dtype out; the input is kept for backward. Raises ValueError for an
-    ``alpha`` that is not positive or a ``beta`` of 1, where the function is not defined.
+    Any shape in, the same shape and dtype out; the input is kept for backward. However far an optimizer moves
+    it, β counts as 0.99 at most. Raises ValueError for an ``alpha`` that is not positive or a ``beta``
+    outside [0, 1); the function is not defined at 1.
 
     >>> PSSiLU(beta=0.1)(torch.tensor([-1.0, 0.0, 1.0])).detach()
     tensor([-0.1877,  0.0000,  0.7012])
@@ -61,15 +63,15 @@ class PSSiLU(Pointwise):
     def __init__(self, alpha: float = 1.0, beta: float = 0.0) -> None:
         super().__init__()
         check_positive(self, alpha=alpha)
-        if not 0 <= beta < 1:
-            raise ValueError(f"PSSiLU: beta={beta!r} is outside [0, 1); give one inside, 0 for silu")
+        if not 0 <= beta <= _MOST_BETA:
+            raise ValueError(f"PSSiLU: beta={beta!r} is outside [0, {_MOST_BETA}]; give one inside, 0 for silu")
         self.initial = {"alpha": float(alpha), "beta": float(beta)}
         self.alpha = nn.Parameter(torch.tensor([float(alpha)]))
         self.beta = nn.Parameter(torch.tensor([float(beta)]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape in, the same shape and dtype out."""
-        return functional.pssilu(x, self.alpha.squeeze(0), self.beta.squeeze(0))
+        return functional.pssilu(x, self.alpha.squeeze(0), self.beta.squeeze(0).clamp(max=_MOST_BETA))
 
 
 class Hermite(Pointwise):

@@ -1,7 +1,7 @@
 """The inner maximisation: adversaries that move images inside a threat model."""
 
 from smoothify.attacks.autoattack import AutoAttack, AutoAttackPart
-from smoothify.attacks.base import Attack, Found, inference_mode_of
+from smoothify.attacks.base import Attack, Found, forget_caches, inference_mode_of
 from smoothify.attacks.ensemble import Ensemble, restarts
 from smoothify.attacks.names import attack
 from smoothify.attacks.noise import Randomness, SampleNoise, sample_keys
@@ -27,6 +27,7 @@ __all__ = [
     "ThreatModel",
     "attack",
     "fgsm_rs",
+    "forget_caches",
     "inference_mode_of",
     "parse_epsilon",
     "restarts",

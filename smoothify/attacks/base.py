@@ -128,6 +128,7 @@ def inference_mode_of(model: nn.Module, *, batch_statistics: bool = False) -> It
     With ``batch_statistics``, batch norms use those of the batch meanwhile, and forget them.
     """
     training = [module for module in model.modules() if module.training]
+    forget_caches(model)
     norms = [
         module
         for module in model.modules()
@@ -144,3 +145,16 @@ def inference_mode_of(model: nn.Module, *, batch_statistics: bool = False) -> It
             norm.training, norm.track_running_stats = False, True
         for module in training:
             module.training = True
+
+
+def forget_caches(model: nn.Module) -> None:
+    """Have modules drop what they keep of their weights in eval mode, as LeViT does with its position biases.
+
+    They drop it when they are told to train, which setting a flag does not tell them. All flags stay as they are.
+    """
+    for module in model.modules():
+        if type(module).train is not nn.Module.train:
+            flags = [(inner, inner.training) for inner in module.modules()]
+            module.train()
+            for inner, training in flags:
+                inner.training = training

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SAMPLE = "fashion_mnist_sample"
 _SAMPLE_FOLDER = Path(__file__).parent / "sample"
-_IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
+_IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp")
 _LABEL_COLUMNS = ("label", "labels", "cls", "fine_label")
 
 

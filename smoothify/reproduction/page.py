@@ -17,7 +17,7 @@ and images; its 95% interval covers another draw of seeds and of test images, an
 whose seeds are "not run" is one that nobody ran here. "Paper" is what Xie et al. (arXiv:2006.14536) report; where it is
 empty they give no number. The tables that were run here come first.
 """
-_NOT_RUN = "**Nobody ran this table here.** The numbers in it are the paper's."
+_NOT_RUN = "**Nobody ran this table here.**"
 
 
 def results_page(tables: Sequence[Table]) -> str:
@@ -89,7 +89,7 @@ def compare_rows(ours: Sequence[Record], theirs: Sequence[Record], column: str) 
 
 def _evidence(table: Table, records: Sequence[Record]) -> str:
     if not records:
-        return _NOT_RUN
+        return f"{_NOT_RUN} The numbers in it are the paper's." if table.columns else _NOT_RUN
     machines = ", ".join(dict.fromkeys(record.machine for record in records))
     versions = ", ".join(
         dict.fromkeys(f"{name} {number}" for record in records for name, number in record.versions.items())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from smoothify.attacks import inference_mode_of
+from smoothify.attacks import forget_caches, inference_mode_of
 from smoothify.models import PixelClassifier
 
 
@@ -69,6 +69,7 @@ class Replica(nn.Module):
     @torch.no_grad()
     def refresh(self) -> None:
         """Take over the classifier's weights and batch statistics."""
+        forget_caches(self.host)
         if self._targets:
             torch._foreach_copy_(self._targets, self._sources)
         for pair, weight, bias in self._pairs:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from smoothify import activations
+from smoothify.activations import functional
 from smoothify.activations.paths import BLOCK, kernel_path
 from tests.activations.references import REFERENCES, exact, grid, infinity_limits, ulp
 
@@ -37,7 +38,10 @@ SLOPES = {
     "tanh": Bound(1, "one"),
     "serf": Bound(5),
 }
-COMPILED = ("smoothrelu", "mish", "squareplus", "smelu", "serf")
+OWN_KERNELS = (
+    *("quick_gelu", "smoothrelu", "mish", "tanhexp", "tanhsoft_1", "tanhsoft_2", "tanhsoft_3"),
+    *("hermite", "smelu", "squareplus", "serf", "logish", "pssilu"),
+)
 
 # torch's own kernels multiply an infinite input by the zero that their gate has become.
 NAN_AT_MINUS_INFINITY = ("silu", "swish", "gelu", "gelu_tanh")
@@ -77,7 +81,12 @@ def test_float32_is_within_its_bound(name: str, repeats: int) -> None:
     assert slopes.max() <= SLOPES.get(name, Bound(3.5)).ulps
 
 
-@pytest.mark.parametrize("compiled", COMPILED)
+def test_the_own_kernels_are_all_listed() -> None:
+    torchs = {"swish", "parametric_softplus"}
+    assert {name for name in REFERENCES if hasattr(functional, name)} == {*OWN_KERNELS, *torchs}
+
+
+@pytest.mark.parametrize("compiled", OWN_KERNELS)
 def test_compiled_float32_is_within_the_same_bound(compiled: str) -> None:
     with kernel_path("compiled"):
         values, slopes = _errors(compiled, 1)

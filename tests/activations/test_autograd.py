@@ -119,6 +119,17 @@ def test_alpha_stays_positive_under_any_step() -> None:
         assert torch.isfinite(gradient)
 
 
+@pytest.mark.parametrize("value", [0.995, 1.0, 40.0])
+def test_pssilu_stays_itself_under_any_step(value: float) -> None:
+    module = activations.create("pssilu(beta=0.5)")
+    with torch.no_grad():
+        module.beta.fill_(value)
+    x = torch.linspace(-40, 40, 5).requires_grad_()
+    y = module(x)
+    assert torch.isfinite(y).all() and y[-1] > 0, "far to the right it still rises"
+    assert all(torch.isfinite(gradient).all() for gradient in torch.autograd.grad(y.sum(), (x, module.beta)))
+
+
 def test_what_is_learned_is_listed_for_the_optimizer() -> None:
     model = nn.Sequential(
         nn.Linear(2, 2), activations.create("smoothrelu"), nn.Sequential(activations.create("pssilu"))

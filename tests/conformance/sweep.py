@@ -19,6 +19,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+# Models until the workers are renewed, for what the libraries leave in memory. The executor's own max_tasks_per_child
+# hangs in Python 3.11 once it is reached.
+PART = 400
+
 
 def one(name: str) -> dict[str, object]:
     import torch
@@ -53,7 +57,7 @@ def main() -> int:
     parser.add_argument("--sample", action="store_true", help="one small member of every family")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    from rich.progress import track
+    from rich.progress import Progress
 
     from .sample import sample
     from .tolerated import TOLERATED
@@ -63,21 +67,20 @@ def main() -> int:
     names = [name for name in zoo if fnmatch(name, options.match)][:: options.every]
     rows = [] if options.fresh or not options.out.exists() else finished(options.out)
     known = {str(row["name"]) for row in rows}
+    left = [name for name in names if name not in known]
     context = multiprocessing.get_context("spawn")
-    with (
-        options.out.open("w") as out,
-        ProcessPoolExecutor(
-            options.workers, context, bound_memory, (options.workers,), max_tasks_per_child=200
-        ) as pool,
-    ):
+    with options.out.open("w") as out, Progress() as progress:
         for row in rows:
             out.write(json.dumps(row) + "\n")
         out.flush()
-        running = [pool.submit(one, name) for name in names if name not in known]
-        for future in track(as_completed(running), total=len(running), description="sweep"):
-            rows.append(future.result())  # a worker that was killed ends the sweep here; run it again to go on
-            out.write(json.dumps(rows[-1]) + "\n")
-            out.flush()
+        task = progress.add_task("sweep", total=len(left))
+        for start in range(0, len(left), PART):
+            with ProcessPoolExecutor(options.workers, context, bound_memory, (options.workers,)) as pool:
+                for future in as_completed([pool.submit(one, name) for name in left[start : start + PART]]):
+                    rows.append(future.result())  # a worker that was killed ends the sweep here; run it again to go on
+                    out.write(json.dumps(rows[-1]) + "\n")
+                    out.flush()
+                    progress.advance(task)
     return summary([row for row in rows if row["name"] in set(names)], TOLERATED)
 
 

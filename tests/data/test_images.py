@@ -1,6 +1,7 @@
 """Loading: local folders, image modes and sizes, augmentation, held-out images, and what is refused."""
 
 import io
+import tarfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -143,3 +144,21 @@ def test_missing_columns_and_empty_splits_are_named() -> None:
     assert labels_of(source).tolist() == [0]
     with pytest.raises(DataError, match="cannot hold 1 of 1"):
         hold_out(torch.tensor([0]), 1, seed=0)
+
+
+def test_web_dataset_of_tar_files(tmp_path: Path) -> None:
+    """Pictures and their classes side by side in tar files, as ImageNet is passed around; several files a split."""
+    for split, files in (("train", 2), ("test", 1)):
+        for number in range(files):
+            with tarfile.open(tmp_path / f"{split}-{number:04d}.tar", "w") as tar:
+                for index in range(3):
+                    for suffix, content in (("png", png("L", (20, 20))), ("cls", str(index).encode())):
+                        member = tarfile.TarInfo(f"{number}-{index}.{suffix}")
+                        member.size = len(content)
+                        tar.addfile(member, io.BytesIO(content))
+    source = load(str(tmp_path), "train")
+    assert (len(source), source.image_column, source.label_column) == (6, "png", "cls")
+    assert source.classes == ("0", "1", "2")
+    images = Images(source, input_size=(1, 20, 20), augmentation="imagenet")
+    assert images[4][0].shape == (1, 20, 20)
+    assert [images[index][1] for index in range(6)] == [0, 1, 2, 0, 1, 2]

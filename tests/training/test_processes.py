@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import smoothify
 from smoothify.errors import ConfigError
-from smoothify.training import AttackConfig, Config, EngineConfig, ModelConfig, RunFolder, state, train
+from smoothify.training import AttackConfig, AveragingConfig, Config, EngineConfig, ModelConfig, RunFolder, state, train
 
 pytestmark = pytest.mark.xdist_group("two processes")
 
@@ -118,6 +119,28 @@ def test_accumulation_in_one_process_equals_none(vit: Config, tmp_path: Path) ->
     assert max((one[name] - other[name]).abs().max().item() for name in one) < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("objective", "averaging"),
+    [("pgd_at + awp(gamma=0.05)", AveragingConfig("ema", decay=0.9)), ("trades(beta=2)", AveragingConfig("swa"))],
+    ids=["awp, ema", "swa"],
+)
+def test_averages_and_perturbed_weights_in_two_processes(
+    vit: Config, objective: str, averaging: AveragingConfig, tmp_path: Path
+) -> None:
+    """Weights are perturbed for each process's share of the batch, as for each piece of an accumulated batch."""
+    base = dataclasses.replace(vit, objective=objective, averaging=averaging)
+    pieces = dataclasses.replace(base, engine=EngineConfig(accumulation=2), output=str(tmp_path / "pieces"))
+    train(pieces)
+    shared = dataclasses.replace(base, output=str(tmp_path / "shared"))
+    RunFolder(tmp_path).write_config(shared)
+    done = two("smoothify.train", "--config", str(tmp_path / "config.yaml"), "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    one, both = (smoothify.from_pretrained(Path(run.output) / "last").state_dict() for run in (pieces, shared))
+    assert max((one[name] - both[name]).abs().max().item() for name in one) < 1e-4
+    trained = state.load(RunFolder(Path(shared.output)).checkpoints, print).states["model"]
+    assert any(not torch.equal(value, both[name.removeprefix("model.")]) for name, value in trained.items())
+
+
 def test_sharding_needs_processes(vit: Config, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"engine.fsdp shards over several processes"):
         train(dataclasses.replace(vit, engine=EngineConfig(fsdp=True), output=str(tmp_path / "run")))
@@ -125,3 +148,10 @@ def test_sharding_needs_processes(vit: Config, tmp_path: Path) -> None:
         dataclasses.replace(
             vit, engine=EngineConfig(fsdp=True), attack=dataclasses.replace(vit.attack, precision="replica")
         )
+    for changes, words in (
+        ({"objective": "trades + awp(gamma=0.01)"}, "awp moves whole weights, engine.fsdp has shards; drop one"),
+        ({"averaging": AveragingConfig("ema")}, "averaging does not go with engine.fsdp"),
+        ({"engine": EngineConfig(fsdp=True, mixed_precision="fp16")}, "does not go with engine.mixed_precision=fp16"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            dataclasses.replace(vit, **{"engine": EngineConfig(fsdp=True), **changes})

@@ -1,5 +1,7 @@
 """The attack's lighter copy of the model: what it computes, what it folds, and that it follows."""
 
+import copy
+
 import pytest
 import timm
 import torch
@@ -7,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import smoothify
-from smoothify.attacks import PGD
+from smoothify.attacks import PGD, inference_mode_of
 from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier
 from smoothify.training.attacked import Autocast, Frozen, attacked_model, describe
@@ -179,3 +181,27 @@ def test_signs_stay_finite_in_half_precision(dtype: torch.dtype) -> None:
     assert torch.isfinite(moved).all()
     inside = (images > 0.1) & (images < 0.9)
     assert (moved[inside] != 0).float().mean() > 0.98
+
+
+def test_biases_that_a_host_caches_in_eval_mode_are_followed() -> None:
+    """LeViT and four more families of timm compute position biases once in eval mode and keep them until `train()`."""
+    host = timm.create_model("levit_128s", num_classes=5, img_size=64)
+    classifier, images = PixelClassifier.from_host(host).train(), torch.rand(2, 3, 64, 64)
+    replica = Replica(classifier, images)
+    with inference_mode_of(classifier), torch.no_grad():
+        before = classifier(images)
+    with torch.no_grad():
+        for name, parameter in classifier.named_parameters():
+            parameter.add_(5 * torch.randn_like(parameter) if "attention_biases" in name else 0)
+            parameter.fill_(1.0) if name.endswith("bn.weight") else None  # the last of each block starts at 0
+    replica.refresh()
+    with inference_mode_of(classifier), torch.no_grad():
+        now = classifier(images)
+    fresh = copy.deepcopy(classifier).train().eval()
+    with torch.no_grad():
+        expected = fresh(images)
+        assert torch.equal(now, expected)
+        assert (replica(images) - expected).abs().max() < 0.05 * expected.abs().max()
+    assert not torch.allclose(now, before)
+    assert classifier.training
+    assert all(not module.training for module in replica.host.modules())

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import smoothify
+from smoothify.data import Resizing
 from smoothify.errors import ConfigError, NonFiniteError, OutputExistsError, SmoothifyError
 from smoothify.training import Config, ModelConfig, RunFolder, Silent, state, train
 
@@ -77,6 +79,10 @@ def test_a_run_leaves_everything(tiny: Config) -> None:
     assert measured["attack"] == "PGD-3"
     assert measured["images"] == 48 == len(measured["robust_correct"])
     assert measured["robust_accuracy"] == sum(measured["robust_correct"]) / 48 == outcome.final.robust.value
+    said = yaml.safe_load((folder.best / "training.yaml").read_text())["model"]
+    assert {name: said[name] for name in ("crop_pct", "crop_mode", "interpolation")} == vars(
+        Resizing(1.0, "center", "bicubic")
+    )
     card = (folder.best / "README.md").read_text()
     assert f"{100 * outcome.final.robust.value:.1f}%" in card
     assert "adversarial.png" in card

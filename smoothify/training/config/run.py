@@ -8,7 +8,7 @@ from smoothify import __version__
 from smoothify.activations import SurrogateGradients
 from smoothify.errors import ConfigError
 from smoothify.hub import check_repo_id
-from smoothify.objectives import objective
+from smoothify.objectives import WeightPerturbation, objective
 from smoothify.training.config.attack import AttackConfig
 from smoothify.training.config.averaging import AveragingConfig
 from smoothify.training.config.bounds import at_least
@@ -105,6 +105,10 @@ class Config:
             raise ConfigError(f"attack.precision={self.attack.precision} does not go with engine.fsdp; use same")
         if self.engine.fsdp and self.averaging.kind != "none":
             raise ConfigError("averaging does not go with engine.fsdp; set averaging.kind to none")
+        if self.engine.fsdp and isinstance(chosen, WeightPerturbation):
+            raise ConfigError(
+                f"objective={self.objective!r}: awp moves whole weights, engine.fsdp has shards; drop one"
+            )
 
     def _refuse_what_free_cannot(self) -> None:
         """One backward pass serves the attack and the update there, on the same images several times."""
