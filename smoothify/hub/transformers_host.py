@@ -232,7 +232,7 @@ def _without_code(where: str, value: Any, checks: Checks) -> Any:
     return {
         key: _without_code(f"{where}.{key}", item, checks)
         for key, item in value.items()
-        if not key.startswith("_") and "implementation" not in key
+        if key and not key.startswith("_") and "implementation" not in key  # a key that was refused is None
     }
 
 
