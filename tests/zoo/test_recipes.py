@@ -32,7 +32,7 @@ from tests.zoo.shrunken import shrunken, some_images
 ROOT = Path(__file__).parents[2]
 ZOO = ROOT / "zoo"
 TABLES = find_tables(ZOO)
-RECIPES = sorted(path for path in ZOO.glob("**/*.yaml") if path.name != TABLE_FILE)
+RECIPES = sorted(path for path in ZOO.glob("**/*.yaml") if path.name not in (TABLE_FILE, "training.yaml"))
 CLASSES = {"imagenet": 1000, "cifar10": 10, "fashion_mnist": 10}
 ROWS = {row.digest: (table, row) for table in reversed(TABLES) for row in table.rows}  # the same run once
 
