@@ -75,7 +75,8 @@ def test_a_table_is_run_resumed_and_written_down(zoo: Path, tmp_path: Path, caps
 
     page = (zoo / "RESULTS.md").read_text()
     assert page.rpartition("## ")[2].splitlines()[4] in (tmp_path / "docs" / "paper" / "figure_3.md").read_text()
-    assert f"| silu | 69.7 | 42.3 | 1 | {100 * final.clean.value:.1f} | {100 * final.robust.value:.1f} |" in page
+    shown = [f"{100 * share:.1f}" for share in (record.train_accuracy, final.clean.value, final.robust.value)]
+    assert f"| silu | 69.7 | 42.3 | 1 | {' | '.join(shown)} |" in page
     assert "2 runs of 4" in page and record.versions["torch"] in page
 
     main(["reproduce", "stripes/figure_3", *options])
