@@ -10,11 +10,11 @@ import torch
 
 _BACKENDS: tuple[Any, ...] = (
     torch.backends.cuda.matmul,
-    torch.backends.cudnn.conv,  # type: ignore[attr-defined]
+    torch.backends.cudnn.conv,  # type: ignore[attr-defined]  # set on the module when it is imported
     torch.backends.cudnn.rnn,
-    torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
-    torch.backends.mkldnn.conv,  # type: ignore[attr-defined]
-    torch.backends.mkldnn.rnn,  # type: ignore[attr-defined]
+    torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]  # likewise
+    torch.backends.mkldnn.conv,  # type: ignore[attr-defined]  # likewise
+    torch.backends.mkldnn.rnn,  # type: ignore[attr-defined]  # likewise
 )
 
 
