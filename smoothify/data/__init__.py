@@ -1,11 +1,14 @@
 """Images in, tensors in [0, 1] out."""
 
+from smoothify.data.fashion_mnist import NAME as FASHION_MNIST
 from smoothify.data.images import Images, hold_out, labels_of
 from smoothify.data.modes import MODES
 from smoothify.data.sources import SAMPLE, Source, load
+from smoothify.data.streams import Row, Stream, StreamedImages, open_stream
 from smoothify.data.transforms import Augmentation, CropMode, Interpolation, Resizing, refuse_unknown_policy
 
 __all__ = [
+    "FASHION_MNIST",
     "MODES",
     "SAMPLE",
     "Augmentation",
@@ -13,9 +16,13 @@ __all__ = [
     "Images",
     "Interpolation",
     "Resizing",
+    "Row",
     "Source",
+    "Stream",
+    "StreamedImages",
     "hold_out",
     "labels_of",
     "load",
+    "open_stream",
     "refuse_unknown_policy",
 ]

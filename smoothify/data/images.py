@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import get_args
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from smoothify.data.modes import MODES, to_mode
 from smoothify.data.sources import Source
 from smoothify.data.transforms import Augmentation, Resizing, augment, measuring, training
 from smoothify.errors import DataError, UnknownNameError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _CACHE_LIMIT = 512 * 2**20  # bytes of decoded pixels that are kept in memory
 
@@ -53,20 +57,15 @@ class Images(Dataset[tuple[Tensor, int]]):
         resizing: Resizing | None = None,
         indices: Sequence[int] | None = None,
     ) -> None:
-        if augmentation not in get_args(Augmentation):
-            raise UnknownNameError("augmentation", augmentation, get_args(Augmentation))
-        if input_size[0] not in MODES:
-            raise DataError(f"model input {input_size}: {input_size[0]} channels; images have 1 (grey) or 3 (RGB)")
         self.source = source
         self.input_size = input_size
         self.augmentation = augmentation
         self.resizing = resizing or Resizing()
         self.indices = list(range(len(source)) if indices is None else indices)
+        self._decoded = decoder(input_size, augmentation, auto_augment, self.resizing)
         self.labels = labels_of(source)[self.indices]
-        random_crop = augmentation == "imagenet"
-        self._transform = training(input_size, auto_augment) if random_crop else measuring(input_size, self.resizing)
         fits = len(self.indices) * input_size[0] * input_size[1] * input_size[2] <= _CACHE_LIMIT
-        self._cache = self._decode_all() if fits and not random_crop else None
+        self._cache = self._decode_all() if fits and augmentation != "imagenet" else None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -88,15 +87,35 @@ class Images(Dataset[tuple[Tensor, int]]):
 
     def _decode(self, position: int) -> Tensor:
         row = self.indices[position]
-        try:
-            image = self.source.rows[row][self.source.image_column]
-            return self._transform(to_mode(image, self.input_size[0]))
-        except (OSError, ValueError, SyntaxError) as error:
-            where = f"data set {self.source.name!r}, split {self.source.split!r}, row {row}{self.source.file_of(row)}"
-            reason = (
-                "it cannot be decoded" if "<_io" in str(error) else error
-            )  # Pillow names a buffer that nobody knows
-            raise DataError(f"{where}: {reason}; correct or drop the row") from error
+        with decoding(lambda: self.source.describe(row)):
+            return self._decoded(self.source.rows[row][self.source.image_column])
+
+
+def decoder(
+    input_size: tuple[int, int, int], augmentation: Augmentation, auto_augment: str | None, resizing: Resizing
+) -> Callable[[Image], Tensor]:
+    """Return what makes bytes of the model's input size of a picture; what is left to augment is done to the tensor.
+
+    Raises:
+        UnknownNameError: no augmentation has this name.
+        DataError: a model that takes neither grey nor RGB images.
+    """
+    if augmentation not in get_args(Augmentation):
+        raise UnknownNameError("augmentation", augmentation, get_args(Augmentation))
+    if input_size[0] not in MODES:
+        raise DataError(f"model input {input_size}: {input_size[0]} channels; images have 1 (grey) or 3 (RGB)")
+    transform = training(input_size, auto_augment) if augmentation == "imagenet" else measuring(input_size, resizing)
+    return lambda image: transform(to_mode(image, input_size[0]))
+
+
+@contextmanager
+def decoding(where: Callable[[], str]) -> Iterator[None]:
+    """Turn what goes wrong with an image into one line that names its row."""
+    try:
+        yield
+    except (OSError, ValueError, SyntaxError) as error:
+        reason = "it cannot be decoded" if "<_io" in str(error) else error  # Pillow names a buffer that nobody knows
+        raise DataError(f"{where()}: {reason}; correct or drop the row") from error
 
 
 def labels_of(source: Source) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from smoothify.data import fashion_mnist
-from smoothify.errors import DataError, UnknownNameError, nearest, suggestion
+from smoothify.errors import DataError, SmoothifyError, UnknownNameError, nearest, suggestion
 
 if TYPE_CHECKING:
     import datasets
@@ -32,13 +34,13 @@ class Source:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def file_of(self, row: int) -> str:
-        """Name the file that a row's image lies in, in brackets; nothing where it lies among others."""
+    def describe(self, row: int) -> str:
+        """Name a row, and the file that its image lies in where it does not lie among others."""
         import datasets
 
         undecoded = self.rows.cast_column(self.image_column, datasets.Image(decode=False))
         path = undecoded[row][self.image_column]["path"]
-        return f" ({path})" if path else ""
+        return f"data set {self.name!r}, split {self.split!r}, row {row}{f' ({path})' if path else ''}"
 
 
 def load(name: str = SAMPLE, split: str = "train") -> Source:
@@ -61,10 +63,9 @@ def load(name: str = SAMPLE, split: str = "train") -> Source:
     rows = _rows(name, split)
     if len(rows) == 0:
         raise DataError(f"data set {name!r}, split {split!r}: it is empty; name a split that has images")
-    image_column = _column(rows, _IMAGE_COLUMNS, "image", name)
-    label_column = _column(rows, _LABEL_COLUMNS, "label", name)
-    rows = _with_images(rows, image_column, name)
-    return Source(name, split, rows, image_column, label_column, _classes(rows, label_column, name))
+    image_column, label_column = columns_of(rows, name)
+    source = Source(name, split, rows, image_column, label_column, _classes(rows, label_column, name))
+    return replace(source, rows=with_images(source))
 
 
 def _rows(name: str, split: str) -> datasets.Dataset:
@@ -72,54 +73,114 @@ def _rows(name: str, split: str) -> datasets.Dataset:
 
     if name == fashion_mnist.NAME:
         return fashion_mnist.rows(split)
-    if name == SAMPLE:
-        files = {path.stem: str(path) for path in sorted(_SAMPLE_FOLDER.glob("*.parquet"))}
-        arguments: dict[str, object] = {"path": "parquet", "data_files": files}
-    elif Path(name).is_dir() or "/" in name:
-        arguments = {"path": name}
-        if not Path(name).is_dir() and (name.startswith((".", "/", "~")) or name.count("/") != 1):
-            raise DataError(f"data set {name!r}: no such folder; give an existing folder or a Hub id 'owner/name'")
-    else:
-        raise UnknownNameError("data set", name, [SAMPLE, fashion_mnist.NAME])
-    try:
-        loaded = datasets.load_dataset(**arguments)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = f"{empty} has no rows" if (empty := _empty_table(Path(name))) else _first_line(error)
-        raise DataError(f"data set {name!r}: {reason}; check the name, the files and the network") from error
-    if split not in loaded:
-        raise UnknownNameError(f"split of data set {name!r}", split, list(loaded))
-    return loaded[split]
+    builder = builder_of(name)
+    files = builder.config.data_files or {}
+    if files and split not in files:
+        raise UnknownNameError(f"split of data set {name!r}", split, [str(one) for one in files])
+    with reading(name):
+        if not files or is_image_folder(builder):  # whose classes are the folders of all its splits
+            return datasets.load_dataset(**_arguments(name), split=split)
+        return datasets.load_dataset(  # and not the other splits, which may be a hundred times larger
+            **{**_arguments(name), "data_files": {split: list(files[split])}},
+            split=split,
+            features=builder.info.features,
+            verification_mode="no_checks",
+        )
 
 
-def _empty_table(folder: Path) -> Path | None:
-    """Find the parquet file without rows that `datasets` stumbles over."""
-    import pyarrow.parquet
+def builder_of(name: str) -> datasets.DatasetBuilder:
+    """Return what `datasets` knows of a data set before any row of it is read.
 
-    if not folder.is_dir():
-        return None
-    tables = sorted(folder.rglob("*.parquet"))
-    return next((path for path in tables if pyarrow.parquet.read_metadata(path).num_rows == 0), None)
-
-
-def _column(rows: datasets.Dataset, candidates: tuple[str, ...], kind: str, name: str) -> str:
-    for candidate in candidates:
-        if candidate in rows.column_names:
-            return candidate
-    near = suggestion(nearest(kind, rows.column_names))
-    raise DataError(
-        f"data set {name!r}: no {kind} column among {rows.column_names}; rename it to {candidates[0]!r}{near}"
-    )
-
-
-def _with_images(rows: datasets.Dataset, column: str, name: str) -> datasets.Dataset:
+    Raises:
+        UnknownNameError: no data set has this name.
+        DataError: there is no such folder or id, or it cannot be reached.
+    """
     import datasets
 
+    with reading(name):
+        return datasets.load_dataset_builder(**_arguments(name))
+
+
+def is_image_folder(builder: datasets.DatasetBuilder) -> bool:
+    """Tell whether a data set is pictures in folders that are named after their classes."""
+    from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+
+    return isinstance(builder, ImageFolder)
+
+
+def _arguments(name: str) -> dict[str, Any]:
+    if name == SAMPLE:
+        return {"path": "parquet", "data_files": {path.stem: str(path) for path in _SAMPLE_FOLDER.glob("*.parquet")}}
+    if not Path(name).is_dir() and "/" not in name:
+        raise UnknownNameError("data set", name, [SAMPLE, fashion_mnist.NAME])
+    if not Path(name).is_dir() and (name.startswith((".", "/", "~")) or name.count("/") != 1):
+        raise DataError(f"data set {name!r}: no such folder; give an existing folder or a Hub id 'owner/name'")
+    return {"path": name}
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn what goes wrong in `datasets` into one line that names the data set."""
+    import datasets
+
+    try:
+        yield
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        if isinstance(error, SmoothifyError):
+            raise
+        reason = _faulty_table(Path(name)) or _first_line(error)
+        raise DataError(f"data set {name!r}: {reason}; check the name, the files and the network") from error
+
+
+def _faulty_table(folder: Path) -> str | None:
+    """Name the parquet file that `datasets` stumbles over without a word of it: one damaged, or without rows."""
+    import pyarrow.parquet
+
+    for path in sorted(folder.rglob("*.parquet")) if folder.is_dir() else ():
+        try:
+            rows = pyarrow.parquet.read_metadata(path).num_rows
+        except pyarrow.ArrowInvalid:
+            return f"{path} is damaged"
+        if rows == 0:
+            return f"{path} has no rows"
+    return None
+
+
+def columns_of(rows: datasets.Dataset | datasets.IterableDataset, name: str) -> tuple[str, str]:
+    """Find the columns of images and of labels by the names that they go by.
+
+    Raises:
+        DataError: the data set has none of these.
+    """
+    columns = rows.column_names or []
+    return _column(columns, _IMAGE_COLUMNS, "image", name), _column(columns, _LABEL_COLUMNS, "label", name)
+
+
+def _column(columns: list[str], candidates: tuple[str, ...], kind: str, name: str) -> str:
+    for candidate in candidates:
+        if candidate in columns:
+            return candidate
+    near = suggestion(nearest(kind, columns))
+    raise DataError(f"data set {name!r}: no {kind} column among {columns}; rename it to {candidates[0]!r}{near}")
+
+
+def with_images(source: Source) -> datasets.Dataset:
+    """Return a source's rows, their images as such and not as what they are stored in.
+
+    Raises:
+        DataError: the column of images holds something else.
+    """
+    import datasets
+
+    rows, column = source.rows, source.image_column
     if isinstance(rows.features[column], datasets.Image):
         return rows
     try:
         return rows.cast_column(column, datasets.Image())
     except (TypeError, ValueError, NotImplementedError) as error:
-        raise DataError(f"data set {name!r}: column {column!r} holds no images ({rows.features[column]})") from error
+        raise DataError(
+            f"data set {source.name!r}: column {column!r} holds no images ({rows.features[column]})"
+        ) from error
 
 
 def _classes(rows: datasets.Dataset, label_column: str, name: str) -> tuple[str, ...]:

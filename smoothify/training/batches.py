@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from smoothify.attacks import sample_keys
-from smoothify.data import Images
+from smoothify.data import Images, Row, StreamedImages
 from smoothify.errors import DataError
+
+Keyed = tuple[int | Row, int]  # an image by its position, or the row that it comes from; and its key
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Batches:
 
     def __init__(
         self,
-        images: Images,
+        images: Images | StreamedImages,
         *,
         batch_size: int,
         pieces: int,
@@ -64,7 +67,7 @@ class Batches:
     ) -> None:
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self._device, self._pieces, self._replays = accelerator.device, pieces, replays
-        self._order = _Order(len(images), batch_size, pieces, seed, accelerator)
+        self._order = _Order(images, batch_size, pieces, seed, accelerator)
         self._loader = DataLoader(
             _Keyed(images),
             collate_fn=_collate,
@@ -93,37 +96,47 @@ class Batches:
                 step, done = [], 0
 
 
-class _Order(Sampler[list[tuple[int, int]]]):
-    """Yields one list of (position, key) for every piece that this process computes."""
+class _Order(Sampler[list[Keyed]]):
+    """Yields one list of images, each with its key, for every piece that this process computes."""
 
-    def __init__(self, images: int, batch_size: int, pieces: int, seed: int, accelerator: Accelerator) -> None:
+    def __init__(
+        self, images: Images | StreamedImages, batch_size: int, pieces: int, seed: int, accelerator: Accelerator
+    ) -> None:
         self.images, self.batch_size, self.seed = images, batch_size, seed
-        self.steps = images // batch_size
+        self.steps = len(images) // batch_size
         self.size = batch_size // (pieces * accelerator.num_processes)
         self.starts = range(0, batch_size, self.size)[accelerator.process_index * pieces :][:pieces]
         self.epoch = self.first = 0
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        keys = sample_keys(self.seed, self.epoch, torch.arange(self.images))
-        order = keys.argsort(stable=True)  # keys are as good as random, so their order is a random one
-        pairs = list(zip(order.tolist(), keys[order].tolist(), strict=True))
-        for step in range(self.first, self.steps):
+    def __iter__(self) -> Iterator[list[Keyed]]:
+        begin = self.first * self.batch_size
+        keys = sample_keys(self.seed, self.epoch, torch.arange(len(self.images)))
+        order: Iterator[Keyed]
+        if isinstance(
+            self.images, StreamedImages
+        ):  # which image a row is nobody knows; its place in the epoch is known
+            rows = self.images.source.in_order(self.seed, self.epoch)
+            order = zip(islice(rows, begin, len(self.images)), keys[begin:].tolist(), strict=True)
+        else:
+            positions = keys.argsort(stable=True)[begin:]  # keys are as good as random, so their order is a random one
+            order = zip(positions.tolist(), keys[positions].tolist(), strict=True)
+        for _ in range(self.first, self.steps):
+            batch = list(islice(order, self.batch_size))
             for start in self.starts:
-                begin = step * self.batch_size + start
-                yield pairs[begin : begin + self.size]
+                yield batch[start : start + self.size]
 
 
 class _Keyed(Dataset[tuple[Tensor, int, int] | DataError]):
     """Images whose augmentation draws from their key, whichever generator it uses; for a damaged one, its error."""
 
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: Images | StreamedImages) -> None:
         self._images = images
 
-    def __getitem__(self, pair: tuple[int, int]) -> tuple[Tensor, int, int] | DataError:
-        position, key = pair
+    def __getitem__(self, pair: Keyed) -> tuple[Tensor, int, int] | DataError:
+        which, key = pair
         reseed(key)
         try:
-            image, label = self._images[position]
+            image, label = self._images[which]  # type: ignore[index]  # of the kind that these images take
         except DataError as error:  # raised in another process it would come back as that process's traceback
             return error
         return image, label, key

@@ -11,6 +11,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from smoothify.attacks import attack
+from smoothify.data import Stream
 from smoothify.errors import NonFiniteError
 from smoothify.evaluation import RobustAccuracy, robust_accuracy
 from smoothify.objectives import objective
@@ -152,6 +153,8 @@ def _run(
     kept |= {} if carried is None else {"carried": carried}
     saver = state.Saver(kept, folder.checkpoints, accelerator)
 
+    if isinstance(parts.train.source, Stream):
+        reporter.note(str(parts.train.source))
     if (told := describe(attacked)) is not None:
         reporter.note(told)
     if resume:

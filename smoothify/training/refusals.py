@@ -9,7 +9,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from torch import nn
 
 from smoothify.attacks import inference_mode_of
-from smoothify.data import Source
+from smoothify.data import Source, Stream
 from smoothify.errors import ConfigError, DataError, UnknownNameError
 from smoothify.models import PixelClassifier
 from smoothify.training.config import Config, EngineConfig
@@ -65,7 +65,7 @@ def checkpoint_activations(host: nn.Module) -> None:
         raise ConfigError(f"engine.activation_checkpointing: {type(host).__name__}: {error}; leave it off") from error
 
 
-def with_classes_of(test: Source, train: Source) -> Source:
+def with_classes_of(test: Source, train: Source | Stream) -> Source:
     """Return a test split with the classes of the training split.
 
     A split without declared classes has as many as its highest label says, so a test split may seem to have fewer.

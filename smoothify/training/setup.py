@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from smoothify.activations import is_smooth
-from smoothify.data import Images, hold_out, labels_of, load
+from smoothify.data import (
+    Images,
+    Resizing,
+    Source,
+    Stream,
+    StreamedImages,
+    hold_out,
+    labels_of,
+    load,
+    open_stream,
+)
 from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier, input_size
 from smoothify.surgery import convert_
-from smoothify.training.config import Config, EngineConfig
+from smoothify.training.config import Config, DataConfig, EngineConfig
 from smoothify.training.host import classifier_of, host_of, resizing_of
 from smoothify.training.refusals import (
     checkpoint_activations,
@@ -38,7 +49,7 @@ class Parts:
 
     host: nn.Module
     classifier: PixelClassifier
-    train: Images
+    train: Images | StreamedImages
     held_out: Images
     test: Images
 
@@ -88,31 +99,49 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
     """
     refuse_before_data(config, processes=processes)
     torch.manual_seed(config.seed)
-    train_source = load(config.data.path, config.data.train_split)
-    test_source = with_classes_of(load(config.data.path, config.data.test_split), train_source)
+    data = config.data
+    test_source = load(data.path, data.test_split)
+    train_source: Source | Stream
+    if data.streaming:
+        train_source = open_stream(data.path, data.train_split, classes=test_source.classes, buffer=data.buffer)
+    else:
+        train_source = load(data.path, data.train_split)
+    test_source = with_classes_of(test_source, train_source)
     host = host_of(config.model, num_classes=len(train_source.classes))
     classifier = classifier_of(host, config.model)
     size = config.model.input_size or input_size(host)
     refuse_misfit(classifier, size, classes=len(train_source.classes), name=config.model.name)
     if config.model.activation != "keep":
         convert_(host, to=config.model.activation, strict=is_smooth(config.model.activation))
-    kept, held_out = hold_out(labels_of(train_source), config.data.held_out, seed=config.seed)
-    if config.batch_size > len(kept):
-        raise ConfigError(
-            f"batch_size={config.batch_size} exceeds the {len(kept)} training images; choose a smaller one"
-        )
     resizing = resizing_of(host, config.model)
+    train, held_out = _training_images(data, train_source, size, resizing, seed=config.seed)
+    if config.batch_size > len(train):
+        raise ConfigError(
+            f"batch_size={config.batch_size} exceeds the {len(train)} training images; choose a smaller one"
+        )
     return Parts(
         host=host,
         classifier=classifier,
-        train=Images(
-            train_source,
-            input_size=size,
-            augmentation=config.data.augmentation,
-            auto_augment=config.data.auto_augment,
-            resizing=resizing,
-            indices=kept,
-        ),
-        held_out=Images(train_source, input_size=size, resizing=resizing, indices=held_out),
+        train=train,
+        held_out=held_out,
         test=Images(test_source, input_size=size, resizing=resizing),
     )
+
+
+def _training_images(
+    data: DataConfig, source: Source | Stream, size: tuple[int, int, int], resizing: Resizing, *, seed: int
+) -> tuple[Images | StreamedImages, Images]:
+    """Return the images to train on, and the held-out ones."""
+    fitted: dict[str, Any] = {"input_size": size, "resizing": resizing}
+    augmented = {**fitted, "augmentation": data.augmentation, "auto_augment": data.auto_augment}
+    if not isinstance(source, Stream):
+        kept, held_out = hold_out(labels_of(source), data.held_out, seed=seed)
+        return Images(source, indices=kept, **augmented), Images(source, indices=held_out, **fitted)
+    rest, aside = source.hold_out(data.held_out, seed=seed)
+    images = data.images or rest.count
+    if images is None:
+        raise ConfigError(
+            f"data.streaming: data set {data.path!r} does not say how many images its split {data.train_split!r} has; "
+            "set data.images to as many as an epoch is to have"
+        )
+    return StreamedImages(rest, images=images, **augmented), Images(aside, **fitted)

@@ -139,7 +139,7 @@ def test_missing_columns_and_empty_splits_are_named() -> None:
     from smoothify.data import sources
 
     with pytest.raises(DataError, match="no image column"):
-        sources._column(rows, ("image",), "image", "mine")
+        sources._column(rows.column_names, ("image",), "image", "mine")
     source = Source("mine", "train", rows, "picture", "label", ("only",))
     assert labels_of(source).tolist() == [0]
     with pytest.raises(DataError, match="cannot hold 1 of 1"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from smoothify.data import SAMPLE, Augmentation, refuse_unknown_policy
+from smoothify.data import FASHION_MNIST, SAMPLE, Augmentation, refuse_unknown_policy
 from smoothify.errors import ConfigError
 from smoothify.training.config.bounds import at_least
 
@@ -26,6 +26,11 @@ class DataConfig:
         mix_probability: share of the batches that are mixed at all.
         held_out: training images set aside for the check after every epoch (images).
         workers: processes that prepare batches; 0 prepares them in the training process.
+        streaming: read the training split as it comes instead of copying it to this machine first; every process reads
+            all of it.
+        images: how many images of a stream make an epoch (images); all but the held-out ones, if the data set says how
+            many it has.
+        buffer: how many rows of a stream are read ahead, to be drawn from at random (rows).
     """
 
     path: str = SAMPLE
@@ -38,6 +43,9 @@ class DataConfig:
     mix_probability: float = 1.0
     held_out: int = 500
     workers: int = 0
+    streaming: bool = False
+    images: int | None = None
+    buffer: int = 10_000
 
     def __post_init__(self) -> None:
         if self.auto_augment is not None:
@@ -53,3 +61,10 @@ class DataConfig:
             raise ConfigError(f"data.mix_probability={self.mix_probability}: it must be in [0, 1]")
         at_least("data.held_out", self.held_out, 1)
         at_least("data.workers", self.workers, 0)
+        at_least("data.buffer", self.buffer, 1)
+        if self.images is not None:
+            at_least("data.images", self.images, 1)
+            if not self.streaming:
+                raise ConfigError("data.images is for streams alone; set data.streaming, or leave it out")
+        if self.streaming and self.path == FASHION_MNIST:
+            raise ConfigError(f"data.streaming: {self.path!r} is on this machine as a whole; leave it off")
