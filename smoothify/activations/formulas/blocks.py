@@ -56,10 +56,9 @@ def mish_backward(x: Tensor, grad: Tensor) -> tuple[Tensor]:
 
 
 def smoothrelu_value(x: Tensor, alpha: Number) -> tuple[Tensor]:
-    """x - log(αx + 1) / α for x ≥ 0, else 0: in float64, where the plain form has precision to lose."""
-    u = x.to(torch.float64, copy=True).clamp_(0, _HUGE).mul_(alpha)
-    y = u - u.log1p()
-    return (y.div_(alpha),)
+    """x - log(αx + 1) / α for x ≥ 0, else 0: the difference in float64, where it has precision to lose."""
+    u = x.clamp(0, _HUGE).to(torch.float64).mul_(alpha)
+    return (u.sub_(u.log1p()).to(x.dtype).mul_(1 / alpha),)
 
 
 def smoothrelu_backward(x: Tensor, grad: Tensor, alpha: Number) -> tuple[Tensor]:
@@ -72,5 +71,5 @@ def smoothrelu_full_backward(x: Tensor, grad: Tensor, alpha: Number) -> tuple[Te
     """g αx / (1 + αx) and g (log1p(u) - u/(1 + u)) / α² for u = αx."""
     u = (x * alpha).clamp_(0, _HUGE)
     slope = u / (u + 1)
-    by_alpha = u.log1p_().sub_(slope).mul_(grad)
+    by_alpha = u.log1p_().sub_(slope).dot(grad)  # of a flat block; further results are summed anyway
     return slope.mul_(grad), by_alpha.mul_(1 / (alpha * alpha))
