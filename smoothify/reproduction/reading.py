@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,10 @@ def read_table(file: Path) -> Table:
     if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise ConfigError(f"{file}: seeds={seeds!r} is not a list of whole numbers from 0")
     read = tuple(_row(str(name), row, content.get("recipe"), file) for name, row in rows.items())
+    read = tuple(_started(row, one, read, file) for row, one in zip(read, rows.values(), strict=True))
+    for row in read:
+        if row.start is not None and next(one for one in read if one.name == row.start.name).start is not None:
+            raise ConfigError(f"{file}, row {row.name!r}: it starts from a row that itself starts from another")
     same: dict[str, str] = {}
     for row in read:
         if (first := same.setdefault(row.digest, row.name)) != row.name:
@@ -60,7 +64,7 @@ def _row(name: str, content: object, common: object, file: Path) -> Row:
     content = {} if content is None else content
     if not isinstance(content, Mapping):
         raise ConfigError(f"{where}: it must map names to values, or be empty")
-    _only(content, {"recipe", "options", "paper", "note"}, where)
+    _only(content, {"recipe", "options", "paper", "note", "start"}, where)
     recipe = content.get("recipe", common)
     if not isinstance(recipe, str):
         raise ConfigError(f"{where}: it names no recipe, and neither does the table")
@@ -72,6 +76,17 @@ def _row(name: str, content: object, common: object, file: Path) -> Row:
         raise ConfigError(f"{where}: options and paper must map names to values")
     return Row(name, path, dict(options), {str(key): float(value) for key, value in paper.items()},
                str(content.get("note", "")))  # fmt: skip
+
+
+def _started(row: Row, content: Mapping[str, Any] | None, rows: tuple[Row, ...], file: Path) -> Row:
+    """Give a row the one that it starts from."""
+    name = (content or {}).get("start")
+    if name is None:
+        return row
+    starts = {one.name: one for one in rows}
+    if name not in starts:
+        raise ConfigError(f"{file}, row {row.name!r}: {UnknownNameError('row to start from', str(name), starts)}")
+    return replace(row, start=starts[name])
 
 
 def _measure(content: object, file: Path) -> Measure:

@@ -71,6 +71,19 @@ class Job:
     machine: Machine
 
     @property
+    def arguments(self) -> list[str]:
+        """The options of ``smoothify.train`` that train it."""
+        if self.row.start is None:
+            return self.row.arguments
+        start = self.folder.with_name(f"{self.row.start.digest}.seed-{self.seed}")
+        return [*self.row.arguments, f"--model.name={start}", "--model.pretrained=true", "--model.arguments={}"]
+
+    @property
+    def finished(self) -> Path:
+        """The file that a run leaves when it has come to its end."""
+        return self.folder / "evaluation.json"
+
+    @property
     def log(self) -> Path:
         """Everything that the commands print."""
         return self.folder.with_name(f"{self.folder.name}.log")
@@ -111,55 +124,65 @@ def reproduce(
     jobs = list(missing(table, runs=runs, only=only, seeds=table.seeds if seeds is None else seeds, machine=machine))
     say(f"{table.name}: {len(jobs)} runs to do")
     done, failed = [], []
-    with ThreadPoolExecutor(machine.side_by_side) as pool:
-        running = {pool.submit(_do, job): job for job in jobs}
-        for future in as_completed(running):
-            try:
-                record = future.result()
-            except SmoothifyError as error:
-                failed.append(str(error))
-                say(str(error))
-            else:
-                record.write(table.results)
-                done.append(record)
-                figures = ", ".join(f"{column} {one.robust}" for column, one in record.columns.items())
-                say(f"{running[future]}: clean {record.measured[0].clean}, {figures}")
+    for wave in ([job for job in jobs if job.row.start is None], [job for job in jobs if job.row.start is not None]):
+        with ThreadPoolExecutor(machine.side_by_side) as pool:
+            running = {pool.submit(_do, job): job for job in wave}
+            for future in as_completed(running):
+                try:
+                    record = future.result()
+                except SmoothifyError as error:
+                    failed.append(str(error))
+                    say(str(error))
+                else:
+                    record.write(table.results)
+                    done.append(record)
+                    figures = ", ".join(f"{column} {one.robust}" for column, one in record.columns.items())
+                    say(f"{running[future]}: clean {record.measured[0].clean}, {figures}")
     if failed:
         raise SmoothifyError(f"{table.name}: {len(failed)} of {len(jobs)} runs failed: {'; '.join(failed)}")
     return done
 
 
 def missing(table: Table, *, runs: Path, only: Sequence[str], seeds: Sequence[int], machine: Machine) -> Iterator[Job]:
-    """Yield every row and seed without an up-to-date record, all rows of a seed before the next seed."""
+    """Yield every row and seed without an up-to-date record, all rows of a seed before the next seed.
+
+    A row that others start from is among them if its model is not at hand, recorded or not.
+    """
     names = [row.name for row in table.rows]
     for name in only:
         if name not in names:
             raise UnknownNameError(f"row of {table.name}", name, names)
     for seed in seeds:
+        wanted = [row for row in table.rows if (not only or row.name in only) and not _is_known(table, row, seed)]
+        starts = {row.start.digest for row in wanted if row.start is not None}
         for row in table.rows:
-            file = file_of(table.results, row.name, seed)
-            known = file.is_file() and Record.read(file).digest == row.digest
-            if not known and (not only or row.name in only):
-                yield Job(table, row, seed, runs / f"{row.digest}.seed-{seed}", machine)
+            job = Job(table, row, seed, runs / f"{row.digest}.seed-{seed}", machine)
+            if row in wanted or (row.digest in starts and not job.finished.is_file()):
+                yield job
+
+
+def _is_known(table: Table, row: Row, seed: int) -> bool:
+    file = file_of(table.results, row.name, seed)
+    return file.is_file() and Record.read(file).digest == row.digest
 
 
 def _do(job: Job) -> Record:
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    finished = job.folder / "evaluation.json"
-    if not finished.is_file():
+    if not job.finished.is_file():
         begun = any((job.folder / "checkpoints").glob("*"))
         start = ["--resume", str(job.folder)] if begun else ["--output", str(job.folder), "--overwrite"]
         place = [] if job.machine.data is None else [f"--data.path={job.machine.data}"]
-        _command(job, "smoothify.train", [*job.row.arguments, f"--seed={job.seed}", *place, *start])
-    measured = [Measurement.read(json.loads(finished.read_text(encoding="utf-8")))]
+        _command(job, "smoothify.train", [*job.arguments, f"--seed={job.seed}", *place, *start])
+    measured = [Measurement.read(json.loads(job.finished.read_text(encoding="utf-8")))]
     for measure in job.table.measures:
         measured.extend(_measured(job, measure))
     rows = [json.loads(line) for line in (job.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    started = () if job.row.start is None else (f"--model.name=(the run of {job.row.start.name})",)
     return Record(
         row=job.row.name,
         seed=job.seed,
         digest=job.row.digest,
-        command=(*job.row.arguments, f"--seed={job.seed}"),
+        command=(*job.row.arguments, *started, f"--seed={job.seed}"),
         epochs=len(rows),
         train_accuracy=rows[-1]["train_accuracy"],
         train_loss=rows[-1]["train_loss"],

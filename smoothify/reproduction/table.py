@@ -53,6 +53,7 @@ class Row:
         options: what this row changes in it, by option name ("model.activation").
         paper: what the paper reports, in percent, by column ("clean", "robust").
         note: what a reader must know, such as an assumption of ours.
+        start: the row whose best model, trained with the same seed, this one starts from.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Row:
     options: Mapping[str, Any]
     paper: Mapping[str, float]
     note: str = ""
+    start: Row | None = None
 
     @property
     def changes(self) -> list[str]:
@@ -68,7 +70,7 @@ class Row:
 
     @property
     def arguments(self) -> list[str]:
-        """The options of ``smoothify.train`` that train this row."""
+        """The options of ``smoothify.train`` that train this row; where it starts from, the runner adds."""
         return ["--config", str(self.recipe), *self.changes]
 
     @property
@@ -83,6 +85,8 @@ class Row:
                 place[parent] = dict(below) if isinstance(below, Mapping) else {}
                 place = place[parent]
             place[last] = value
+        if self.start is not None:
+            said["start"] = self.start.digest
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 

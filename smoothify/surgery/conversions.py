@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import nn
 
+from smoothify.activations import describe, parse
+from smoothify.activations.recompute import with_slots
 from smoothify.surgery.rules import Target
 from smoothify.surgery.scope import Scope
 from smoothify.surgery.sites import Site
@@ -60,10 +62,36 @@ def remember(root: nn.Module, conversion: Conversion) -> None:
 def conversions(model: nn.Module) -> tuple[dict[str, Any], ...]:
     """Return one JSON-able dict per ``convert_`` that changed the model, oldest first.
 
+    What `smoothify.anneal_` has made of an activation since stands in place of what it was converted to.
+
     >>> import smoothify
-    >>> model = smoothify.convert(nn.Sequential(nn.ReLU()), to="silu")
+    >>> model = smoothify.convert(nn.Sequential(nn.ReLU()), to="swish(beta=1000)")
+    >>> _ = smoothify.anneal_(model, 2)
     >>> [(entry["to"], entry["sites"]) for entry in conversions(model)]
-    [('silu', {'0': 'silu'})]
+    [('swish(beta=2)', {'0': 'swish(beta=2)'})]
     """
     recorded: tuple[dict[str, Any], ...] = getattr(model, ATTRIBUTE, ())
-    return recorded
+    if not any(_name(spec) for entry in recorded for spec in entry["sites"].values()):
+        return recorded
+    found: dict[str, set[str]] = {}
+    for module in with_slots(model):
+        if (spec := describe(module)) is not None and (name := _name(spec)):
+            found.setdefault(name, set()).add(spec)
+
+    def now(spec: str) -> str:
+        current = found.get(_name(spec), set())
+        return next(iter(current)) if len(current) == 1 else spec  # of several it is not known which is which
+
+    return tuple({**entry, "to": _each(entry["to"], now), "sites": _each(entry["sites"], now)} for entry in recorded)
+
+
+def _name(spec: str) -> str:
+    """Name an activation that can be annealed; "" for any other."""
+    entry, _ = parse(spec)
+    return entry.name if entry.sharpness is not None else ""
+
+
+def _each(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {key: change(spec) for key, spec in value.items()}
+    return change(value) if isinstance(value, str) else value

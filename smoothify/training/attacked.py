@@ -11,33 +11,42 @@ from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier
 from smoothify.training.replica import Replica
 
-Precision = Literal["auto", "replica", "autocast", "same"]
+Precision = Literal["auto", "replica", "folded", "autocast", "same"]
 
 
 def attacked_model(
-    precision: Precision, model: nn.Module, classifier: PixelClassifier, images: Tensor, *, compiled: bool
+    precision: Precision,
+    model: nn.Module,
+    classifier: PixelClassifier,
+    images: Tensor,
+    *,
+    compiled: bool,
+    mixed: bool = False,
 ) -> nn.Module:
     """Return what the attack sees.
 
     Args:
-        precision: "replica", "autocast", "same", or "auto" for the fastest that this device supports well.
+        precision: "replica", "folded", "autocast", "same", or "auto" for the fastest that this device supports well.
         model: the classifier as it is trained, unwrapped; in eval mode, mixed precision and compilation included.
         classifier: the bare classifier with the same weights.
         images: a few images (batch, channels, height, width), on the device.
         compiled: whether models are compiled.
+        mixed: whether the model computes in mixed precision.
 
     Raises:
         ConfigError: a replica is asked for of a model that cannot have one.
     """
-    chosen = fastest(images.device) if precision == "auto" else precision
-    if chosen == "replica":
+    chosen = fastest(images.device, mixed=mixed) if precision == "auto" else precision
+    if chosen in ("replica", "folded"):
         try:
-            replica = Replica(classifier, images)
+            replica = Replica(classifier, images, dtype=torch.bfloat16 if chosen == "replica" else torch.float32)
         except RuntimeError as error:
-            if precision == "replica":
-                raise ConfigError(f"attack.precision=replica: {error}; choose autocast or same") from error
+            if precision != "auto":
+                raise ConfigError(f"attack.precision={precision}: {error}; choose autocast or same") from error
             chosen = "same"
         else:
+            if precision == "auto" and chosen == "folded" and not replica.folded:
+                return attacked_model("same", model, classifier, images, compiled=compiled)
             if compiled:
                 replica.compile()
             return replica
@@ -47,20 +56,26 @@ def attacked_model(
     return Autocast(model) if chosen == "autocast" else model
 
 
-def fastest(device: torch.device) -> Literal["replica", "same"]:
-    """Return the precision for a device: a bfloat16 replica where the hardware multiplies bfloat16."""
+def fastest(device: torch.device, *, mixed: bool = False) -> Literal["replica", "folded", "same"]:
+    """Return the precision for a device: a replica, in bfloat16 where the hardware multiplies bfloat16.
+
+    Where it does not, the model in mixed precision is faster than a replica in float32.
+    """
     if device.type == "cpu":
         supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     else:
         supported = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "replica" if supported else "same"
+    if supported:
+        return "replica"
+    return "same" if mixed else "folded"
 
 
 def describe(attacked: nn.Module) -> str | None:
     """Say what attacks are computed on, if it is not what is trained."""
     if isinstance(attacked, Replica):
         folding = f", {attacked.folded} of {attacked.batch_norms} batch norms folded" if attacked.batch_norms else ""
-        return f"training attacks a bfloat16 replica of the model{folding}; it adds {attacked.bytes / 2**20:.1f} MiB"
+        kind = str(attacked.dtype).removeprefix("torch.")
+        return f"training attacks a {kind} replica of the model{folding}; it adds {attacked.bytes / 2**20:.1f} MiB"
     return "training attacks the model under bfloat16 autocast" if isinstance(attacked, Autocast) else None
 
 

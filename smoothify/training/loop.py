@@ -10,22 +10,23 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from smoothify.attacks import attack
 from smoothify.data import Stream
 from smoothify.errors import NonFiniteError
-from smoothify.evaluation import RobustAccuracy, robust_accuracy
+from smoothify.evaluation import RobustAccuracy
 from smoothify.objectives import objective
 from smoothify.training import state
 from smoothify.training.alarms import alarms
 from smoothify.training.attacked import attacked_model, describe
 from smoothify.training.averaging import Averaging
 from smoothify.training.batches import Batches
+from smoothify.training.check import Check
 from smoothify.training.config import Config
+from smoothify.training.conversion import Annealing, recalibrate
 from smoothify.training.export import Exporter
 from smoothify.training.free import Perturbation
 from smoothify.training.mixing import mixing
 from smoothify.training.progress import Reporter, Silent
-from smoothify.training.record import Record, describe_row
+from smoothify.training.record import Record, describe_accuracies, describe_row
 from smoothify.training.run_folder import RunFolder, flat, open_run_folder, recipe, refuse_occupied
 from smoothify.training.schedule import factor, optimizer
 from smoothify.training.setup import Parts, assemble, start
@@ -119,6 +120,7 @@ def _run(
         parts.classifier.to(accelerator.device),
         parts.held_out.batch(range(1))[0].to(accelerator.device),
         compiled=config.engine.compile,
+        mixed=accelerator.mixed_precision != "no",
     )
     carried = None
     if config.attack.method == "free":
@@ -138,11 +140,15 @@ def _run(
         seed=config.seed,
         carried=carried,
     )
+    if config.model.recalibrate and not resume:
+        reporter.note(f"{recalibrate(parts.classifier, batches.epoch(0))} batch norms estimated anew")
     average = Averaging(config.averaging, parts.classifier) if config.averaging.kind != "none" else None
     measured = parts if average is None else parts.with_classifier(average.classifier)
-    check, single_step = (attack(name, config.attack.threat) for name in (config.attack.check, "pgd-1"))
+    annealing = Annealing.of(config.model)
+    annealed = [parts.classifier, attacked, measured.classifier]
+    check = Check(config, measured, accelerator)
     exporter = Exporter(config, measured, folder, accelerator)
-    record = Record(accelerator, judged_by=update.objective.judged_by)
+    record = Record(accelerator, judged_by=update.objective.judged_by, unjudged=annealing.unfinished_epochs)
     kept: dict[str, state.Stateful] = {"model": parts.classifier, "optimizer": descent, "record": record}
     if config.engine.fsdp:
         kept |= {
@@ -161,6 +167,9 @@ def _run(
         saver.restore(warn=reporter.note)
         reporter.note(f"resumed after step {record.step} ({record.step / len(batches):.2f} of {config.epochs} epochs)")
     else:
+        saver.agree()
+        if config.model.pretrained:
+            reporter.note(f"to begin with: {describe_accuracies(check())}")
         exporter.save(folder.last, record.rows)  # what cannot be published is refused before it is trained
 
     for epoch in range(record.step // len(batches), config.epochs):
@@ -174,6 +183,7 @@ def _run(
         model.train()
         shown = first
         for done, pieces in enumerate(batches.epoch(epoch, first=first), start=first + 1):
+            annealing.apply((record.step + 1) / len(batches), annealed)
             record.add(update(record.step, pieces))
             if average is not None:
                 average.after_step(record.step - 1)
@@ -193,22 +203,14 @@ def _run(
             average.after_epoch(epoch, update.attacked_images(record.step - 1, each_batch))
         saver.agree()
         try:
-            held_out = robust_accuracy(
-                measured.classifier, parts.held_out, check, seed=config.seed, accelerator=accelerator
-            )
-            single = robust_accuracy(
-                measured.classifier, parts.held_out, single_step, seed=config.seed, accelerator=accelerator
-            )
+            accuracies = check()
         except NonFiniteError as error:
             raise _not_finite(str(error), record.step - 1, epoch, folder) from error
         row = {
             "epoch": epoch + 1,
             "learning_rate": update.learning_rate(record.step - 1),
             **record.figures(),
-            "held_out_clean_accuracy": held_out.clean.value,
-            "held_out_robust_accuracy": held_out.robust.value,
-            "held_out_single_step_accuracy": single.robust.value,
-            "check": str(check),
+            **accuracies,
             "images_per_second": config.batch_size * (len(batches) - first) / training_seconds,
             "seconds": time.perf_counter() - epoch_started,
         }

@@ -16,11 +16,15 @@ class Record:
     Args:
         accelerator: whose processes' figures belong together.
         judged_by: the accuracy on held-out images that says which epoch is best.
+        unjudged: the first so many epochs, after which the model is not yet what it is to be; none of them is the best
+            if there is a later one.
     """
 
-    def __init__(self, accelerator: Accelerator, *, judged_by: Literal["clean", "robust"] = "robust") -> None:
+    def __init__(
+        self, accelerator: Accelerator, *, judged_by: Literal["clean", "robust"] = "robust", unjudged: int = 0
+    ) -> None:
         self._accelerator = accelerator
-        self.judged_by = judged_by
+        self.judged_by, self._unjudged = judged_by, unjudged
         self.step = 0
         self.rows: list[dict[str, Any]] = []
         self.best = 0
@@ -68,12 +72,12 @@ class Record:
         """Keep an epoch's row; it is the best so far if it `stands` among ``held_out`` images. Sums start anew."""
         self.rows.append(row)
         self._totals.zero_()
-        if stands(self._accuracies, held_out):
+        if len(self.rows) <= self._unjudged or stands(self._accuracies, held_out):
             self.best = len(self.rows) - 1
 
     @property
     def _accuracies(self) -> list[float]:
-        return [row[f"held_out_{self.judged_by}_accuracy"] for row in self.rows]
+        return [row[f"held_out_{self.judged_by}_accuracy"] for row in self.rows[self._unjudged :]]
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of it, after `agree`."""
@@ -102,8 +106,12 @@ def stands(accuracies: Sequence[float], images: int) -> bool:
 def describe_row(row: dict[str, Any], epochs: int) -> str:
     """Write one row of ``metrics.jsonl`` as a line for people."""
     return (
-        f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  loss {row['train_loss']:.3f}  held out: "
-        f"clean {100 * row['held_out_clean_accuracy']:.1f}%  "
-        f"{row['check']} {100 * row['held_out_robust_accuracy']:.1f}%  "
+        f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  loss {row['train_loss']:.3f}  {describe_accuracies(row)}  "
         f"({row['images_per_second']:.0f} images/s, {row['seconds']:.0f} s)"
     )
+
+
+def describe_accuracies(row: Mapping[str, Any]) -> str:
+    """Write what a check of the held-out images found."""
+    clean, robust = row["held_out_clean_accuracy"], row["held_out_robust_accuracy"]
+    return f"held out: clean {100 * clean:.1f}%  {row['check']} {100 * robust:.1f}%"

@@ -18,14 +18,15 @@ from smoothify.models import PixelClassifier
 
 
 class Replica(nn.Module):
-    """A classifier's twin in bfloat16, channels last, batch norms folded into convolutions where they pair.
+    """A classifier's twin, channels last, batch norms folded into convolutions where they pair.
 
-    It computes what the classifier computes in eval mode, to bfloat16's precision, and holds no parameter that a
+    It computes what the classifier computes in eval mode, to its own precision, and holds no parameter that a
     gradient could reach. `refresh` copies the classifier's weights and batch statistics anew.
 
     Args:
         classifier: what it follows.
         images: a few images (batch, channels, height, width), to see which batch norm follows which convolution.
+        dtype: that it computes in, bfloat16 or float32.
 
     Raises:
         RuntimeError: the host cannot compute in bfloat16, not even under autocast.
@@ -41,9 +42,9 @@ class Replica(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, classifier: PixelClassifier, images: Tensor) -> None:
+    def __init__(self, classifier: PixelClassifier, images: Tensor, *, dtype: torch.dtype = torch.bfloat16) -> None:
         super().__init__()
-        images, self.autocast = images[:2], False
+        images, self.dtype, self.autocast = images[:2], dtype, False
         pairs = find_pairs(classifier.model, (images - classifier.mean) / classifier.std)
         self.batch_norms = sum(isinstance(module, nn.BatchNorm2d) for module in classifier.modules())
         self.register_buffer("mean", classifier.mean, persistent=False)
@@ -52,8 +53,8 @@ class Replica(nn.Module):
         if not self._agrees(classifier, images):
             pairs = []
         self.folded = len(pairs)
-        self._build(classifier.model, pairs, torch.bfloat16)
-        self.autocast = not self._runs(images)
+        self._build(classifier.model, pairs, dtype)
+        self.autocast = dtype != torch.float32 and not self._runs(images)
         if self.autocast and not self._runs(images):
             raise RuntimeError(f"{type(classifier.model).__name__} does not compute in bfloat16")
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -65,3 +67,14 @@ def test_the_geometric_schedule_stays_between_its_ends() -> None:
     assert (shares[0], shares[-1]) == (400, pytest.approx(4))
     assert all(a / b == pytest.approx(100 ** (1 / 8)) for a, b in pairwise(shares))
     assert (geometric(-1, start=400, end=4), geometric(2, start=400, end=4)) == (400, shares[-1])
+
+
+@pytest.mark.parametrize("to", ["swish(beta=1000)", {"relu": "parametric_softplus(alpha=1000)"}])
+def test_an_annealed_model_is_saved_as_it_is(to: str | dict[str, str], tmp_path: Path) -> None:
+    model = smoothify.convert(
+        timm.create_model("test_resnet", num_classes=3), to=to, example_input=torch.rand(1, 3, 64, 64)
+    )
+    smoothify.anneal_(model, 3.5)
+    smoothify.save_pretrained(model, tmp_path / "model")
+    loaded = smoothify.from_pretrained(tmp_path / "model")
+    assert {sharpness(module) for module in loaded.modules()} == {3.5, None}

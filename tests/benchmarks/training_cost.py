@@ -3,13 +3,15 @@
     python tests/benchmarks/training_cost.py resnet50
     python tests/benchmarks/training_cost.py resnet50 --device cuda --batch 256 --size 224
 
-Each round runs every variant once, so that a busy machine slows all of them; figures are medians of the rounds' ratios.
+Each round runs every variant once, in an order of its own, so that a busy machine slows all of them and none always
+comes after the same other; figures are medians of the rounds' ratios.
 The peers' loops are written here after the structure of theirs, with the same model, optimizer and data.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from activation_cost import keep_memory
 from torch import Tensor, nn
 
 from smoothify.activations import SurrogateGradients
@@ -196,7 +199,7 @@ def measure(
         passed = time.perf_counter() - started
         if turn > 1 and passed + passed / turn > options.seconds:
             break
-        for name, step in steps.items():
+        for name, step in random.sample(list(steps.items()), len(steps)):
             began = clock(options.device)
             step(data.to(options.device, non_blocking=True).float().div_(255), labels)
             if turn:
@@ -237,7 +240,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no round that would end later")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 3])
-    parser.add_argument("--precisions", nargs="+", default=["same", "autocast", "replica"])
+    parser.add_argument("--precisions", nargs="+", default=["same", "autocast", "folded", "replica"])
     parser.add_argument("--mixed_precision", default="no", choices=["no", "bf16", "fp16"])
     parser.add_argument("--channels_last", action="store_true")
     parser.add_argument("--compile", action="store_true")
@@ -245,6 +248,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.device == "cpu":
         torch.set_num_threads(1)  # whose time is the process's
+        keep_memory()
+    random.seed(0)
     generator = torch.Generator().manual_seed(0)
     data = torch.randint(0, 256, (options.batch, 3, options.size, options.size), generator=generator, dtype=torch.uint8)
     labels = torch.randint(0, 1000, (options.batch,), generator=generator).to(options.device)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from smoothify.__main__ import main
 from smoothify.errors import ConfigError, DataError, SmoothifyError, UnknownNameError
@@ -21,6 +22,7 @@ from smoothify.reproduction import (
     reproduce,
     results_page,
 )
+from smoothify.reproduction.record import file_of
 
 RECIPE = """
 epochs: 1
@@ -95,6 +97,22 @@ def test_a_run_that_fails_names_its_log_and_stops_no_other(zoo: Path, tmp_path: 
     assert [path.name for path in only_table(zoo).results.iterdir()] == ["silu.seed-0.json"]
 
 
+def test_a_row_starts_from_the_model_of_another(zoo: Path, tmp_path: Path) -> None:
+    file = zoo / "stripes" / "figure_3" / "table.yaml"
+    from_scratch = only_table(zoo).rows[1].digest
+    file.write_text(file.read_text().replace("note: the", "start: relu\n    note: the"))
+    table, runs = only_table(zoo), tmp_path / "runs"
+    relu, silu = table.rows
+    assert silu.digest != from_scratch
+    done = reproduce(table, runs=runs, only=["silu"], seeds=[0])
+    assert [record.row for record in done] == ["relu", "silu"], "what it starts from was trained first"
+    config = yaml.safe_load((runs / f"{silu.digest}.seed-0" / "config.yaml").read_text())["model"]
+    assert (config["name"], config["pretrained"]) == (str(runs / f"{relu.digest}.seed-0"), True)
+    assert "--model.name=(the run of relu)" in done[1].command
+    file_of(table.results, "silu", 0).unlink()
+    assert [record.row for record in reproduce(table, runs=runs, only=["silu"], seeds=[0])] == ["silu"]
+
+
 def test_a_page_without_runs_is_blank(zoo: Path) -> None:
     page = results_page(find_tables(zoo))
     assert "| relu | 68.8 | 33.0 | not run |  |" in page and "**Nobody ran this table here.**" in page
@@ -112,6 +130,12 @@ def test_a_page_without_runs_is_blank(zoo: Path) -> None:
         ("rows:", "rows: []\nabout2:", "unknown key 'about2'"),
         ("title: Two", "title: {Two", "cannot be read as YAML"),
         ("model.activation: silu", "model.activation: keep", "rows 'relu' and 'silu' are the same run"),
+        (
+            "note: the",
+            "start: relus\n    note: the",
+            "row 'silu': unknown row to start from 'relus'; did you mean 'relu'",
+        ),
+        ("note: the", "start: silu\n    note: the", "it starts from a row that itself starts from another"),
     ],
 )
 def test_bad_tables_are_refused(zoo: Path, before: str, after: str, message: str) -> None:

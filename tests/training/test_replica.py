@@ -12,7 +12,7 @@ import smoothify
 from smoothify.attacks import PGD, inference_mode_of
 from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier
-from smoothify.training.attacked import Autocast, Frozen, attacked_model, describe
+from smoothify.training.attacked import Autocast, Frozen, attacked_model, describe, fastest
 from smoothify.training.replica import Replica, find_pairs
 
 # name, constructor arguments, image size, batch norms that fold of how many; one small member of families that differ
@@ -59,8 +59,11 @@ def test_it_computes_what_the_classifier_computes(name: str, arguments: dict, si
     exact, light = gradient(classifier, images, labels), gradient(replica, images, labels)
     agreement = ((exact.sign() == light.sign()) * exact.abs()).sum() / exact.abs().sum()
     assert agreement > 0.95
-    replica._build(classifier.model, [pair for pair, *_ in replica._pairs], torch.float32)
-    torch.testing.assert_close(replica(images), expected, rtol=1e-4, atol=1e-4)  # no rounding, no difference
+    same_digits = Replica(classifier, images, dtype=torch.float32)
+    assert same_digits.folded == replica.folded
+    torch.testing.assert_close(same_digits(images), expected, rtol=1e-4, atol=1e-4)
+    twin = gradient(same_digits, images, labels)
+    assert ((exact.sign() == twin.sign()) * exact.abs()).sum() > 0.999 * exact.abs().sum()
 
 
 @pytest.mark.parametrize(
@@ -163,12 +166,32 @@ def test_choices() -> None:
     replica = attacked_model("replica", classifier, classifier, images, compiled=False)
     told = describe(replica)
     assert told is not None and "bfloat16 replica of the model, 21 of 21 batch norms folded; it adds 0." in told
+    folded = attacked_model("folded", classifier, classifier, images, compiled=False)
+    told = describe(folded)
+    assert told is not None and "float32 replica of the model, 21 of 21 batch norms folded" in told
     autocast = attacked_model("autocast", classifier, classifier, images, compiled=False)
     assert isinstance(autocast, Autocast) and autocast(images).dtype == torch.float32
     frozen = Frozen(classifier)
     assert torch.equal(frozen(images), classifier(images))
     frozen(images.requires_grad_()).sum().backward()
     assert all(parameter.grad is None for parameter in classifier.parameters())
+
+
+def test_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert fastest(cpu) == fastest(cpu, mixed=True) == "replica"
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    assert (fastest(cpu), fastest(cpu, mixed=True)) == ("folded", "same")
+    images = torch.rand(2, 3, 32, 32)
+    with_norms = classifier_of("resnet18", channels=(8, 8, 8, 8)).eval()
+    chosen = attacked_model("auto", with_norms, with_norms, images, compiled=False)
+    assert isinstance(chosen, Replica) and chosen.dtype == torch.float32
+    without = classifier_of("test_vit", img_size=32).eval()
+    assert attacked_model("auto", without, without, images, compiled=False) is without, (
+        "nothing to fold, nothing gained"
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

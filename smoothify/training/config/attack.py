@@ -31,8 +31,9 @@ class AttackConfig:
         epsilon_warmup: epochs in which epsilon, and the step with it, rises linearly from zero.
         step_warmup: epochs in which the step alone rises linearly from zero.
         precision: of the training attack's gradients: "replica" takes them on a bfloat16 copy of the model with batch
-            norms folded, "autocast" under bfloat16 autocast, "same" on the model as it is trained; "auto" is "replica"
-            where the machine multiplies bfloat16, else "same".
+            norms folded, "folded" on such a copy in float32, "autocast" under bfloat16 autocast, "same" on the model as
+            it is trained; "auto" is "replica" where the machine multiplies bfloat16, else "folded", or "same" where the
+            model is trained in mixed precision.
         check: attack on the held-out images after every epoch.
         final: attack on the test images at the end.
         sanity: with the first so many test images it is checked whether the final number can be believed, for the card;
@@ -52,7 +53,7 @@ class AttackConfig:
     batch_norm: Literal["eval", "train"] = "eval"
     epsilon_warmup: float = 0.0
     step_warmup: float = 0.0
-    precision: Literal["auto", "replica", "autocast", "same"] = "auto"
+    precision: Literal["auto", "replica", "folded", "autocast", "same"] = "auto"
     check: str = "pgd-10"
     final: str = "pgd-50"
     sanity: int = 0

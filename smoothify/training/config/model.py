@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from smoothify.activations import get, parse
+from smoothify.activations import parse
 from smoothify.data import MODES, CropMode, Interpolation
 from smoothify.errors import ConfigError
 from smoothify.models.importing import is_import_path
+from smoothify.training.config.bounds import at_least
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,10 @@ class ModelConfig:
             Hub id, a folder or a model type; the import path of a class or function of your own, "my_nets:small_net";
             or a saved model: "hf-hub:owner/name", a run's folder.
         activation: what its non-smooth activations become, such as "silu" or "celu(alpha=1.4)"; "keep" keeps them.
+        recalibrate: estimate the statistics of its batch norms anew before the first step; those that it comes with
+            belong to the activations that it had.
+        anneal: epochs in which activations go from nearly ReLU to what they are to be, so that trained weights are not
+            shocked; for those with a sharpness, swish and parametric_softplus. No epoch before is taken for the best.
         pretrained: start from the weights that the architecture's library publishes (needs the network), or from
             those of the saved model.
         architecture: the import path of your own code, where a saved model was built by it.
@@ -36,6 +41,8 @@ class ModelConfig:
 
     name: str = "resnet10_28px"
     activation: str = "parametric_softplus"
+    recalibrate: bool = False
+    anneal: float = 0.0
     pretrained: bool = False
     architecture: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -58,9 +65,13 @@ class ModelConfig:
             raise ConfigError(f"model.crop_pct={self.crop_pct:g}: it must be in (0, 1]")
         if (self.mean is None) != (self.std is None):
             raise ConfigError("model.mean and model.std go together; give both or neither")
-        if self.activation != "keep":
-            entry, _ = parse(self.activation)
-            get(entry.name)
+        at_least("model.anneal", self.anneal, 0)
+        entry = parse(self.activation)[0] if self.activation != "keep" else None
+        if self.anneal and (entry is None or entry.sharpness is None):
+            raise ConfigError(
+                f"model.anneal: activation {self.activation!r} has no sharpness that could fall; "
+                "set model.activation to swish or parametric_softplus"
+            )
         if self.architecture is not None and not is_import_path(self.architecture):
             raise ConfigError(
                 f"model.architecture={self.architecture!r}: give an import path, such as 'my_nets:small_net'"

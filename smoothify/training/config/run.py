@@ -95,13 +95,19 @@ class Config:
             raise ConfigError(
                 f"optimizer.warmup_epochs={self.optimizer.warmup_epochs:g} leaves nothing of {self.epochs} epochs"
             )
+        if self.model.anneal >= self.epochs:
+            raise ConfigError(f"model.anneal={self.model.anneal:g} leaves nothing of {self.epochs} epochs")
+        if self.model.anneal and self.engine.compile:
+            raise ConfigError(
+                "model.anneal changes the model at every step, engine.compile would compile each; drop one"
+            )
         if self.averaging.kind == "swa" and self.averaging.start > self.epochs:
             raise ConfigError(f"averaging.start={self.averaging.start} comes after all of {self.epochs} epochs")
         if self.push is not None:
             check_repo_id(self.push)
         if self.engine.fsdp and self.engine.mixed_precision == "fp16":
             raise ConfigError("engine.fsdp does not go with engine.mixed_precision=fp16; use bf16")
-        if self.engine.fsdp and self.attack.precision in ("replica", "autocast"):
+        if self.engine.fsdp and self.attack.precision in ("replica", "folded", "autocast"):
             raise ConfigError(f"attack.precision={self.attack.precision} does not go with engine.fsdp; use same")
         if self.engine.fsdp and self.averaging.kind != "none":
             raise ConfigError("averaging does not go with engine.fsdp; set averaging.kind to none")

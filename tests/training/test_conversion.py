@@ -1,0 +1,118 @@
+"""From a trained ReLU network to a smooth one: what is set at each step, and that nothing of it is lost on the way."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+import smoothify
+from smoothify.activations import describe, sharpness
+from smoothify.errors import ConfigError
+from smoothify.models import PixelClassifier, build
+from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, Silent, state, train
+from smoothify.training.conversion import Annealing
+from smoothify.training.record import Record
+from smoothify.training.replica import Replica
+
+
+class Listener(Silent):
+    """Hears every note; presses Ctrl-C once there is a checkpoint of this step."""
+
+    def __init__(self, run: Config, interrupt_at: int | None = None) -> None:
+        self.notes: list[str] = []
+        self._folder, self._step = RunFolder(Path(run.output)), interrupt_at
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def advance(self, images: int, figures: str = "") -> None:
+        saved = state.newest_first(self._folder.checkpoints)
+        if figures and saved and saved[0].name.startswith(f"step-{self._step or -1:08d}"):
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def smooth(tiny: Config, tmp_path: Path) -> Config:
+    """Fine-tuning, for three epochs of five steps, of a network that one epoch made of ReLUs."""
+    relu = replace(tiny, epochs=1, output=str(tmp_path / "relu"), model=ModelConfig(activation="keep"))
+    train(relu)
+    model = ModelConfig(name=relu.output, pretrained=True, activation="swish")
+    return replace(tiny, model=model, engine=EngineConfig(checkpoint_every=4))
+
+
+def sites(model: torch.nn.Module) -> set[float]:
+    return {value for module in model.modules() if (value := sharpness(module)) is not None}
+
+
+def test_annealing_ends_where_it_is_to_end(smooth: Config) -> None:
+    config = replace(smooth, model=replace(smooth.model, anneal=1.5))
+    listener = Listener(config)
+    outcome = train(config, reporter=listener)
+    assert outcome.reloaded_identical
+    assert outcome.best_epoch > 1, "after the first epoch the activations were not what they were to be"
+    for folder in (outcome.folder.best, outcome.folder.last):
+        model = smoothify.from_pretrained(folder)
+        assert sites(model) == {1.0}
+        assert {describe(module) for module in model.modules()} >= {"swish"}
+    assert sum(line.startswith("to begin with: held out: clean ") for line in listener.notes) == 1
+
+
+def test_annealing_goes_on_where_it_was_interrupted(smooth: Config, tmp_path: Path) -> None:
+    model = replace(smooth.model, anneal=1.5)
+    whole, cut = (replace(smooth, model=model, output=str(tmp_path / name)) for name in ("whole", "cut"))
+    train(whole)
+    with pytest.raises(KeyboardInterrupt):
+        train(cut, reporter=Listener(cut, interrupt_at=4))
+    train(cut, resume=True)
+    one, other = (smoothify.from_pretrained(Path(run.output) / "last").state_dict() for run in (whole, cut))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_attacked_replica_is_as_sharp_as_the_model() -> None:
+    host = smoothify.convert(build("resnet10_28px", num_classes=10), to="parametric_softplus(alpha=1)")
+    classifier, images = PixelClassifier.from_host(host).eval(), torch.rand(4, 1, 28, 28)
+    replica = Replica(classifier, images, dtype=torch.float32)
+    Annealing(epochs=2, end=1.0).apply(1, [classifier, replica])
+    assert sites(classifier) == sites(replica)
+    assert min(sites(replica)) == max(sites(replica)) == pytest.approx(1000**0.5)
+    torch.testing.assert_close(replica(images), classifier(images), rtol=1e-4, atol=1e-4)
+
+
+def test_batch_norms_are_estimated_anew_before_the_first_step(smooth: Config) -> None:
+    config = replace(smooth, epochs=1, lr=1e-12, model=replace(smooth.model, activation="silu", recalibrate=True))
+    listener = Listener(config)
+    folder = train(config, reporter=listener).folder
+    assert listener.notes[0] == "15 batch norms estimated anew"
+    plain = replace(config, model=replace(config.model, recalibrate=False), output=f"{config.output}-plain")
+    train(plain)
+    name = "layer1.0.bn1.running_mean"
+    anew, moved = (
+        smoothify.from_pretrained(Path(run) / "last").state_dict()[name] for run in (folder.path, plain.output)
+    )
+    assert not torch.allclose(anew, moved, rtol=1e-2)
+
+
+def test_an_epoch_of_annealing_is_the_best_only_while_there_is_no_other() -> None:
+    record = Record(Accelerator(cpu=True), unjudged=2)
+    found = []
+    for accuracy in (0.9, 0.8, 0.3, 0.2):
+        record.finish_epoch({"held_out_robust_accuracy": accuracy}, held_out=500)
+        found.append((record.best, record.stalled))
+    assert found == [(0, 0), (1, 0), (2, 0), (2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "words"),
+    [
+        ({"activation": "silu", "anneal": 1}, {}, "'silu' has no sharpness that could fall"),
+        ({"activation": "keep", "anneal": 1}, {}, "'keep' has no sharpness"),
+        ({"anneal": -1}, {}, "model.anneal=-1"),
+        ({"anneal": 3}, {"epochs": 3}, "model.anneal=3 leaves nothing of 3 epochs"),
+        ({"anneal": 1}, {"engine": EngineConfig(compile=True)}, "engine.compile would compile each"),
+    ],
+)
+def test_what_cannot_be(model: dict[str, object], options: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        replace(Config(), model=ModelConfig(**model), **options)
