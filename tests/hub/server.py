@@ -14,12 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
 LFS_FROM_BYTES = 10_000  # the real Hub stores files of 10 MB and above as large files; tests are smaller
 LARGE_SUFFIXES = (".safetensors", ".bin", ".png")
+DATASETS = "datasets/"  # before the name of a repository that holds a data set
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def repo(self, name: str, *, write: bool = False) -> Repo:
         user, found = self.user(), self.server.repos.get(name)
-        owner = name.partition("/")[0]
+        owner = name.removeprefix(DATASETS).partition("/")[0]
         if found is None or (found.private and user != owner):
             raise RefusedError(401 if user is None else 404, "RepoNotFound", "Repository not found")
         if write and user != owner:
@@ -339,16 +340,27 @@ def model_info(request: Handler, repo: str, revision: str | None = None) -> None
     )
 
 
-@route("GET", "/api/models/{repo}/tree/(?P<revision>[^/]+)(/.*)?")
-def tree(request: Handler, repo: str, revision: str) -> None:
+@route("GET", "/api/models/{repo}/tree/(?P<revision>[^/]+)(/(?P<folder>.*))?")
+def tree(request: Handler, repo: str, revision: str, folder: str | None = None) -> None:
     _, files = request.files(repo, revision)
-    answer = []
-    for path, blob in sorted(files.items()):
-        entry: dict[str, Any] = {"type": "file", "path": path, "size": len(blob.data), "oid": blob.oid}
-        if blob.large:
-            entry["lfs"] = {"oid": blob.oid, "size": len(blob.data), "pointerSize": 134}
-        answer.append(entry)
-    request.reply(200, answer)
+    start = f"{folder}/" if folder else ""
+    below = {path: blob for path, blob in files.items() if path.startswith(start)}
+    if folder and not below:
+        raise RefusedError(404, "EntryNotFound", f"{folder} does not exist")
+    if "recursive=true" in urlsplit(request.path).query.lower():
+        request.reply(200, [described(path, blob) for path, blob in sorted(below.items())])
+        return
+    names = sorted({path.removeprefix(start).partition("/")[0] for path in below})
+    request.reply(200, [described(start + name, below.get(start + name)) for name in names])
+
+
+def described(path: str, blob: Blob | None) -> dict[str, Any]:
+    if blob is None:
+        return {"type": "directory", "path": path, "oid": hashlib.sha1(path.encode()).hexdigest(), "size": 0}
+    entry: dict[str, Any] = {"type": "file", "path": path, "size": len(blob.data), "oid": blob.oid}
+    if blob.large:
+        entry["lfs"] = {"oid": blob.oid, "size": len(blob.data), "pointerSize": 134}
+    return entry
 
 
 def download(request: Handler, repo: str, revision: str, file: str) -> None:
@@ -359,17 +371,35 @@ def download(request: Handler, repo: str, revision: str, file: str) -> None:
     headers = {"X-Repo-Commit": oid, "ETag": f'"{blob.oid}"', "Accept-Ranges": "bytes"}
     if blob.large:
         headers |= {"X-Linked-Etag": f'"{blob.oid}"', "X-Linked-Size": str(len(blob.data))}
-    start = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
-    if start:
-        first = int(start[1])
-        headers["Content-Range"] = f"bytes {first}-{len(blob.data) - 1}/{len(blob.data)}"
-        request.reply(206, blob.data[first:], headers)
+    part = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
+    if part:
+        first, last = int(part[1]), min(int(part[2] or len(blob.data)), len(blob.data) - 1)
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(blob.data)}"
+        request.reply(206, blob.data[first : last + 1], headers)
     else:
         request.reply(200, blob.data, headers)
 
 
 for verb in ("HEAD", "GET"):
     route(verb, "/{repo}/resolve/(?P<revision>[^/]+)/(?P<file>.+)")(download)
+
+
+def of_data_set(function: Route) -> Route:
+    return lambda request, repo, **named: function(request, DATASETS + repo, **named)
+
+
+route("GET", "/api/datasets/{repo}(/revision/(?P<revision>.+))?")(of_data_set(model_info))
+route("GET", "/api/datasets/{repo}/tree/(?P<revision>[^/]+)(/(?P<folder>.*))?")(of_data_set(tree))
+for verb in ("HEAD", "GET"):
+    route(verb, "/datasets/{repo}/resolve/(?P<revision>[^/]+)/(?P<file>.+)")(of_data_set(download))
+
+
+@route("POST", "/api/datasets/{repo}/paths-info/(?P<revision>.+)")
+def paths_info(request: Handler, repo: str, revision: str) -> None:
+    _, files = request.files(DATASETS + repo, revision)
+    asked = parse_qs(request.body.decode())["paths"]
+    found = {path: blob for path, blob in files.items() if path in asked}
+    request.reply(200, [described(path, blob) for path, blob in sorted(found.items())])
 
 
 def card_errors(text: str) -> list[str]:
