@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import nn
 
-from smoothify.activations import describe, parse
+from smoothify.activations import describe, get, names, parse, sharpness
 from smoothify.activations.recompute import with_slots
 from smoothify.surgery.rules import Target
 from smoothify.surgery.scope import Scope
@@ -71,27 +72,21 @@ def conversions(model: nn.Module) -> tuple[dict[str, Any], ...]:
     [('swish(beta=2)', {'0': 'swish(beta=2)'})]
     """
     recorded: tuple[dict[str, Any], ...] = getattr(model, ATTRIBUTE, ())
-    if not any(_name(spec) for entry in recorded for spec in entry["sites"].values()):
+    annealed = re.compile(rf"\b({'|'.join(name for name in names() if get(name).sharpness)})(\([^)]*\))?(?!\w)")
+    if not any(annealed.search(text) for entry in recorded for text in entry["sites"].values()):
         return recorded
     found: dict[str, set[str]] = {}
     for module in with_slots(model):
-        if (spec := describe(module)) is not None and (name := _name(spec)):
-            found.setdefault(name, set()).add(spec)
+        if sharpness(module) is not None and (spec := describe(module)) is not None:
+            found.setdefault(parse(spec)[0].name, set()).add(spec)
 
-    def now(spec: str) -> str:
-        current = found.get(_name(spec), set())
-        return next(iter(current)) if len(current) == 1 else spec  # of several it is not known which is which
+    def now(match: re.Match[str]) -> str:
+        current = found.get(match[1], set())
+        return next(iter(current)) if len(current) == 1 else match[0]  # of several it is not known which is which
 
-    return tuple({**entry, "to": _each(entry["to"], now), "sites": _each(entry["sites"], now)} for entry in recorded)
+    def each(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: each(text) for key, text in value.items()}
+        return annealed.sub(now, value) if isinstance(value, str) else value  # also within "0.01·x + 0.99·swish"
 
-
-def _name(spec: str) -> str:
-    """Name an activation that can be annealed; "" for any other."""
-    entry, _ = parse(spec)
-    return entry.name if entry.sharpness is not None else ""
-
-
-def _each(value: Any, change: Callable[[str], str]) -> Any:
-    if isinstance(value, dict):
-        return {key: change(spec) for key, spec in value.items()}
-    return change(value) if isinstance(value, str) else value
+    return tuple({**entry, "to": each(entry["to"]), "sites": each(entry["sites"])} for entry in recorded)

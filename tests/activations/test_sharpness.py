@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import smoothify
-from smoothify import activations
+from smoothify import activations, surgery
 from smoothify.activations import geometric, set_sharpness_, sharpness
 from smoothify.errors import UnsupportedModelError
 
@@ -78,3 +78,12 @@ def test_an_annealed_model_is_saved_as_it_is(to: str | dict[str, str], tmp_path:
     smoothify.save_pretrained(model, tmp_path / "model")
     loaded = smoothify.from_pretrained(tmp_path / "model")
     assert {sharpness(module) for module in loaded.modules()} == {3.5, None}
+
+
+def test_so_is_one_whose_leaky_relus_became_smooth(tmp_path: Path) -> None:
+    model = timm.create_model("test_resnet", num_classes=3, act_layer="leaky_relu")
+    smoothify.convert_(model, to="swish(beta=1000)", example_input=torch.rand(1, 3, 64, 64))
+    smoothify.anneal_(model, 3.5)
+    assert set(surgery.conversions(model)[0]["sites"].values()) == {"0.01·x + 0.99·swish(beta=3.5)"}
+    smoothify.save_pretrained(model, tmp_path / "model")
+    assert smoothify.from_pretrained(tmp_path / "model")
