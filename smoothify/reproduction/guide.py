@@ -46,7 +46,9 @@ def commands(table: Table, row: Row) -> list[str]:
     seed, zoo = table.seeds[0], table.folder.parents[1]
     run = PurePosixPath("runs", table.name, row.name)
     recipe = PurePosixPath(zoo.name, *row.recipe.relative_to(zoo).parts)
-    train = ["smoothify.train", "--config", str(recipe), *row.changes, f"--seed={seed}", f"--output={run}"]
+    start = row.start and ["--model.name", str(run.with_name(row.start.name)), "--model.pretrained=true"]
+    changes = [*row.changes, *(start or ())]
+    train = ["smoothify.train", "--config", str(recipe), *changes, f"--seed={seed}", f"--output={run}"]
     measure = [
         ["smoothify.evaluate", str(run / "best"), *measure.arguments, f"--output={run / measure.slug}.json"]
         for measure in table.measures

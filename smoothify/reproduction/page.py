@@ -14,9 +14,11 @@ _OPENING = """# Results
 Written by `python -m smoothify results` from the records of runs; nothing here is typed by hand. Accuracies in percent,
 the mean over seeds ± their standard deviation. The last column compares with the table's first row on the same seeds
 and images; its 95% interval covers another draw of seeds and of test images, and is bold where it excludes zero.
-"Training" is the accuracy on attacked training images in the last epoch, to be set beside the test numbers (§7). A row
-whose seeds are "not run" is one that nobody ran here. "Paper" is what Xie et al. (arXiv:2006.14536) report; where it is
-empty they give no number. The tables that were run here come first.
+"Training" is the accuracy on attacked training images in the last epoch, to be set beside the test numbers (§7);
+"largest fall" is how far the accuracy on held-out images under PGD-10 fell, at the most, below what it had been after
+an earlier epoch: large where single-step training overfits to its own attack, even if it recovers. A row whose seeds
+are "not run" is one that nobody ran here. "Paper" is what Xie et al. (arXiv:2006.14536) report; where it is empty they
+give no number. The tables that were run here come first.
 """
 _NOT_RUN = "**Nobody ran this table here.**"
 
@@ -32,7 +34,7 @@ def section(table: Table) -> str:
     """Return a table with what is known about it: the paper's numbers, those of its records, and their evidence."""
     records = {row.name: read_records(table, row) for row in table.rows}
     columns = list(dict.fromkeys(column for found in records.values() for one in found for column in one.columns))
-    training = ["training"] if columns else []
+    training = ["training", "largest fall"] if columns else []
     heads = ["", *(f"paper: {column}" for column in table.columns), "seeds", *training, "clean", *columns]
     if columns:
         heads.append(f"{columns[-1]} against {table.rows[0].name}")
@@ -45,7 +47,7 @@ def section(table: Table) -> str:
             row.name,
             *paper,
             str(len(found) or "not run"),
-            *[_over_seeds([record.train_accuracy for record in found]) for _ in training],
+            *(_in_training(found) if columns else ()),
             _clean(found),
             *(_robust(found, column) for column in columns),
         ]
@@ -55,6 +57,10 @@ def section(table: Table) -> str:
     if notes := [f"- {row.name}: {row.note}" for row in table.rows if row.note]:
         lines += ["", *notes]
     return "\n".join(lines)
+
+
+def _in_training(records: Sequence[Record]) -> tuple[str, str]:
+    return _over_seeds([one.train_accuracy for one in records]), _over_seeds([one.largest_fall for one in records])
 
 
 def _clean(records: Sequence[Record]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -69,6 +70,7 @@ class Record:
         train_accuracy: on attacked training images in the last of them, in [0, 1].
         train_loss: likewise.
         training_seconds: wall-clock time of all epochs.
+        held_out: robust accuracy on held-out training images after every epoch, in [0, 1], against the run's own check.
         measured: what the attacks did.
         machine: what it ran on.
         versions: of the libraries.
@@ -82,9 +84,16 @@ class Record:
     train_accuracy: float
     train_loss: float
     training_seconds: float
+    held_out: tuple[float, ...]
     measured: tuple[Measurement, ...]
     machine: str = field(default_factory=lambda: describe_machine())
     versions: Mapping[str, str] = field(default_factory=library_versions)
+
+    @property
+    def largest_fall(self) -> float:
+        """How far the held-out robust accuracy fell, at the most, below what it had been after an earlier epoch."""
+        highest = itertools.accumulate(self.held_out, max)
+        return max((before - now for before, now in zip(highest, self.held_out, strict=True)), default=0.0)
 
     @property
     def columns(self) -> dict[str, Measurement]:
@@ -129,7 +138,8 @@ class Record:
                 )
                 for one in content["measured"]
             )
-            return cls(**{**content, "command": tuple(content["command"])})
+            content |= {name: tuple(content[name]) for name in ("command", "held_out")}
+            return cls(**content)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{file} is not the record of a run ({error!r}); delete it and run the table again"

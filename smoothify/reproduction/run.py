@@ -187,6 +187,7 @@ def _do(job: Job) -> Record:
         train_accuracy=rows[-1]["train_accuracy"],
         train_loss=rows[-1]["train_loss"],
         training_seconds=round(sum(row["seconds"] for row in rows), 1),
+        held_out=tuple(row["held_out_robust_accuracy"] for row in rows),
         measured=tuple(measured),
     )
 

@@ -3,6 +3,7 @@
 import json
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,11 @@ def test_a_table_is_run_resumed_and_written_down(zoo: Path, tmp_path: Path, caps
 
     page = (zoo / "RESULTS.md").read_text()
     assert page.rpartition("## ")[2].splitlines()[4] in (tmp_path / "docs" / "paper" / "figure_3.md").read_text()
-    shown = [f"{100 * share:.1f}" for share in (record.train_accuracy, final.clean.value, final.robust.value)]
+    assert len(record.held_out) == 1 and record.largest_fall == 0
+    fallen = replace(record, held_out=(0.5, 0.75, 0.25, 0.5, 0.8))
+    assert fallen.largest_fall == 0.5
+    figures = (record.train_accuracy, 0, final.clean.value, final.robust.value)
+    shown = [f"{100 * share:.1f}" for share in figures]
     assert f"| silu | 69.7 | 42.3 | 1 | {' | '.join(shown)} |" in page
     assert "2 runs of 4" in page and record.versions["torch"] in page
 
@@ -174,7 +179,7 @@ output = pathlib.Path(words[words.index("--output") + 1])
 found = dict(epsilon=0.03, clean_correct=[1, 1, 0], robust_correct=[1, 0, 0])
 if "smoothify.train" in words:
     output.mkdir()
-    row = dict(train_accuracy=0.5, train_loss=1.0, seconds=2.0)
+    row = dict(train_accuracy=0.5, train_loss=1.0, seconds=2.0, held_out_robust_accuracy=0.25)
     (output / "metrics.jsonl").write_text(json.dumps(row))
     (output / "evaluation.json").write_text(json.dumps(dict(found, attack="PGD-2", surrogate=None)))
 else:

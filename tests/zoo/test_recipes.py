@@ -158,3 +158,12 @@ def test_commands_of_a_page_train_what_the_table_says(monkeypatch: pytest.Monkey
     assert f"{asked.output}/best" == plain[4] == through[4]
     assert "--surrogate=parametric_softplus" in through and "--surrogate=parametric_softplus" not in plain
     assert plain[-1] != through[-1]
+
+
+def test_commands_of_a_row_start_where_the_row_starts() -> None:
+    table = next(table for table in TABLES if table.name == "fashion_mnist/conversion")
+    scratch, further = (shlex.split(commands(table, row)[0]) for row in table.rows[:2])
+    assert not any(word.startswith("--model.name") for word in scratch)
+    start = scratch[-1].removeprefix("--output=")
+    assert further[further.index("--model.name") + 1] == start
+    assert "--model.pretrained=true" in further
