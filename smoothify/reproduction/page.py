@@ -16,8 +16,8 @@ the mean over seeds ± their standard deviation. The last column compares with t
 and images; its 95% interval covers another draw of seeds and of test images, and is bold where it excludes zero.
 "Training" is the accuracy on attacked training images in the last epoch, to be set beside the test numbers (§7);
 "largest fall" is how far the accuracy on held-out images under PGD-10 fell, at the most, below what it had been after
-an earlier epoch: large where single-step training overfits to its own attack, even if it recovers. A row whose seeds
-are "not run" is one that nobody ran here. "Paper" is what Xie et al. (arXiv:2006.14536) report; where it is empty they
+an earlier epoch: large where training overfits to its own attack for a while, or is unstable. A row whose seeds are
+"not run" is one that nobody ran here. "Paper" is what Xie et al. (arXiv:2006.14536) report; where it is empty they
 give no number. The tables that were run here come first.
 """
 _NOT_RUN = "**Nobody ran this table here.**"
