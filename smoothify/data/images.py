@@ -93,7 +93,7 @@ class Images(Dataset[tuple[Tensor, int]]):
 
 def decoder(
     input_size: tuple[int, int, int], augmentation: Augmentation, auto_augment: str | None, resizing: Resizing
-) -> Callable[[Image], Tensor]:
+) -> Callable[[Image | None], Tensor]:
     """Return what makes bytes of the model's input size of a picture; what is left to augment is done to the tensor.
 
     Raises:
@@ -105,7 +105,13 @@ def decoder(
     if input_size[0] not in MODES:
         raise DataError(f"model input {input_size}: {input_size[0]} channels; images have 1 (grey) or 3 (RGB)")
     transform = training(input_size, auto_augment) if augmentation == "imagenet" else measuring(input_size, resizing)
-    return lambda image: transform(to_mode(image, input_size[0]))
+
+    def decoded(image: Image | None) -> Tensor:
+        if image is None:
+            raise ValueError("it has no image")
+        return transform(to_mode(image, input_size[0]))
+
+    return decoded
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class Source:
         import datasets
 
         undecoded = self.rows.cast_column(self.image_column, datasets.Image(decode=False))
-        path = undecoded[row][self.image_column]["path"]
+        path = (undecoded[row][self.image_column] or {}).get("path")
         return f"data set {self.name!r}, split {self.split!r}, row {row}{f' ({path})' if path else ''}"
 
 
@@ -187,11 +187,15 @@ def _classes(rows: datasets.Dataset, label_column: str, name: str) -> tuple[str,
     names = getattr(rows.features[label_column], "names", None)
     if names is not None:
         return tuple(names)
-    labels = rows.unique(label_column)
-    if any(isinstance(label, bool) or not isinstance(label, int) or label < 0 for label in labels):
-        raise DataError(
-            f"data set {name!r}: column {label_column!r} holds {labels[0]!r}; labels must be whole numbers from 0"
-        )
+    try:
+        labels = rows.unique(label_column)
+    except NotImplementedError:  # of Arrow: lists and the like
+        labels = rows[label_column][:1]
+    for label in labels:
+        if isinstance(label, bool) or not isinstance(label, int) or label < 0:
+            raise DataError(
+                f"data set {name!r}: column {label_column!r} holds {label!r}; labels must be whole numbers from 0"
+            )
     return tuple(str(label) for label in range(max(labels) + 1))
 
 

@@ -61,17 +61,24 @@ class Stream:
         Raises:
             DataError: it cannot be read on, or has no rows.
         """
-        shuffled = self.rows.shuffle(seed=seed, buffer_size=self.buffer)
         for turn in range(epoch, 10**9, 10**6):
-            shuffled.set_epoch(turn)
             empty = True
+            for row in self._once(seed, turn):
+                empty = False
+                yield row
+            if empty:
+                raise DataError(f"data set {self.name!r}, split {self.split!r}: it has no images to train on")
+
+    def _once(self, seed: int, turn: int) -> Iterator[Row]:
+        shuffled = self.rows.shuffle(seed=seed, buffer_size=self.buffer)
+        shuffled.set_epoch(turn)
+        try:
             with reading(self.name):
                 for row in shuffled:
                     if not self.without or self._digest(row) not in self.without:
-                        empty = False
                         yield row
-            if empty:
-                raise DataError(f"data set {self.name!r}, split {self.split!r}: it has no images to train on")
+        except (TypeError, NotImplementedError) as error:  # of the cast, as in `with_images`
+            raise DataError(f"data set {self.name!r}: column {self.image_column!r} holds no images") from error
 
     def hold_out(self, count: int, *, seed: int) -> tuple[Stream, Source]:
         """Read ``count`` rows into memory, and return the stream without them, and them.
@@ -79,11 +86,16 @@ class Stream:
         A copy of one of their images that comes elsewhere in the stream is passed over, too.
 
         Raises:
-            DataError: the split has no more than ``count`` rows, or cannot be read.
+            DataError: the split has no more than ``count`` rows, cannot be read, or has a wrong label among them.
         """
         import datasets
 
-        held_out = list(islice(self.in_order(seed, 0), count))
+        first = list(islice(self._once(seed, 0), count + 1))
+        if len(first) <= count:
+            raise DataError(f"cannot hold {count} of {len(first)} training images out; choose fewer")
+        held_out = first[:count]
+        for row in held_out:
+            self.label_of(row)
         digests = frozenset(self._digest(row) for row in held_out)
         columns = self.image_column, self.label_column
         rows = datasets.Dataset.from_list([{name: row[name] for name in columns} for row in held_out])
@@ -93,16 +105,34 @@ class Stream:
             raise DataError(f"cannot hold {count} of {self.count} training images out; choose fewer")
         return replace(self, count=left, without=digests), replace(source, rows=with_images(source))
 
+    def label_of(self, row: Row) -> int:
+        """Return a row's label.
+
+        Raises:
+            DataError: it is none of the classes.
+        """
+        label, classes = row[self.label_column], len(self.classes)
+        if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < classes:
+            named = getattr(self.rows.features[self.label_column], "names", None) is not None
+            raise DataError(
+                f"{self.describe(row)}: label {label!r} is outside its {classes} classes"
+                f"{'' if named else ', those of the test split'}; correct or drop the row"
+            )
+        return label
+
     def describe(self, row: Row) -> str:
         """Name a row, as far as it says itself what it is."""
-        stored = row[self.image_column]
-        path = stored.get("path") if isinstance(stored, dict) else None
+        stored = row[self.image_column] or {}
+        path, content = stored.get("path"), stored.get("bytes")
         within = f" of {row['__url__']}" if "__url__" in row else ""
-        return f"data set {self.name!r}, split {self.split!r}{f', {path}{within}' if path else ''}"
+        which = (
+            f"{path}{within}" if path else f"an image of {len(content or b'')} bytes, label {row[self.label_column]!r}"
+        )
+        return f"data set {self.name!r}, split {self.split!r}, {which}"
 
     def _digest(self, row: Row) -> bytes:
-        stored = row[self.image_column]
-        content = stored["bytes"] or stored["path"].encode()
+        stored = row[self.image_column] or {}
+        content = stored.get("bytes") or (stored.get("path") or "").encode()
         return hashlib.blake2b(content, digest_size=16).digest()
 
 
@@ -132,6 +162,10 @@ def open_stream(name: str, split: str, *, classes: tuple[str, ...], buffer: int)
         raise UnknownNameError(f"split of data set {name!r}", split, [str(one) for one in files])
     with reading(name):
         rows = builder.as_streaming_dataset(split=split)
+        if rows.features is None:
+            raise ConfigError(
+                f"data.streaming: {name!r} does not say what its columns hold, as parquet files do; leave it off"
+            )
         image_column, label_column = columns_of(rows, name)
         rows = rows.cast_column(image_column, datasets.Image(decode=False))
     declared = (builder.info.splits or {}).get(split)
@@ -181,12 +215,8 @@ class StreamedImages(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, row: Row) -> tuple[Tensor, int]:
         import datasets
 
-        label, classes = row[self.source.label_column], len(self.source.classes)
-        if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < classes:
-            raise DataError(
-                f"{self.source.describe(row)}: label {label!r} is outside its {classes} classes; "
-                "correct or drop the row"
-            )
+        label = self.source.label_of(row)
         with decoding(lambda: self.source.describe(row)):
-            pixels = self._decoded(datasets.Image().decode_example(row[self.source.image_column]))
+            stored = row[self.source.image_column]
+            pixels = self._decoded(None if stored is None else datasets.Image().decode_example(stored))
         return augment(pixels.float().div(255), self.augmentation), label

@@ -84,9 +84,9 @@ def _started(row: Row, content: Mapping[str, Any] | None, rows: tuple[Row, ...],
     if name is None:
         return row
     starts = {one.name: one for one in rows}
-    if name not in starts:
+    if str(name) not in starts:
         raise ConfigError(f"{file}, row {row.name!r}: {UnknownNameError('row to start from', str(name), starts)}")
-    return replace(row, start=starts[name])
+    return replace(row, start=starts[str(name)])
 
 
 def _measure(content: object, file: Path) -> Measure:

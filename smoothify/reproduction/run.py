@@ -16,6 +16,8 @@ from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError
 from smoothify.reproduction.record import Measurement, Record, file_of
 from smoothify.reproduction.table import Measure, Row, Table
 
+_FINISHED = "evaluation.json"
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -73,15 +75,19 @@ class Job:
     @property
     def arguments(self) -> list[str]:
         """The options of ``smoothify.train`` that train it."""
-        if self.row.start is None:
+        if self.start is None:
             return self.row.arguments
-        start = self.folder.with_name(f"{self.row.start.digest}.seed-{self.seed}")
-        return [*self.row.arguments, f"--model.name={start}", "--model.pretrained=true", "--model.arguments={}"]
+        return [*self.row.arguments, f"--model.name={self.start}", "--model.pretrained=true", "--model.arguments={}"]
+
+    @property
+    def start(self) -> Path | None:
+        """The folder of the run that it starts from."""
+        return None if self.row.start is None else self.folder.with_name(f"{self.row.start.digest}.seed-{self.seed}")
 
     @property
     def finished(self) -> Path:
         """The file that a run leaves when it has come to its end."""
-        return self.folder / "evaluation.json"
+        return self.folder / _FINISHED
 
     @property
     def log(self) -> Path:
@@ -167,6 +173,8 @@ def _is_known(table: Table, row: Row, seed: int) -> bool:
 
 
 def _do(job: Job) -> Record:
+    if job.start is not None and not (job.start / _FINISHED).is_file():
+        raise SmoothifyError(f"{job}: left out, since {job.start}, which it starts from, did not come to its end")
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     if not job.finished.is_file():
         begun = any((job.folder / "checkpoints").glob("*"))

@@ -39,15 +39,7 @@ def recalibrate_batch_norm_(model: nn.Module, loader: Iterable[Any], *, batches:
     >>> model[0].running_mean
     tensor([2., 4.])
     """
-    norms = [
-        module
-        for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None
-    ]
-    if not norms:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} has no batch norm with running statistics; it needs no recalibration"
-        )
+    norms = batch_norms_of(model)
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     seen = 0
     with _estimating(model, norms):
@@ -59,6 +51,24 @@ def recalibrate_batch_norm_(model: nn.Module, loader: Iterable[Any], *, batches:
         if not seen:
             raise DataError("the loader yields no batch to estimate batch-norm statistics from; give one that has some")
     return len(norms)
+
+
+def batch_norms_of(model: nn.Module) -> list[Any]:
+    """Find the batch norms that have running statistics.
+
+    Raises:
+        UnsupportedModelError: there is none.
+    """
+    norms = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None
+    ]
+    if not norms:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} has no batch norm with running statistics; it needs no recalibration"
+        )
+    return norms
 
 
 @contextmanager

@@ -95,6 +95,10 @@ class Batches:
                 yield from [step] * (self._replays - done)
                 step, done = [], 0
 
+    def distinct(self, epoch: int) -> Iterator[list[Batch]]:
+        """Yield the pieces of each step of an epoch, those of a step that is made several times only once."""
+        return islice(self.epoch(epoch), 0, None, self._replays)
+
 
 class _Order(Sampler[list[Keyed]]):
     """Yields one list of images, each with its key, for every piece that this process computes."""

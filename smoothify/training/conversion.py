@@ -6,10 +6,14 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from accelerate import Accelerator
 from torch import nn
 
-from smoothify.activations import anneal_, geometric, parse
-from smoothify.surgery import recalibrate_batch_norm_
+from smoothify.activations import anneal_, describe, geometric, is_smooth, parse, sharpness
+from smoothify.activations.recompute import with_slots
+from smoothify.errors import ConfigError, UnsupportedModelError
+from smoothify.surgery import convert_, recalibrate_batch_norm_
+from smoothify.surgery.recalibrate import batch_norms_of
 from smoothify.training.batches import Batch
 from smoothify.training.config import ModelConfig
 
@@ -58,7 +62,43 @@ class Annealing:
                 anneal_(model, self.sharpness(epochs))
 
 
-def recalibrate(model: nn.Module, steps: Iterable[Sequence[Batch]]) -> int:
-    """Estimate the statistics of a classifier's batch norms on the images of an epoch's steps; return how many."""
+def convert_as_configured_(host: nn.Module, config: ModelConfig) -> None:
+    """Convert a run's host in place; refuse one that could then not be annealed or recalibrated.
 
-    return recalibrate_batch_norm_(model, (piece.images for pieces in steps for piece in pieces))
+    Raises:
+        SmoothifyError: what `convert_` raises.
+        ConfigError: there is nothing to anneal, or something that is smooth already; or no batch norm to recalibrate.
+    """
+    smooth = _with_sharpness(host)
+    if config.anneal and smooth:
+        raise ConfigError(
+            f"model.anneal would begin by making {smooth[0]}, which model.name={config.name!r} has already, nearly "
+            "ReLU again; leave it out"
+        )
+    if config.activation != "keep":
+        convert_(host, to=config.activation, strict=is_smooth(config.activation))
+    if config.anneal and not _with_sharpness(host):
+        raise ConfigError(
+            f"model.anneal: nothing of model.name={config.name!r} became {config.activation!r}; leave it out"
+        )
+    if config.recalibrate:
+        try:
+            batch_norms_of(host)
+        except UnsupportedModelError as error:
+            raise ConfigError(f"model.recalibrate: {error}; leave it out") from error
+
+
+def recalibrate(model: nn.Module, steps: Iterable[Sequence[Batch]], accelerator: Accelerator) -> int:
+    """Estimate the statistics of a classifier's batch norms on the images of an epoch's steps; return how many.
+
+    They come to the mean of what the processes find, each on its own share.
+    """
+    count = recalibrate_batch_norm_(model, (piece.images for pieces in steps for piece in pieces))
+    for norm in batch_norms_of(model):
+        for statistics in (norm.running_mean, norm.running_var):
+            statistics.copy_(accelerator.reduce(statistics, reduction="mean"))
+    return count
+
+
+def _with_sharpness(model: nn.Module) -> list[str | None]:
+    return [describe(module) for module in with_slots(model) if sharpness(module) is not None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -108,23 +107,29 @@ def _run(
         channels_last=config.engine.channels_last,
         accelerator=accelerator,
     )
+    parts.classifier.to(accelerator.device)
+    annealing = Annealing.of(config.model)
+    if not resume:
+        annealing.apply(0, [parts.classifier])
+        if config.model.recalibrate:
+            anew = recalibrate(parts.classifier, batches.distinct(0), accelerator)
+            reporter.note(f"{anew} batch norms estimated anew")
     trained = parts.trained(config.engine)
     if config.engine.fsdp:
         model = trained = shard(trained, accelerator)
         descent = accelerator.prepare(optimizer(trained, config.lr, config.optimizer))
     else:
         model, descent = accelerator.prepare(trained, optimizer(trained, config.lr, config.optimizer))
+    free = config.attack.method == "free"
     attacked = attacked_model(
-        "same" if config.engine.fsdp or config.attack.method == "free" else config.attack.precision,
+        "same" if config.engine.fsdp or free else config.attack.precision,
         accelerator.unwrap_model(model),
-        parts.classifier.to(accelerator.device),
+        parts.classifier,
         parts.held_out.batch(range(1))[0].to(accelerator.device),
         compiled=config.engine.compile,
         mixed=accelerator.mixed_precision != "no",
     )
-    carried = None
-    if config.attack.method == "free":
-        carried = Perturbation(config.batch_size, parts.train.input_size, accelerator)
+    carried = Perturbation(config.batch_size, parts.train.input_size, accelerator) if free else None
     share_of_lr = factor(config.optimizer, epochs=config.epochs, steps_per_epoch=len(batches))
     update = Update(
         accelerator=accelerator,
@@ -140,11 +145,8 @@ def _run(
         seed=config.seed,
         carried=carried,
     )
-    if config.model.recalibrate and not resume:
-        reporter.note(f"{recalibrate(parts.classifier, batches.epoch(0))} batch norms estimated anew")
     average = Averaging(config.averaging, parts.classifier) if config.averaging.kind != "none" else None
     measured = parts if average is None else parts.with_classifier(average.classifier)
-    annealing = Annealing.of(config.model)
     annealed = [parts.classifier, attacked, measured.classifier]
     check = Check(config, measured, accelerator)
     exporter = Exporter(config, measured, folder, accelerator)
@@ -199,8 +201,7 @@ def _run(
         training_seconds = time.perf_counter() - epoch_started
 
         if average is not None:
-            each_batch = itertools.islice(batches.epoch(epoch), 0, None, config.attack.replays)
-            average.after_epoch(epoch, update.attacked_images(record.step - 1, each_batch))
+            average.after_epoch(epoch, update.attacked_images(record.step - 1, batches.distinct(epoch)))
         saver.agree()
         try:
             accuracies = check()

@@ -68,11 +68,15 @@ def checkpoint_activations(host: nn.Module) -> None:
 def with_classes_of(test: Source, train: Source | Stream) -> Source:
     """Return a test split with the classes of the training split.
 
-    A split without declared classes has as many as its highest label says, so a test split may seem to have fewer.
+    A split whose labels have no names has as many classes as its highest label says, so a test split may seem to have
+    fewer; it takes names over.
 
     Raises:
         DataError: they are not the same classes in the same order.
     """
+    names = getattr(test.rows.features[test.label_column], "names", None)
+    if names is None and len(test.classes) <= len(train.classes):
+        return replace(test, classes=train.classes)
     if test.classes != train.classes[: len(test.classes)]:
         differing = [name for name in test.classes if name not in train.classes] or ["the order"]
         raise DataError(

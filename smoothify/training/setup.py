@@ -9,7 +9,6 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from smoothify.activations import is_smooth
 from smoothify.data import (
     Images,
     Resizing,
@@ -23,8 +22,8 @@ from smoothify.data import (
 )
 from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier, input_size
-from smoothify.surgery import convert_
 from smoothify.training.config import Config, DataConfig, EngineConfig
+from smoothify.training.conversion import convert_as_configured_
 from smoothify.training.host import classifier_of, host_of, resizing_of
 from smoothify.training.refusals import (
     checkpoint_activations,
@@ -111,8 +110,7 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
     classifier = classifier_of(host, config.model)
     size = config.model.input_size or input_size(host)
     refuse_misfit(classifier, size, classes=len(train_source.classes), name=config.model.name)
-    if config.model.activation != "keep":
-        convert_(host, to=config.model.activation, strict=is_smooth(config.model.activation))
+    convert_as_configured_(host, config.model)
     resizing = resizing_of(host, config.model)
     train, held_out = _training_images(data, train_source, size, resizing, seed=config.seed)
     if config.batch_size > len(train):

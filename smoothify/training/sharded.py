@@ -38,7 +38,7 @@ def shard(classifier: PixelClassifier, accelerator: Accelerator) -> PixelClassif
         raise ConfigError("engine.fsdp does not go with engine.mixed_precision=fp16; use bf16")
     sharded = copy.deepcopy(classifier).to(accelerator.device)
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-    for module in list(sharded.modules()):
+    for module in reversed(list(sharded.modules())):  # inner lists first: what is sharded already is left out
         if isinstance(module, nn.ModuleList | nn.Sequential):
             for block in module:
                 if any(True for _ in block.parameters()):

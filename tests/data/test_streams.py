@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from smoothify.data import Stream, StreamedImages, load, open_stream
+from smoothify.data import Images, Stream, StreamedImages, load, open_stream
 from smoothify.errors import ConfigError, DataError, UnknownNameError
 
 
@@ -144,6 +144,37 @@ def test_a_wrong_row_is_named(image: bytes, label: int, words: str, tmp_path: Pa
     row = {"image": {"bytes": image, "path": "x.png"}, "label": label}
     with pytest.raises(DataError, match=rf"split 'train', x\.png: .*{words}.*; correct or drop the row"):
         StreamedImages(rows, images=30, input_size=(1, 8, 8))[row]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (
+            [png(0)] * 4,
+            ["a"] * 4,
+            r"an image of \d+ bytes, label 'a': label 'a' is outside its 3 classes, those of the test",
+        ),
+        ([png(0)] * 4, [0.0] * 4, "label 0.0 is outside"),
+        ([png(0)] * 4, [True] * 4, "label True is outside"),
+        ([png(0)] * 4, [None] * 4, "label None is outside"),
+        ([None] * 4, [0] * 4, "it has no image; correct or drop the row"),
+        ([b""] * 4, [0] * 4, "it cannot be decoded; correct or drop the row"),
+        ([1, 2, 3, 4], [0] * 4, "column 'image' holds no images"),
+        ([png(0), png(1)], [0, 1], "cannot hold 2 of 2 training images out; choose fewer"),
+    ],
+)
+def test_what_is_held_out_is_checked_as_it_is_read(
+    images: list[object], labels: list[object], words: str, tmp_path: Path
+) -> None:
+    pq.write_table(pa.table({"image": images, "label": labels}), tmp_path / "train-0.parquet")
+    with pytest.raises(DataError, match=words):
+        Images(stream(tmp_path).hold_out(2, seed=0)[1], input_size=(1, 8, 8))
+
+
+def test_columns_that_nothing_is_known_of(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("image,label\nx.png,0\n")
+    with pytest.raises(ConfigError, match=r"data\.streaming: .* does not say what its columns hold, .*; leave it off"):
+        stream(tmp_path)
 
 
 def test_a_file_that_breaks_off(tmp_path: Path) -> None:

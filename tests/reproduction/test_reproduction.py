@@ -118,6 +118,17 @@ def test_a_row_starts_from_the_model_of_another(zoo: Path, tmp_path: Path) -> No
     assert [record.row for record in reproduce(table, runs=runs, only=["silu"], seeds=[0])] == ["silu"]
 
 
+def test_a_row_is_left_out_where_the_one_that_it_starts_from_failed(zoo: Path, tmp_path: Path) -> None:
+    file = zoo / "stripes" / "figure_3" / "table.yaml"
+    failing = file.read_text().replace("model.activation: keep", "model.activation: reluu")
+    file.write_text(failing.replace("note: the", "start: relu\n    note: the"))
+    with pytest.raises(
+        SmoothifyError, match=r"2 of 2 runs failed: .*did you mean 'relu'.*silu, seed 0: left out, since"
+    ):
+        reproduce(only_table(zoo), runs=tmp_path / "runs", seeds=[0])
+    assert len(list((tmp_path / "runs").glob("*.log"))) == 1
+
+
 def test_a_page_without_runs_is_blank(zoo: Path) -> None:
     page = results_page(find_tables(zoo))
     assert "| relu | 68.8 | 33.0 | not run |  |" in page and "**Nobody ran this table here.**" in page
@@ -140,6 +151,7 @@ def test_a_page_without_runs_is_blank(zoo: Path) -> None:
             "start: relus\n    note: the",
             "row 'silu': unknown row to start from 'relus'; did you mean 'relu'",
         ),
+        ("note: the", "start: [relu]\n    note: the", r"unknown row to start from \"\['relu'\]\""),
         ("note: the", "start: silu\n    note: the", "it starts from a row that itself starts from another"),
     ],
 )

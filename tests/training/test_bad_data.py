@@ -5,12 +5,13 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from smoothify.data import load
+from smoothify.data import Images, load
 from smoothify.errors import ConfigError, DataError
 from smoothify.training import Config, DataConfig, EngineConfig, ModelConfig, train
 from smoothify.training.refusals import with_classes_of
@@ -29,6 +30,11 @@ def table(folder: Path, split: str, images: list[bytes], labels: list[int]) -> N
     rows = [{"image": {"bytes": one, "path": None}, "label": label} for one, label in zip(images, labels, strict=True)]
     columns = pa.Table.from_pylist(rows, pa.schema({"image": image, "label": pa.int64()}))
     pq.write_table(columns, folder / f"{split}-0.parquet")
+
+
+def folder_of(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 def small(folder: Path, config: Config, **data: object) -> Config:
@@ -56,6 +62,31 @@ def test_splits_of_different_classes(classes: str, words: str) -> None:
     assert with_classes_of(replace(test_split, classes=("a",)), train_split).classes == ("a", "b", "c")
     with pytest.raises(DataError, match=words):
         with_classes_of(replace(test_split, classes=tuple(classes)), train_split)
+
+
+def test_a_test_split_whose_labels_have_no_names_takes_those_of_the_training_split(
+    tiny: Config, tmp_path: Path
+) -> None:
+    """Parquet files carry names for themselves alone, and only the split that is asked for is read."""
+    folder = tmp_path / "data"
+    for split in ("train", "test"):
+        table(folder, split, [png(10 * label) for label in range(12)], [0, 1] * 6)
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b", "c"])})
+    datasets.Dataset.from_parquet(str(folder / "train-0.parquet")).cast(features).to_parquet(folder / "train-0.parquet")
+    parts = assemble(small(folder, tiny))
+    assert parts.test.source.classes == parts.train.source.classes == ("a", "b", "c")
+
+
+def test_a_row_without_an_image_and_labels_that_are_none(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    pq.write_table(pa.table({"image": [png(0), None], "label": [0, 1]}), folder_of(folder) / "train-0.parquet")
+    with pytest.raises(DataError, match="row 1: it has no image; correct or drop the row"):
+        Images(load(str(folder)), input_size=(1, 28, 28))
+    for number, (labels, shown) in enumerate((([0, None], "None"), ([[0], [1]], r"\[0\]"))):
+        folder = folder_of(tmp_path / f"labels-{number}")
+        pq.write_table(pa.table({"image": [png(0), png(1)], "label": labels}), folder / "train-0.parquet")
+        with pytest.raises(DataError, match=f"column 'label' holds {shown}; labels must be whole numbers from 0"):
+            load(str(folder))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

@@ -9,10 +9,12 @@ from accelerate import Accelerator
 
 import smoothify
 from smoothify.activations import describe, sharpness
+from smoothify.data import Images, load
 from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier, build
 from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, Silent, state, train
-from smoothify.training.conversion import Annealing
+from smoothify.training.batches import Batches
+from smoothify.training.conversion import Annealing, convert_as_configured_
 from smoothify.training.record import Record
 from smoothify.training.replica import Replica
 
@@ -92,6 +94,59 @@ def test_batch_norms_are_estimated_anew_before_the_first_step(smooth: Config) ->
         smoothify.from_pretrained(Path(run) / "last").state_dict()[name] for run in (folder.path, plain.output)
     )
     assert not torch.allclose(anew, moved, rtol=1e-2)
+
+
+def test_batch_norms_are_estimated_anew_for_the_activations_that_training_begins_with(smooth: Config) -> None:
+    model = replace(smooth.model, recalibrate=True)
+    found = []
+    for name, changes in (("annealed", {"anneal": 1}), ("relu", {"activation": "keep"}), ("swish", {})):
+        config = replace(smooth, model=replace(model, **changes), output=f"{smooth.output}-{name}")
+        with pytest.raises(KeyboardInterrupt):
+            train(config, reporter=Stopping())
+        found.append(smoothify.from_pretrained(Path(config.output) / "last").state_dict()["layer2.0.bn1.running_mean"])
+    annealed, relu, swish = found
+    torch.testing.assert_close(annealed, relu, rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(annealed, swish, rtol=1e-2, atol=1e-2)
+
+
+class Stopping(Silent):
+    """Presses Ctrl-C before the first step."""
+
+    def begin(self, what: str, images: int) -> None:
+        if what.startswith("epoch"):
+            raise KeyboardInterrupt
+
+
+def test_a_batch_that_is_replayed_counts_once() -> None:
+    images = Images(load(split="test"), input_size=(1, 28, 28), indices=range(12))
+    options = {"batch_size": 4, "pieces": 1, "seed": 0, "workers": 0, "channels_last": False}
+    batches = Batches(images, replays=3, accelerator=Accelerator(cpu=True), **options)
+    assert len(list(batches.epoch(0))) == 9
+    keys = [piece.keys.tolist() for pieces in batches.distinct(0) for piece in pieces]
+    assert len(keys) == 3 and len(set(map(tuple, keys))) == 3
+
+
+@pytest.mark.parametrize(
+    ("start", "model", "words"),
+    [
+        ("swish", {"anneal": 1}, r"model\.anneal would begin by making swish, which .* has already, nearly ReLU again"),
+        ("swish", {"anneal": 1, "activation": "parametric_softplus"}, "making swish, which"),
+        ("gelu", {"anneal": 1}, "model.anneal: nothing of .* became 'swish'; leave it out"),
+        ("none", {"recalibrate": True}, "model.recalibrate: ResNet has no batch norm .*; leave it out"),
+    ],
+)
+def test_a_model_that_cannot_be_is_refused_before_the_first_step(
+    start: str, model: dict[str, object], words: str
+) -> None:
+    host = build("resnet10_28px", num_classes=2)
+    smoothify.convert_(host, to="swish" if start == "none" else start)
+    if start == "none":
+        for module in list(host.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, torch.nn.BatchNorm2d):
+                    setattr(module, name, torch.nn.Identity())
+    with pytest.raises(ConfigError, match=words):
+        convert_as_configured_(host, ModelConfig(**{"activation": "swish", **model}))
 
 
 def test_an_epoch_of_annealing_is_the_best_only_while_there_is_no_other() -> None:

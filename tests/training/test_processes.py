@@ -141,6 +141,28 @@ def test_averages_and_perturbed_weights_in_two_processes(
     assert any(not torch.equal(value, both[name.removeprefix("model.")]) for name, value in trained.items())
 
 
+def test_batch_norms_estimated_anew_are_sharded_with_the_rest(tiny: Config, tmp_path: Path) -> None:
+    """Of nested lists of blocks, in a network with batch norms; each process estimates on its share of the images."""
+    relu = dataclasses.replace(tiny, epochs=1, output=str(tmp_path / "relu"), model=ModelConfig(activation="keep"))
+    train(relu)
+    model = ModelConfig(name=relu.output, pretrained=True, activation="swish", recalibrate=True)
+    anew = dataclasses.replace(tiny, epochs=1, lr=1e-9, model=model, output=str(tmp_path / "anew"))
+    plain = dataclasses.replace(
+        anew, model=dataclasses.replace(model, recalibrate=False), output=str(tmp_path / "plain")
+    )
+    shared = dataclasses.replace(anew, engine=EngineConfig(fsdp=True), output=str(tmp_path / "shared"))
+    for config in (anew, plain):
+        train(config)
+    RunFolder(tmp_path).write_config(shared)
+    done = two("smoothify.train", "--config", str(tmp_path / "config.yaml"), "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    one, old, both = (
+        smoothify.from_pretrained(Path(run.output) / "last").state_dict()["layer1.0.bn1.running_mean"]
+        for run in (anew, plain, shared)
+    )
+    assert (both - one).norm() < 0.2 * (old - one).norm()
+
+
 def test_sharding_needs_processes(vit: Config, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"engine.fsdp shards over several processes"):
         train(dataclasses.replace(vit, engine=EngineConfig(fsdp=True), output=str(tmp_path / "run")))
