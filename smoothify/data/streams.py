@@ -99,7 +99,7 @@ class Stream:
         digests = frozenset(self._digest(row) for row in held_out)
         columns = self.image_column, self.label_column
         rows = datasets.Dataset.from_list([{name: row[name] for name in columns} for row in held_out])
-        source = Source(self.name, self.split, rows, *columns, self.classes)
+        source = Source(self.name, f"{self.split}, held out", rows, *columns, self.classes)
         left = None if self.count is None else self.count - count
         if left is not None and left < 1:
             raise DataError(f"cannot hold {count} of {self.count} training images out; choose fewer")

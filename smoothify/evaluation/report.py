@@ -115,7 +115,10 @@ def draw(
     """
     model = next(iter(models.values()))
     batch, labels = (tensor.to(_device(model)) for tensor in images.batch(range(min(_COLUMNS, len(images)))))
-    classes, search = images.source.classes, PGD(threat, steps=20)
+    with torch.no_grad():
+        told_apart = model(batch).shape[1]
+    named, search = images.source.classes, PGD(threat, steps=20)
+    classes = (*named, *map(str, range(len(named), told_apart)))  # labels without names may lack the last classes
     found = [
         (
             f"The first {len(batch)} images under {search}.",

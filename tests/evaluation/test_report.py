@@ -1,5 +1,6 @@
 """The report holds every number, every check and the pictures, and curves that the results really tell."""
 
+import dataclasses
 import struct
 
 import pytest
@@ -46,6 +47,14 @@ def test_every_number_check_and_picture_is_in_it(model: nn.Module, threat: Threa
     assert text.count("data:image/png") == 4
     assert "<td>data</td><td>sample</td>" in text and "seed 0" in text and "not here" not in text
     assert "sanity checks were not made" in report("mine", results, setting={})
+
+
+def test_labels_without_names_may_lack_the_last_classes(model: nn.Module) -> None:
+    """A split whose labels have no names has as many classes as its highest label says; a model predicts the others."""
+    threat, trousers = ThreatModel("linf", "0.15"), torch.nonzero(IMAGES.labels < 2).flatten().tolist()
+    few = Images(load(split="test"), input_size=(1, 28, 28), indices=trousers)
+    few.source = dataclasses.replace(few.source, classes=("0", "1"))
+    assert draw({"mine": model}, few, threat, [])[0][1].startswith(b"\x89PNG")
 
 
 def test_a_second_model_is_drawn_beside_the_first(model: nn.Module) -> None:
