@@ -86,6 +86,8 @@ def _started(row: Row, content: Mapping[str, Any] | None, rows: tuple[Row, ...],
     starts = {one.name: one for one in rows}
     if str(name) not in starts:
         raise ConfigError(f"{file}, row {row.name!r}: {UnknownNameError('row to start from', str(name), starts)}")
+    if "model.name" in row.options:
+        raise ConfigError(f"{file}, row {row.name!r}: it names its model twice, by start and by model.name; drop one")
     return replace(row, start=starts[str(name)])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from accelerate import Accelerator
 from torch import nn
@@ -17,6 +18,7 @@ from smoothify.surgery.recalibrate import batch_norms_of
 from smoothify.training.batches import Batch
 from smoothify.training.config import ModelConfig
 
+ENOUGH = 200  # batches that batch-norm statistics are estimated from
 NEARLY_RELU = 1000.0  # the sharpness that annealing starts from: within 0.0007 of ReLU for softplus, 0.0003 for swish
 
 
@@ -89,11 +91,11 @@ def convert_as_configured_(host: nn.Module, config: ModelConfig) -> None:
 
 
 def recalibrate(model: nn.Module, steps: Iterable[Sequence[Batch]], accelerator: Accelerator) -> int:
-    """Estimate the statistics of a classifier's batch norms on the images of an epoch's steps; return how many.
+    """Estimate the statistics of a classifier's batch norms on the images of some steps, 200 at most; return how many.
 
     They come to the mean of what the processes find, each on its own share.
     """
-    count = recalibrate_batch_norm_(model, (piece.images for pieces in steps for piece in pieces))
+    count = recalibrate_batch_norm_(model, (piece.images for pieces in islice(steps, ENOUGH) for piece in pieces))
     for norm in batch_norms_of(model):
         for statistics in (norm.running_mean, norm.running_var):
             statistics.copy_(accelerator.reduce(statistics, reduction="mean"))

@@ -152,6 +152,7 @@ def test_a_page_without_runs_is_blank(zoo: Path) -> None:
             "row 'silu': unknown row to start from 'relus'; did you mean 'relu'",
         ),
         ("note: the", "start: [relu]\n    note: the", r"unknown row to start from \"\['relu'\]\""),
+        ("silu}", "silu, model.name: x}\n    start: relu", "it names its model twice"),
         ("note: the", "start: silu\n    note: the", "it starts from a row that itself starts from another"),
     ],
 )

@@ -21,8 +21,8 @@ class ModelConfig:
             Hub id, a folder or a model type; the import path of a class or function of your own, "my_nets:small_net";
             or a saved model: "hf-hub:owner/name", a run's folder.
         activation: what its non-smooth activations become, such as "silu" or "celu(alpha=1.4)"; "keep" keeps them.
-        recalibrate: estimate the statistics of its batch norms anew before the first step; those that it comes with
-            belong to the activations that it had.
+        recalibrate: estimate the statistics of its batch norms anew before the first step, on up to 200 batches; those
+            that it comes with belong to the activations that it had.
         anneal: epochs in which activations go from nearly ReLU to what they are to be, so that trained weights are not
             shocked; for those with a sharpness, swish and parametric_softplus. No epoch before is taken for the best.
         pretrained: start from the weights that the architecture's library publishes (needs the network), or from
