@@ -13,8 +13,8 @@ from smoothify.data import Images, load
 from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier, build
 from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, Silent, state, train
-from smoothify.training.batches import Batches
-from smoothify.training.conversion import Annealing, convert_as_configured_
+from smoothify.training.batches import Batch, Batches
+from smoothify.training.conversion import Annealing, convert_as_configured_, recalibrate
 from smoothify.training.record import Record
 from smoothify.training.replica import Replica
 
@@ -147,6 +147,23 @@ def test_a_model_that_cannot_be_is_refused_before_the_first_step(
                     setattr(module, name, torch.nn.Identity())
     with pytest.raises(ConfigError, match=words):
         convert_as_configured_(host, ModelConfig(**{"activation": "swish", **model}))
+
+
+def test_statistics_are_the_mean_over_processes_of_two_hundred_batches() -> None:
+    class Other:
+        """Stands for a process beside this one, whose statistics are all 0."""
+
+        def reduce(self, tensor: torch.Tensor, reduction: str) -> torch.Tensor:
+            assert reduction == "mean"
+            return tensor / 2
+
+    images = torch.full((2, 1), 6.0)
+    batch = Batch(images, torch.zeros(2, dtype=torch.long), torch.zeros(2, dtype=torch.long))
+    steps = iter([[batch]] * 201)
+    norm = torch.nn.BatchNorm1d(1)
+    assert recalibrate(norm, steps, Other()) == 1
+    assert norm.running_mean.item() == 3
+    assert len(list(steps)) == 1, "an epoch of a large data set is not read for it"
 
 
 def test_an_epoch_of_annealing_is_the_best_only_while_there_is_no_other() -> None:
