@@ -12,13 +12,13 @@ from smoothify.reproduction.table import Table
 _OPENING = """# Results
 
 Written by `python -m smoothify results` from the records of runs; nothing here is typed by hand. Accuracies in percent,
-the mean over seeds ± their standard deviation. The last column compares with the table's first row on the same seeds
-and images; its 95% interval covers another draw of seeds and of test images, and is bold where it excludes zero.
-"Training" is the accuracy on attacked training images in the last epoch, to be set beside the test numbers (§7);
-"largest fall" is how far the accuracy on held-out images under PGD-10 fell, at the most, below what it had been after
-an earlier epoch: large where training overfits to its own attack for a while, or is unstable. A row whose seeds are
-"not run" is one that nobody ran here. "Paper" is what Xie et al. (arXiv:2006.14536) report; where it is empty they
-give no number. The tables that were run here come first.
+the mean over seeds ± their standard deviation. The last column compares with the table's first row, or with the one
+in parentheses, on the same seeds and images; its 95% interval covers another draw of seeds and of test images, and is
+bold where it excludes zero. "Training" is the accuracy on attacked training images in the last epoch, to be set beside
+the test numbers (§7); "largest fall" is how far the accuracy on held-out images under PGD-10 fell, at the most, below
+what it had been after an earlier epoch: large where training overfits to its own attack for a while, or is unstable. A
+row whose seeds are "not run" is one that nobody ran here. "Paper" is what Xie et al. (arXiv:2006.14536) report; where
+it is empty they give no number. The tables that were run here come first.
 """
 _NOT_RUN = "**Nobody ran this table here.**"
 
@@ -37,7 +37,8 @@ def section(table: Table) -> str:
     training = ["training", "largest fall"] if columns else []
     heads = ["", *(f"paper: {column}" for column in table.columns), "seeds", *training, "clean", *columns]
     if columns:
-        heads.append(f"{columns[-1]} against {table.rows[0].name}")
+        one_for_all = all(row.against in (None, table.rows[0].name) for row in table.rows)
+        heads.append(f"{columns[-1]} against {table.rows[0].name if one_for_all else '(a row)'}")
     known = _evidence(table, [record for found in records.values() for record in found])
     lines = [f"## {table.title}", "", table.about, "", known, "", _line(heads), _line(["---"] * len(heads))]
     for row in table.rows:
@@ -52,7 +53,10 @@ def section(table: Table) -> str:
             *(_robust(found, column) for column in columns),
         ]
         if columns:
-            cells.append(_against(found, records[table.rows[0].name], columns[-1]) if row is not table.rows[0] else "")
+            other = table.baseline(row)
+            cells.append("" if other is None else _against(found, records[other.name], columns[-1]))
+            if cells[-1] and other and not one_for_all:
+                cells[-1] += f" ({other.name})"
         lines.append(_line(cells))
     if notes := [f"- {row.name}: {row.note}" for row in table.rows if row.note]:
         lines += ["", *notes]

@@ -46,7 +46,11 @@ def read_table(file: Path) -> Table:
         if row.start is not None and next(one for one in read if one.name == row.start.name).start is not None:
             raise ConfigError(f"{file}, row {row.name!r}: it starts from a row that itself starts from another")
     same: dict[str, str] = {}
+    others = {row.name for row in read}
     for row in read:
+        if row.against is not None and row.against not in others - {row.name}:
+            error = UnknownNameError("row to compare with", row.against, others - {row.name})
+            raise ConfigError(f"{file}, row {row.name!r}: {error}")
         if (first := same.setdefault(row.digest, row.name)) != row.name:
             raise ConfigError(f"{file}: rows {first!r} and {row.name!r} are the same run; leave one out")
     return Table(
@@ -64,7 +68,7 @@ def _row(name: str, content: object, common: object, file: Path) -> Row:
     content = {} if content is None else content
     if not isinstance(content, Mapping):
         raise ConfigError(f"{where}: it must map names to values, or be empty")
-    _only(content, {"recipe", "options", "paper", "note", "start"}, where)
+    _only(content, {"recipe", "options", "paper", "note", "start", "against"}, where)
     recipe = content.get("recipe", common)
     if not isinstance(recipe, str):
         raise ConfigError(f"{where}: it names no recipe, and neither does the table")
@@ -74,8 +78,14 @@ def _row(name: str, content: object, common: object, file: Path) -> Row:
     options, paper = content.get("options", {}), content.get("paper", {})
     if not isinstance(options, Mapping) or not isinstance(paper, Mapping):
         raise ConfigError(f"{where}: options and paper must map names to values")
-    return Row(name, path, dict(options), {str(key): float(value) for key, value in paper.items()},
-               str(content.get("note", "")))  # fmt: skip
+    return Row(
+        name,
+        path,
+        dict(options),
+        {str(key): float(value) for key, value in paper.items()},
+        str(content.get("note", "")),
+        against=None if content.get("against") is None else str(content["against"]),
+    )
 
 
 def _started(row: Row, content: Mapping[str, Any] | None, rows: tuple[Row, ...], file: Path) -> Row:

@@ -54,6 +54,7 @@ class Row:
         paper: what the paper reports, in percent, by column ("clean", "robust").
         note: what a reader must know, such as an assumption of ours.
         start: the row whose best model, trained with the same seed, this one starts from.
+        against: the name of the row that it is compared with, if that is not the table's first.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Row:
     paper: Mapping[str, float]
     note: str = ""
     start: Row | None = None
+    against: str | None = None
 
     @property
     def changes(self) -> list[str]:
@@ -99,7 +101,7 @@ class Table:
         title: what is compared, in a line.
         about: what a reader needs to know, in a paragraph.
         seeds: every row is trained once with each.
-        rows: the first one is the baseline that the others are compared with.
+        rows: the first one is the baseline of all that name no other.
         measures: attacks on the trained models, beside each run's own final one.
     """
 
@@ -114,6 +116,11 @@ class Table:
     def name(self) -> str:
         """The table's name on the command line: its folder's place in the zoo, such as "fashion_mnist/figure_3"."""
         return f"{self.folder.parent.name}/{self.folder.name}"
+
+    def baseline(self, row: Row) -> Row | None:
+        """The row that one is compared with; None for the first row, unless it names one."""
+        name = row.against or self.rows[0].name
+        return next((one for one in self.rows if one.name == name and one is not row), None)
 
     @property
     def results(self) -> Path:

@@ -154,6 +154,8 @@ def test_a_page_without_runs_is_blank(zoo: Path) -> None:
         ("note: the", "start: [relu]\n    note: the", r"unknown row to start from \"\['relu'\]\""),
         ("silu}", "silu, model.name: x}\n    start: relu", "it names its model twice"),
         ("note: the", "start: silu\n    note: the", "it starts from a row that itself starts from another"),
+        ("note: the", "against: rel\n    note: the", "unknown row to compare with 'rel'; did you mean 'relu'"),
+        ("note: the", "against: silu\n    note: the", "unknown row to compare with 'silu'"),
     ],
 )
 def test_bad_tables_are_refused(zoo: Path, before: str, after: str, message: str) -> None:
@@ -181,6 +183,23 @@ def test_a_run_belongs_to_every_table_that_asks_for_it(zoo: Path, tmp_path: Path
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "runs").rglob("*") if file.is_file()}
     (record,) = reproduce(other, runs=tmp_path / "runs", seeds=[0], only=["relu"])
     assert record.row == "relu" and before == {file: file.stat().st_mtime_ns for file in before}
+
+
+def test_a_row_is_compared_with_the_one_that_it_names(zoo: Path) -> None:
+    file = zoo / "stripes" / "figure_3" / "table.yaml"
+    more = {"gelu": {"options": {"model.activation": "gelu"}, "against": "silu"}}
+    content = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump({**content, "rows": {**content["rows"], **more}}, sort_keys=False))
+    table = only_table(zoo)
+    robust = {"relu": (1, 0, 0, 0), "silu": (1, 1, 0, 0), "gelu": (1, 1, 1, 1)}
+    for row in table.rows:
+        verdicts = tuple(bool(verdict) for verdict in robust[row.name])
+        measured = (Measurement("PGD-2", 0.03, (True,) * 4, verdicts),)
+        Record(row.name, 0, row.digest, (), 1, 0.5, 1.0, 2.0, (0.25,), measured).write(table.results)
+    page = results_page([table])
+    assert "| PGD-2 (4 images) against (a row) |" in page
+    assert [line.rpartition(" | ")[2] for line in page.splitlines() if line.startswith("| relu |")] == [" |"]
+    assert "| +25.0 (relu) |" in page and "| +50.0 (silu) |" in page
 
 
 # Does what `accelerate launch` does as far as the tables see: it is told a command, and files are there afterwards.
