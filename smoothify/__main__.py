@@ -137,15 +137,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tables = find_tables(zoo)
     if asked.subcommand == "reproduce":
         machine = Machine(tuple(shlex.split(options.launch)), options.data, options.side_by_side)
-        for table in _chosen(tables, options.table):
-            reproduce(
-                table,
-                runs=Path(options.runs),
-                only=options.rows,
-                seeds=options.seeds,
-                machine=machine,
-                say=lambda line: print(line, flush=True),
-            )
+        chosen = _chosen(tables, options.table)
+        try:
+            for table in chosen:
+                reproduce(
+                    table,
+                    runs=Path(options.runs),
+                    only=options.rows,
+                    seeds=options.seeds,
+                    machine=machine,
+                    say=lambda line: print(line, flush=True),
+                )
+        finally:  # what was finished is written down, whatever failed
+            _write_pages(zoo, tables)
+        return
     _write_pages(zoo, tables)
 
 

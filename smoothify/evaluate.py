@@ -6,6 +6,7 @@ import json
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
@@ -120,6 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images = setting.images(host, source, range(len(source))[: asked.images])
     few = _first(images, asked.sanity_images)
     models = {asked.model: classifier}
+    started = time.perf_counter()
     if asked.beside is not None:
         models[asked.beside] = _beside(asked.beside, setting, images, asked.architecture).float().to(accelerator.device)
     checked: Sanity | None = None
@@ -173,6 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 },
                 "sanity": checked.to_dict() if checked else None,
                 "results": [result.to_dict() for result in results],
+                "seconds": round(time.perf_counter() - started, 1),
                 "versions": library_versions(),
             }
             write_atomically(output, json.dumps(described, indent=1) + "\n")

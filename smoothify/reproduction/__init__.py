@@ -3,6 +3,7 @@
 from smoothify.reproduction.compare import Difference, difference
 from smoothify.reproduction.guide import guides
 from smoothify.reproduction.page import results_page
+from smoothify.reproduction.plots import held_out_curves
 from smoothify.reproduction.reading import find_tables, read_table
 from smoothify.reproduction.record import Measurement, Record, read_records
 from smoothify.reproduction.run import Machine, reproduce
@@ -19,6 +20,7 @@ __all__ = [
     "difference",
     "find_tables",
     "guides",
+    "held_out_curves",
     "read_records",
     "read_table",
     "reproduce",

@@ -46,7 +46,11 @@ def commands(table: Table, row: Row) -> list[str]:
     seed, zoo = table.seeds[0], table.folder.parents[1]
     run = PurePosixPath("runs", table.name, row.name)
     recipe = PurePosixPath(zoo.name, *row.recipe.relative_to(zoo).parts)
-    start = row.start and ["--model.name", str(run.with_name(row.start.name)), "--model.pretrained=true"]
+    start = row.start and [
+        f"--model.name={run.with_name(row.start.name)}",
+        "--model.pretrained=true",
+        "--model.arguments={}",
+    ]
     changes = [*row.changes, *(start or ())]
     train = ["smoothify.train", "--config", str(recipe), *changes, f"--seed={seed}", f"--output={run}"]
     measure = [

@@ -5,21 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean, stdev
 
-from smoothify.reproduction.compare import Difference, difference
+from smoothify.reproduction.compare import difference
 from smoothify.reproduction.record import Record, read_records
 from smoothify.reproduction.table import Table
+
+Verdicts = Sequence[bool]
 
 _OPENING = """# Results
 
 Written by `python -m smoothify results` from the records of runs; nothing here is typed by hand. Accuracies in percent,
-the mean over seeds ± their standard deviation. The last column compares with the table's first row, or with the one
-in parentheses, on the same seeds and images; its 95% interval covers another draw of seeds and of test images, and is
-bold where it excludes zero. "Training" is the accuracy on attacked training images in the last epoch, to be set beside
-the test numbers (§7); "largest fall" is how far the accuracy on held-out images under PGD-10 fell, at the most, below
-what it had been after an earlier epoch: large where training overfits to its own attack for a while, or is unstable. A
-row whose seeds are "not run" is one that nobody ran here. "Paper" is what Xie et al. (arXiv:2006.14536) report; where
-it is empty they give no number. The tables that were run here come first.
+the mean over seeds ± their standard deviation. The last two columns compare a row with the table's first, or with the
+one in parentheses, on the same seeds and the same images. Their 95% interval covers another draw of seeds and of test
+images; it is bold where all of a table's seeds are there, three at least, and it excludes zero. Nothing corrects it for
+the number of rows, and it takes what differs between seeds to be normal: read three seeds with care.
+
+A run keeps the newest epoch that is within one standard error of the best on 500 held-out training images; "training"
+is that epoch's accuracy on attacked training images, to be set beside the test numbers (§7). "Single-step gap" is how
+much more of the held-out images stand after one attack step than after the check's ten, in the last epoch: large where
+a network has learned to withstand single steps. A row whose seeds are "not run" is one that nobody ran here. "Paper" is
+what Xie et al. (arXiv:2006.14536) report; where it is empty they give no number. The tables that were run here come
+first.
+
+{hours}
 """
+_PRECISIONS = {
+    "replica": "a bfloat16 replica",
+    "folded": "a float32 replica",
+    "autocast": "the model under autocast",
+    "same": "the model itself",
+}
+_ENOUGH_SEEDS = 3
 _NOT_RUN = "**Nobody ran this table here.**"
 
 
@@ -27,18 +42,24 @@ def results_page(tables: Sequence[Table]) -> str:
     """Return the page of all results, as Markdown, with a section for each table."""
     run_first = sorted(tables, key=lambda table: not any(read_records(table, row) for row in table.rows))
     ending = "To run it: `python -m smoothify reproduce {}`\n"
-    return "\n".join([_OPENING, *(f"{section(table)}\n\n{ending.format(table.name)}" for table in run_first)])
+    return "\n".join(
+        [
+            _OPENING.format(hours=_hours(tables)),
+            *(f"{section(table)}\n\n{ending.format(table.name)}" for table in run_first),
+        ]
+    )
 
 
 def section(table: Table) -> str:
     """Return a table with what is known about it: the paper's numbers, those of its records, and their evidence."""
     records = {row.name: read_records(table, row) for row in table.rows}
     columns = list(dict.fromkeys(column for found in records.values() for one in found for column in one.columns))
-    training = ["training", "largest fall"] if columns else []
+    training = ["training", "single-step gap"] if columns else []
     heads = ["", *(f"paper: {column}" for column in table.columns), "seeds", *training, "clean", *columns]
     if columns:
         one_for_all = all(row.against in (None, table.rows[0].name) for row in table.rows)
-        heads.append(f"{columns[-1]} against {table.rows[0].name if one_for_all else '(a row)'}")
+        against = table.rows[0].name if one_for_all else "(a row)"
+        heads += [f"{column} against {against}" for column in ("clean", columns[-1].partition(",")[0])]
     known = _evidence(table, [record for found in records.values() for record in found])
     lines = [f"## {table.title}", "", table.about, "", known, "", _line(heads), _line(["---"] * len(heads))]
     for row in table.rows:
@@ -54,9 +75,9 @@ def section(table: Table) -> str:
         ]
         if columns:
             other = table.baseline(row)
-            cells.append("" if other is None else _against(found, records[other.name], columns[-1]))
-            if cells[-1] and other and not one_for_all:
-                cells[-1] += f" ({other.name})"
+            for column in (None, columns[-1]):
+                known = "" if other is None else _against(found, records[other.name], column, seeds=len(table.seeds))
+                cells.append(f"{known} ({other.name})" if known and other and not one_for_all else known)
         lines.append(_line(cells))
     if notes := [f"- {row.name}: {row.note}" for row in table.rows if row.note]:
         lines += ["", *notes]
@@ -64,7 +85,7 @@ def section(table: Table) -> str:
 
 
 def _in_training(records: Sequence[Record]) -> tuple[str, str]:
-    return _over_seeds([one.train_accuracy for one in records]), _over_seeds([one.largest_fall for one in records])
+    return _over_seeds([one.train_accuracy for one in records]), _over_seeds([one.single_step_gap for one in records])
 
 
 def _clean(records: Sequence[Record]) -> str:
@@ -82,22 +103,41 @@ def _over_seeds(values: Sequence[float]) -> str:
     return shown if len(values) == 1 else f"{shown} ± {100 * stdev(values):.1f}"
 
 
-def _against(ours: Sequence[Record], theirs: Sequence[Record], column: str) -> str:
-    compared = compare_rows(ours, theirs, column)
-    if compared is None:
+def _against(ours: Sequence[Record], theirs: Sequence[Record], column: str | None, *, seeds: int) -> str:
+    pairs = _paired(ours, theirs, column)
+    if not pairs:
         return ""
-    return f"**{compared}**" if compared.significant else str(compared)
+    compared = difference([one for one, _ in pairs], [other for _, other in pairs])
+    if compared.half_width is not None and len(pairs) < seeds:
+        return f"{compared} ({len(pairs)} seeds)"
+    return f"**{compared}**" if compared.significant and seeds >= _ENOUGH_SEEDS else str(compared)
 
 
-def compare_rows(ours: Sequence[Record], theirs: Sequence[Record], column: str) -> Difference | None:
-    """Compare two rows in one column on the seeds that both have; None where there is none."""
-    baseline = {record.seed: record.columns.get(column) for record in theirs}
-    pairs = [
-        (one.robust_correct, other.robust_correct)
-        for record in ours
-        if (one := record.columns.get(column)) and (other := baseline.get(record.seed))
-    ]
-    return difference([one for one, _ in pairs], [other for _, other in pairs]) if pairs else None
+def _paired(ours: Sequence[Record], theirs: Sequence[Record], column: str | None) -> list[tuple[Verdicts, Verdicts]]:
+    """Return the verdicts of the seeds that both rows have, in one column; clean ones if it is None."""
+
+    def verdicts(record: Record) -> Verdicts | None:
+        if column is None:
+            return record.measured[0].clean_correct
+        return record.columns[column].robust_correct if column in record.columns else None
+
+    baseline = {record.seed: verdicts(record) for record in theirs}
+    pairs = ((verdicts(record), baseline.get(record.seed)) for record in ours)
+    return [(one, other) for one, other in pairs if one is not None and other is not None]
+
+
+def _hours(tables: Sequence[Table]) -> str:
+    """Say how long all took, a run that stands in several tables counted once."""
+    found = [record for table in tables for row in table.rows for record in read_records(table, row)]
+    training = {(record.digest, record.seed): record.training_seconds for record in found}
+    measuring = {
+        (record.digest, record.seed, *record.measures): record.measuring_seconds for record in found if record.measures
+    }
+    known = [seconds for seconds in measuring.values() if seconds is not None]
+    return (
+        f"In all: {len(training)} runs, {sum(training.values()) / 3600:.1f} hours of training; "
+        f"{sum(known) / 3600:.1f} hours of further attacks, known of {len(known)} of {len(measuring)} evaluations."
+    )
 
 
 def _evidence(table: Table, records: Sequence[Record]) -> str:
@@ -105,12 +145,18 @@ def _evidence(table: Table, records: Sequence[Record]) -> str:
         return f"{_NOT_RUN} The numbers in it are the paper's." if table.columns else _NOT_RUN
     machines = ", ".join(dict.fromkeys(record.machine for record in records))
     versions = ", ".join(
-        dict.fromkeys(f"{name} {number}" for record in records for name, number in record.versions.items())
+        dict.fromkeys(
+            f"{name} {number}"
+            for record in records
+            for name, number in record.versions.items()
+            if name != "commit"  # the records have it
+        )
     )
+    precisions = " and ".join(dict.fromkeys(_PRECISIONS[record.attack_precision] for record in records))
     hours = sum(record.training_seconds for record in records) / 3600
     return (
         f"{len(records)} runs of {len(table.rows) * len(table.seeds)}, {hours:.1f} hours of training; {machines}; "
-        f"{versions}."
+        f"training attacks on {precisions}; {versions}."
     )
 
 

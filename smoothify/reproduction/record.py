@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import platform
@@ -13,10 +12,9 @@ from typing import Any
 
 import torch
 
-from smoothify.attacks import show
+from smoothify.attacks import ThreatModel, attack, show
 from smoothify.errors import DataError
 from smoothify.evaluation import Verdicts
-from smoothify.evaluation.versions import library_versions
 from smoothify.files import write_atomically
 from smoothify.reproduction.table import Row, Table
 
@@ -27,30 +25,46 @@ class Measurement(Verdicts):
 
     Args:
         attack: its name, "PGD-50".
-        epsilon: of the threat model, in [0, 1] pixel units.
+        norm: of the threat model.
+        epsilon: likewise, in [0, 1] pixel units.
+        step_size: of the attack, in [0, 1] pixel units; None where the attack has none.
+        seed: of its random starts.
         clean_correct: per image, whether the clean image is classified right.
         robust_correct: per image, whether the clean *and* the attacked image are.
         surrogate: the activation whose derivative the attack saw in ReLU's place.
     """
 
     attack: str
+    norm: str
     epsilon: float
+    step_size: float | None
+    seed: int
     clean_correct: tuple[bool, ...]
     robust_correct: tuple[bool, ...]
     surrogate: str | None = None
 
-    def column(self, usual_epsilon: float) -> str:
-        """How a table heads it: another attack, other images, another epsilon than the usual one are other columns."""
-        at = "" if self.epsilon == usual_epsilon else f" at {show(self.epsilon)}"
+    @property
+    def column(self) -> str:
+        """How a table heads it: whatever makes the attack another one makes the column another one."""
+        step = "" if self.step_size == self._usual_step else f", step {show(self.step_size or 0)}"
         through = "" if self.surrogate is None else f" through {self.surrogate}"
-        return f"{self.attack}{at}{through} ({self.robust.images:,} images)"
+        threat = f"{self.norm.capitalize()} {show(self.epsilon)}"
+        return f"{self.attack}{step}{through}, {threat} ({self.robust.images:,} images)"
+
+    @property
+    def _usual_step(self) -> float | None:
+        usual: float | None = getattr(attack(self.attack, ThreatModel(self.norm, self.epsilon)), "step", None)
+        return usual
 
     @classmethod
     def read(cls, result: Mapping[str, Any]) -> Measurement:
         """Read one result of an evaluation's JSON."""
         return cls(
             result["attack"],
+            result["norm"],
             result["epsilon"],
+            result["step_size"],
+            result["seed"],
             tuple(bool(verdict) for verdict in result["clean_correct"]),
             tuple(bool(verdict) for verdict in result["robust_correct"]),
             result["surrogate"],
@@ -67,13 +81,18 @@ class Record:
         digest: the row's, when it was run; a record with another one is out of date.
         command: the options of ``smoothify.train``.
         epochs: passes over the training images.
-        train_accuracy: on attacked training images in the last of them, in [0, 1].
+        epoch: whose model was kept and measured, counted from 1: the best on held-out training images.
+        train_accuracy: on attacked training images in that epoch, in [0, 1].
         train_loss: likewise.
-        training_seconds: wall-clock time of all epochs.
         held_out: robust accuracy on held-out training images after every epoch, in [0, 1], against the run's own check.
-        measured: what the attacks did.
+        held_out_single_step: likewise, against PGD-1.
+        attack_precision: that training attacks were computed in, which "auto" leaves to the machine.
+        measures: the slugs of the table's measures that are among what was measured.
+        measured: what the attacks did, the run's own final one first.
+        training_seconds: wall-clock time of all epochs.
+        measuring_seconds: wall-clock time of the table's measures; None where an evaluation did not keep it.
+        versions: of the libraries, when it was trained.
         machine: what it ran on.
-        versions: of the libraries.
     """
 
     row: str
@@ -81,24 +100,31 @@ class Record:
     digest: str
     command: tuple[str, ...]
     epochs: int
+    epoch: int
     train_accuracy: float
     train_loss: float
-    training_seconds: float
     held_out: tuple[float, ...]
+    held_out_single_step: tuple[float, ...]
+    attack_precision: str
+    measures: tuple[str, ...]
     measured: tuple[Measurement, ...]
+    training_seconds: float
+    measuring_seconds: float | None
+    versions: Mapping[str, str]
     machine: str = field(default_factory=lambda: describe_machine())
-    versions: Mapping[str, str] = field(default_factory=library_versions)
 
     @property
-    def largest_fall(self) -> float:
-        """How far the held-out robust accuracy fell, at the most, below what it had been after an earlier epoch."""
-        highest = itertools.accumulate(self.held_out, max)
-        return max((before - now for before, now in zip(highest, self.held_out, strict=True)), default=0.0)
+    def single_step_gap(self) -> float:
+        """How much more a single step leaves standing than the run's own check: held-out images, last epoch.
+
+        A large one is overfitting to single steps (Wong et al., "Fast is better than free", arXiv:2001.03994).
+        """
+        return self.held_out_single_step[-1] - self.held_out[-1]
 
     @property
     def columns(self) -> dict[str, Measurement]:
-        """What was measured, by the head of its column; the usual epsilon is that of the run's own attack."""
-        return {one.column(self.measured[0].epsilon): one for one in self.measured}
+        """What was measured, by the head of its column."""
+        return {one.column: one for one in self.measured}
 
     def write(self, folder: Path) -> Path:
         """Write the record into a table's folder of results."""
@@ -106,7 +132,10 @@ class Record:
         content["measured"] = [
             {
                 "attack": one.attack,
+                "norm": one.norm,
                 "epsilon": one.epsilon,
+                "step_size": one.step_size,
+                "seed": one.seed,
                 "surrogate": one.surrogate,
                 "images": one.robust.images,
                 "clean_accuracy": one.clean.value,
@@ -131,14 +160,18 @@ class Record:
             content["measured"] = tuple(
                 Measurement(
                     one["attack"],
+                    one["norm"],
                     one["epsilon"],
+                    one["step_size"],
+                    one["seed"],
                     _unpack(one["clean_correct"], one["images"]),
                     _unpack(one["robust_correct"], one["images"]),
-                    one.get("surrogate"),
+                    one["surrogate"],
                 )
                 for one in content["measured"]
             )
-            content |= {name: tuple(content[name]) for name in ("command", "held_out")}
+            lists = ("command", "held_out", "held_out_single_step", "measures")
+            content |= {name: tuple(content[name]) for name in lists}
             return cls(**content)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError
 from smoothify.reproduction.record import Measurement, Record, file_of
@@ -21,7 +22,7 @@ _FINISHED = "evaluation.json"
 
 @dataclass(frozen=True)
 class Machine:
-    """What a command is started with; nothing here changes what a run comes to, but for rounding.
+    """What a command is started with; a record names it beside the row's own options.
 
     Args:
         launcher: goes before ``-m smoothify.train``, such as ("accelerate", "launch", "--num_processes", "8"); this
@@ -124,9 +125,14 @@ def reproduce(
 
     Raises:
         UnknownNameError: a row that the table does not have.
+        ConfigError: a seed that it does not have.
         SmoothifyError: a run failed; the others were finished first, and the message names its log.
     """
     machine = machine or Machine()
+    for seed in () if seeds is None else seeds:
+        if seed not in table.seeds:
+            known = ", ".join(map(str, table.seeds))
+            raise ConfigError(f"{table.name} has the seeds {known}, not {seed}; add it to the table's file to run it")
     jobs = list(missing(table, runs=runs, only=only, seeds=table.seeds if seeds is None else seeds, machine=machine))
     say(f"{table.name}: {len(jobs)} runs to do")
     done, failed = [], []
@@ -150,7 +156,7 @@ def reproduce(
 
 
 def missing(table: Table, *, runs: Path, only: Sequence[str], seeds: Sequence[int], machine: Machine) -> Iterator[Job]:
-    """Yield every row and seed without an up-to-date record, all rows of a seed before the next seed.
+    """Yield every row and seed without a record that is up to date and has all measures, seed by seed.
 
     A row that others start from is among them if its model is not at hand, recorded or not.
     """
@@ -169,7 +175,10 @@ def missing(table: Table, *, runs: Path, only: Sequence[str], seeds: Sequence[in
 
 def _is_known(table: Table, row: Row, seed: int) -> bool:
     file = file_of(table.results, row.name, seed)
-    return file.is_file() and Record.read(file).digest == row.digest
+    if not file.is_file():
+        return False
+    record = Record.read(file)
+    return record.digest == row.digest and {measure.slug for measure in table.measures} <= {*record.measures}
 
 
 def _do(job: Job) -> Record:
@@ -181,31 +190,56 @@ def _do(job: Job) -> Record:
         start = ["--resume", str(job.folder)] if begun else ["--output", str(job.folder), "--overwrite"]
         place = [] if job.machine.data is None else [f"--data.path={job.machine.data}"]
         _command(job, "smoothify.train", [*job.arguments, f"--seed={job.seed}", *place, *start])
-    measured = [Measurement.read(json.loads(job.finished.read_text(encoding="utf-8")))]
     for measure in job.table.measures:
-        measured.extend(_measured(job, measure))
+        if not (output := _measured_file(job, measure)).is_file():
+            best = str(job.folder / "best")
+            _command(job, "smoothify.evaluate", [best, *measure.arguments, f"--output={output}"])
+    try:
+        return _record(job)
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise SmoothifyError(
+            f"{job}: {job.folder} is damaged ({error!r}); delete it and run the table again"
+        ) from error
+
+
+def _measured_file(job: Job, measure: Measure) -> Path:
+    return job.folder / f"evaluation-{measure.slug}.json"
+
+
+def _record(job: Job) -> Record:
+    """Read what a finished run left."""
+    final = _read(job.finished)
+    evaluations = [_read(_measured_file(job, measure)) for measure in job.table.measures]
     rows = [json.loads(line) for line in (job.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    kept = rows[final["epoch"] - 1]
+    seconds = [found["seconds"] for found in evaluations if "seconds" in found]
     started = () if job.row.start is None else (f"--model.name=(the run of {job.row.start.name})",)
+    place = () if job.machine.data is None else (f"--data.path={job.machine.data}",)
     return Record(
         row=job.row.name,
         seed=job.seed,
         digest=job.row.digest,
-        command=(*job.row.arguments, *started, f"--seed={job.seed}"),
+        command=(*job.row.arguments, *started, *place, f"--seed={job.seed}"),
         epochs=len(rows),
-        train_accuracy=rows[-1]["train_accuracy"],
-        train_loss=rows[-1]["train_loss"],
-        training_seconds=round(sum(row["seconds"] for row in rows), 1),
+        epoch=kept["epoch"],
+        train_accuracy=kept["train_accuracy"],
+        train_loss=kept["train_loss"],
         held_out=tuple(row["held_out_robust_accuracy"] for row in rows),
-        measured=tuple(measured),
+        held_out_single_step=tuple(row["held_out_single_step_accuracy"] for row in rows),
+        attack_precision=final["attack_precision"],
+        measures=tuple(measure.slug for measure in job.table.measures),
+        measured=tuple(map(Measurement.read, [final, *(one for found in evaluations for one in found["results"])])),
+        training_seconds=round(sum(row["seconds"] for row in rows), 1),
+        measuring_seconds=round(sum(seconds), 1) if len(seconds) == len(evaluations) else None,
+        versions=final["versions"],
     )
 
 
-def _measured(job: Job, measure: Measure) -> list[Measurement]:
-    output = job.folder / f"evaluation-{measure.slug}.json"
-    if not output.is_file():
-        _command(job, "smoothify.evaluate", [str(job.folder / "best"), *measure.arguments, f"--output={output}"])
-    content = json.loads(output.read_text(encoding="utf-8"))
-    return [Measurement.read(result) for result in content["results"]]
+def _read(file: Path) -> dict[str, Any]:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{file.name} holds no figures")
+    return content
 
 
 def _command(job: Job, module: str, arguments: list[str]) -> None:

@@ -70,6 +70,13 @@ def fastest(device: torch.device, *, mixed: bool = False) -> Literal["replica", 
     return "same" if mixed else "folded"
 
 
+def precision_of(attacked: nn.Module) -> Precision:
+    """Name what `attacked_model` chose."""
+    if isinstance(attacked, Replica):
+        return "folded" if attacked.dtype == torch.float32 else "replica"
+    return "autocast" if isinstance(attacked, Autocast) else "same"
+
+
 def describe(attacked: nn.Module) -> str | None:
     """Say what attacks are computed on, if it is not what is trained."""
     if isinstance(attacked, Replica):

@@ -79,9 +79,22 @@ class Exporter:
         return measured, classifier, identical
 
     def publish(
-        self, classifier: PixelClassifier, measured: RobustAccuracy, rows: Sequence[Mapping[str, Any]], best: int
+        self,
+        classifier: PixelClassifier,
+        measured: RobustAccuracy,
+        rows: Sequence[Mapping[str, Any]],
+        best: int,
+        precision: str,
     ) -> None:
-        """Write the pictures and the figures, complete the best model's card, and push it if the config says so."""
+        """Write the pictures and the figures, complete the best model's card, and push it if the config says so.
+
+        Args:
+            classifier: the best model, loaded back.
+            measured: its figures.
+            rows: one for each epoch.
+            best: the index of the best model's.
+            precision: that training attacks were computed in, which "auto" left to the machine.
+        """
         if not self.accelerator.is_main_process:
             return
         shown = range(min(_COLUMNS, len(self.parts.test)))
@@ -92,7 +105,7 @@ class Exporter:
         write_atomically(self.folder.curves, curves(rows, f"{self.config.model.name}, {self.config.model.activation}"))
         if self.config.attack.sanity:
             measured = self._checked(classifier, final).attached_to(measured)
-        self.folder.write_evaluation(measured)
+        self.folder.write_evaluation(measured, epoch=rows[best]["epoch"], attack_precision=precision)
         about = f"Trained adversarially for {rows[best]['epoch']} of {self.config.epochs} epochs."
         self._save(self.folder.best, classifier.model, about, card_results([measured]), {"adversarial.png": picture})
         if self.config.push is not None:

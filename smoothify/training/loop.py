@@ -15,7 +15,7 @@ from smoothify.evaluation import RobustAccuracy
 from smoothify.objectives import objective
 from smoothify.training import state
 from smoothify.training.alarms import alarms
-from smoothify.training.attacked import attacked_model, describe
+from smoothify.training.attacked import attacked_model, describe, precision_of
 from smoothify.training.averaging import Averaging
 from smoothify.training.batches import Batches
 from smoothify.training.check import Check
@@ -227,7 +227,7 @@ def _run(
         saver.save(record.step)
 
     final, classifier, identical = exporter.measure_best(reporter)
-    exporter.publish(classifier, final, record.rows, record.best)
+    exporter.publish(classifier, final, record.rows, record.best, precision_of(attacked))
     outcome = Outcome(
         folder=folder,
         final=final,

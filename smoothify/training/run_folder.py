@@ -15,6 +15,7 @@ import yaml
 
 from smoothify.errors import ConfigError, OutputExistsError
 from smoothify.evaluation import RobustAccuracy
+from smoothify.evaluation.versions import library_versions
 from smoothify.files import write_atomically
 from smoothify.training.config import Config
 
@@ -80,9 +81,10 @@ class RunFolder:
         """Write all rows; a reader never sees half a line."""
         write_atomically(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
-    def write_evaluation(self, measured: RobustAccuracy) -> None:
-        """Write accuracies and verdicts."""
-        write_atomically(self.evaluation, json.dumps(measured.to_dict(), indent=1) + "\n")
+    def write_evaluation(self, measured: RobustAccuracy, *, epoch: int, attack_precision: str) -> None:
+        """Write accuracies and verdicts of the model of an epoch, and what they depend on beside the config."""
+        run = {"epoch": epoch, "attack_precision": attack_precision, "versions": library_versions()}
+        write_atomically(self.evaluation, json.dumps({**measured.to_dict(), **run}, indent=1) + "\n")
 
 
 def refuse_occupied(config: Config, *, overwrite: bool = False, resume: bool = False) -> None:

@@ -15,9 +15,11 @@ from smoothify.reproduction import (
     Machine,
     Measurement,
     Record,
+    Row,
     Table,
     difference,
     find_tables,
+    held_out_curves,
     read_records,
     read_table,
     reproduce,
@@ -78,16 +80,26 @@ def test_a_table_is_run_resumed_and_written_down(zoo: Path, tmp_path: Path, caps
 
     page = (zoo / "RESULTS.md").read_text()
     assert page.rpartition("## ")[2].splitlines()[4] in (tmp_path / "docs" / "paper" / "figure_3.md").read_text()
-    assert len(record.held_out) == 1 and record.largest_fall == 0
-    fallen = replace(record, held_out=(0.5, 0.75, 0.25, 0.5, 0.8))
-    assert fallen.largest_fall == 0.5
-    figures = (record.train_accuracy, 0, final.clean.value, final.robust.value)
+    assert (record.epochs, record.epoch, len(record.held_out), len(record.held_out_single_step)) == (1, 1, 1, 1)
+    assert record.attack_precision in ("replica", "folded") and record.measuring_seconds > 0
+    figures = (record.train_accuracy, record.single_step_gap, final.clean.value, final.robust.value)
     shown = [f"{100 * share:.1f}" for share in figures]
     assert f"| silu | 69.7 | 42.3 | 1 | {' | '.join(shown)} |" in page
     assert "2 runs of 4" in page and record.versions["torch"] in page
 
     main(["reproduce", "stripes/figure_3", *options])
     assert "0 runs to do" in capsys.readouterr().out
+
+    file = zoo / "stripes" / "figure_3" / "table.yaml"
+    file.write_text(
+        file.read_text().replace("images: 24}", "images: 24}\n- {attack: pgd-1, images: 8, step_size: 0.01}")
+    )
+    trained = saved.stat().st_mtime_ns
+    main(["reproduce", "stripes/figure_3", *options])
+    assert "2 runs to do" in capsys.readouterr().out, "a measure that the table did not have is made"
+    (record,) = read_records(only_table(zoo), only_table(zoo).rows[1])
+    assert [one.robust.images for one in record.measured[1:]] == [24, 8] and saved.stat().st_mtime_ns == trained
+    assert list(record.columns)[2] == "PGD-1, step 0.01, Linf 0.03 (8 images)"
 
     base = zoo / "stripes" / "figure_3" / "base.yaml"
     base.write_text(base.read_text().replace("epochs: 1", "epochs: 2"))
@@ -193,13 +205,51 @@ def test_a_row_is_compared_with_the_one_that_it_names(zoo: Path) -> None:
     table = only_table(zoo)
     robust = {"relu": (1, 0, 0, 0), "silu": (1, 1, 0, 0), "gelu": (1, 1, 1, 1)}
     for row in table.rows:
-        verdicts = tuple(bool(verdict) for verdict in robust[row.name])
-        measured = (Measurement("PGD-2", 0.03, (True,) * 4, verdicts),)
-        Record(row.name, 0, row.digest, (), 1, 0.5, 1.0, 2.0, (0.25,), measured).write(table.results)
+        record_of(row, seed=0, verdicts=[bool(verdict) for verdict in robust[row.name]]).write(table.results)
     page = results_page([table])
-    assert "| PGD-2 (4 images) against (a row) |" in page
-    assert [line.rpartition(" | ")[2] for line in page.splitlines() if line.startswith("| relu |")] == [" |"]
-    assert "| +25.0 (relu) |" in page and "| +50.0 (silu) |" in page
+    assert "| clean against (a row) | PGD-2 against (a row) |" in page
+    relu, silu, gelu = [
+        line.split("|")[-3:-1] for line in page.splitlines() if line[:6] in ("| relu", "| silu", "| gelu")
+    ]
+    assert relu == ["  ", "  "]
+    assert silu == [" +0.0 (relu) ", " +25.0 (relu) "] and gelu == [" +0.0 (silu) ", " +50.0 (silu) "]
+
+
+def record_of(row: Row, *, seed: int, verdicts: list[bool]) -> Record:
+    measured = Measurement("PGD-2", "linf", 0.03, 0.0375, 0, (True,) * len(verdicts), tuple(verdicts))
+    return Record(
+        row=row.name,
+        seed=seed,
+        digest=row.digest,
+        command=(),
+        epochs=2,
+        epoch=1,
+        train_accuracy=0.5,
+        train_loss=1.0,
+        held_out=(0.5, 0.25),
+        held_out_single_step=(0.5, 0.375),
+        attack_precision="same",
+        measures=(),
+        measured=(measured,),
+        training_seconds=3600.0,
+        measuring_seconds=None,
+        versions={"torch": "2", "commit": "abc"},
+    )
+
+
+def test_a_difference_is_bold_when_all_seeds_are_there(zoo: Path) -> None:
+    file = zoo / "stripes" / "figure_3" / "table.yaml"
+    file.write_text(file.read_text().replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
+    table = only_table(zoo)
+    for seed in range(3):
+        assert "**+" not in results_page([table])
+        for row, right in zip(table.rows, (400, 800), strict=True):
+            verdicts = [index < right + seed for index in range(1000)]
+            record_of(row, seed=seed, verdicts=verdicts).write(table.results)
+        page = results_page([table])
+        assert ("(2 seeds) |" in page) is (seed == 1)
+    assert "**+40.0 ± 3.0** |" in page and "| 3 | 50.0 ± 0.0 | 12.5 ± 0.0 |" in page
+    assert "6 runs of 6, 6.0 hours of training" in page and "attacks on the model itself; torch 2." in page
 
 
 # Does what `accelerate launch` does as far as the tables see: it is told a command, and files are there afterwards.
@@ -208,14 +258,16 @@ import json, pathlib, sys
 open({said!r}, "a").write(" ".join(sys.argv[1:]) + "\\n")
 words = " ".join(sys.argv).replace("=", " ").split()
 output = pathlib.Path(words[words.index("--output") + 1])
-found = dict(epsilon=0.03, clean_correct=[1, 1, 0], robust_correct=[1, 0, 0])
+found = dict(norm="linf", epsilon=0.03, step_size=None, seed=0, clean_correct=[1, 1, 0], robust_correct=[1, 0, 0])
 if "smoothify.train" in words:
     output.mkdir()
-    row = dict(train_accuracy=0.5, train_loss=1.0, seconds=2.0, held_out_robust_accuracy=0.25)
+    row = dict(epoch=1, train_accuracy=0.5, train_loss=1.0, seconds=2.0)
+    row |= dict(held_out_robust_accuracy=0.25, held_out_single_step_accuracy=0.5)
     (output / "metrics.jsonl").write_text(json.dumps(row))
-    (output / "evaluation.json").write_text(json.dumps(dict(found, attack="PGD-2", surrogate=None)))
+    found |= dict(attack="APGD-CE", surrogate=None, epoch=1, attack_precision="same", versions=dict(torch="2"))
+    (output / "evaluation.json").write_text(json.dumps(found))
 else:
-    output.write_text(json.dumps(dict(results=[dict(found, attack="PGD-1", surrogate="silu")])))
+    output.write_text(json.dumps(dict(seconds=1.0, results=[dict(found, attack="APGD-CE", surrogate="silu")])))
 """
 
 
@@ -227,7 +279,8 @@ def test_a_launcher_starts_the_runs_on_the_data_that_it_is_given(zoo: Path, tmp_
     launcher.chmod(0o755)
     machine = Machine((str(launcher), "--processes", "8"), data="/data/stripes")
     (record,) = reproduce(only_table(zoo), runs=tmp_path / "runs", seeds=[0], only=["relu"], machine=machine)
-    assert list(record.columns) == ["PGD-2 (3 images)", "PGD-1 through silu (3 images)"]
+    assert list(record.columns) == ["APGD-CE, Linf 0.03 (3 images)", "APGD-CE through silu, Linf 0.03 (3 images)"]
+    assert "--data.path=/data/stripes" in record.command and record.versions == {"torch": "2"}
     assert Record.read(record.write(only_table(zoo).results)) == record
     trained, measured = said.read_text().splitlines()
     assert trained.startswith("--processes 8 -m smoothify.train --config") and "--data.path=/data/stripes" in trained
@@ -241,18 +294,42 @@ def test_a_launcher_that_is_not_there_is_refused_at_once() -> None:
 
 
 def test_a_column_names_what_is_unusual() -> None:
-    through = Measurement("PGD-1", 4 / 255, (True,), (True,), "silu")
-    assert through.column(4 / 255) == "PGD-1 through silu (1 images)"
-    assert through.column(8 / 255) == "PGD-1 at 4/255 through silu (1 images)"
+    usual = Measurement("PGD-50", "linf", 8 / 255, 2.5 * 8 / 255 / 50, 0, (True,), (True,))
+    assert usual.column == "PGD-50, Linf 8/255 (1 images)"
+    through = replace(usual, step_size=1 / 255, surrogate="silu")
+    assert through.column == "PGD-50, step 1/255 through silu, Linf 8/255 (1 images)"
 
 
 def test_unknown_names_are_refused(zoo: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'silu'"):
         reproduce(only_table(zoo), runs=tmp_path, only=["sliu"])
+    with pytest.raises(ConfigError, match="has the seeds 0, 1, not 7; add it"):
+        reproduce(only_table(zoo), runs=tmp_path, seeds=[7])
     with pytest.raises(UnknownNameError, match="did you mean 'stripes/figure_3'"):
         main(["reproduce", "stripes/figure3", "--zoo", str(zoo)])
     with pytest.raises(ConfigError, match="run this in a clone"):
         main(["results", "--zoo", str(tmp_path / "nowhere")])
+
+
+def test_a_damaged_run_is_named_and_stops_no_other(zoo: Path, tmp_path: Path) -> None:
+    table, runs = only_table(zoo), tmp_path / "runs"
+    for row, final in zip(table.rows, ("{", "[]"), strict=True):
+        folder = runs / f"{row.digest}.seed-0"
+        folder.mkdir(parents=True)
+        (folder / "evaluation.json").write_text(final)
+        (folder / f"evaluation-{table.measures[0].slug}.json").write_text("{}")
+    with pytest.raises(SmoothifyError, match=r"2 of 2 runs failed: .*seed-0 is damaged \(.*delete it"):
+        reproduce(table, runs=runs, seeds=[0])
+
+
+def test_rows_are_drawn(zoo: Path) -> None:
+    table = only_table(zoo)
+    with pytest.raises(DataError, match="has no records to draw; python -m smoothify reproduce"):
+        held_out_curves(table)
+    for seed in (0, 1):
+        record_of(table.rows[1], seed=seed, verdicts=[True]).write(table.results)
+    (axes,) = held_out_curves(table).axes
+    assert axes.get_title() == "silu" and [list(line.get_ydata()) for line in axes.lines] == [[50, 25], [50, 25]]
 
 
 def test_a_damaged_record_is_refused(zoo: Path) -> None:
