@@ -38,7 +38,8 @@ def test_evaluate_agrees_with_the_run(run: tuple[Path, str], tmp_path: Path) -> 
     assert "robust accuracy" in done.stdout
     written = json.loads(output.read_text())
     measured = json.loads((folder / "evaluation.json").read_text())
-    assert written["results"][0] == measured
+    assert written["results"][0].items() <= measured.items()
+    assert measured["epoch"] in (1, 2) and measured["versions"] == written["versions"]
     assert written["results"][1]["attack"] == "PGD-2"
 
 
@@ -121,7 +122,7 @@ def test_two_processes_do_the_same_job(run: tuple[Path, str], stripes: Path, tmp
                     processes=2)  # fmt: skip
     assert single.returncode == double.returncode == 0, double.stderr
     one, two = (json.loads((tmp_path / f"{count}.json").read_text()) for count in (1, 2))
-    assert {**one, "command": ""} == {**two, "command": ""}
+    assert {**one, "command": "", "seconds": 0} == {**two, "command": "", "seconds": 0}
 
 
 def test_an_uneven_batch_is_refused_by_two_processes(stripes: Path, tmp_path: Path) -> None:
