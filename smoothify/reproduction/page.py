@@ -79,9 +79,22 @@ def section(table: Table) -> str:
                 known = "" if other is None else _against(found, records[other.name], column, seeds=len(table.seeds))
                 cells.append(f"{known} ({other.name})" if known and other and not one_for_all else known)
         lines.append(_line(cells))
-    if notes := [f"- {row.name}: {row.note}" for row in table.rows if row.note]:
+    notes = [f"- {row.name}: {row.note}" for row in table.rows if row.note]
+    notes += [note for row in table.rows for note in _sanity(records[row.name])]
+    if notes:
         lines += ["", *notes]
     return "\n".join(lines)
+
+
+def _sanity(records: Sequence[Record]) -> list[str]:
+    """Say what the sanity checks came to; seeds that came to the same share a line."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        for one in record.measured:
+            if one.sanity is not None:
+                said = f"sanity of {one.attack} on {one.robust.images} images: {one.sanity}"
+                found.setdefault(said, []).append(f"{record.seed}")
+    return [f"- {records[0].row}, seed {', '.join(seeds)}: {said}." for said, seeds in found.items()]
 
 
 def _in_training(records: Sequence[Record]) -> tuple[str, str]:

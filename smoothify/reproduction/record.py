@@ -32,6 +32,7 @@ class Measurement(Verdicts):
         clean_correct: per image, whether the clean image is classified right.
         robust_correct: per image, whether the clean *and* the attacked image are.
         surrogate: the activation whose derivative the attack saw in ReLU's place.
+        sanity: what the sanity checks came to, in a line; None where they were not made.
     """
 
     attack: str
@@ -42,6 +43,7 @@ class Measurement(Verdicts):
     clean_correct: tuple[bool, ...]
     robust_correct: tuple[bool, ...]
     surrogate: str | None = None
+    sanity: str | None = None
 
     @property
     def column(self) -> str:
@@ -68,6 +70,7 @@ class Measurement(Verdicts):
             tuple(bool(verdict) for verdict in result["clean_correct"]),
             tuple(bool(verdict) for verdict in result["robust_correct"]),
             result["surrogate"],
+            result.get("sanity"),
         )
 
 
@@ -123,8 +126,9 @@ class Record:
 
     @property
     def columns(self) -> dict[str, Measurement]:
-        """What was measured, by the head of its column."""
-        return {one.column: one for one in self.measured}
+        """What was measured, by the head of its column; a measure that was for the sanity checks has none."""
+        final, *others = self.measured
+        return {one.column: one for one in (final, *(other for other in others if other.sanity is None))}
 
     def write(self, folder: Path) -> Path:
         """Write the record into a table's folder of results."""
@@ -137,6 +141,7 @@ class Record:
                 "step_size": one.step_size,
                 "seed": one.seed,
                 "surrogate": one.surrogate,
+                "sanity": one.sanity,
                 "images": one.robust.images,
                 "clean_accuracy": one.clean.value,
                 "robust_accuracy": one.robust.value,
@@ -167,6 +172,7 @@ class Record:
                     _unpack(one["clean_correct"], one["images"]),
                     _unpack(one["robust_correct"], one["images"]),
                     one["surrogate"],
+                    one["sanity"],
                 )
                 for one in content["measured"]
             )

@@ -24,6 +24,7 @@ class Measure:
         epsilon: in [0, 1] pixel units, such as "8/255"; the run's own if not given.
         step_size: of PGD, likewise; its default if not given.
         surrogate: the activation whose derivative the attack sees in ReLU's place (§3.2).
+        sanity: whether it is put through the sanity checks (§6); then these are what it is for, and it has no column.
     """
 
     attack: str
@@ -31,16 +32,21 @@ class Measure:
     epsilon: float | str | None = None
     step_size: float | str | None = None
     surrogate: str | None = None
+    sanity: bool = False
 
     @property
     def arguments(self) -> list[str]:
         """The options of ``smoothify.evaluate`` that measure it."""
-        return [f"--{name}={value}" for name, value in vars(self).items() if value is not None]
+        return [f"--{name}" if value is True else f"--{name}={value}" for name, value in self._given.items()]
 
     @property
     def slug(self) -> str:
         """A file name for its figures."""
-        return "-".join(str(value).replace("/", "_") for value in vars(self).values() if value is not None)
+        return "-".join(name if value is True else str(value).replace("/", "_") for name, value in self._given.items())
+
+    @property
+    def _given(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if value is not None and value is not False}
 
 
 @dataclass(frozen=True)

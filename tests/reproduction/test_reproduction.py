@@ -92,14 +92,20 @@ def test_a_table_is_run_resumed_and_written_down(zoo: Path, tmp_path: Path, caps
 
     file = zoo / "stripes" / "figure_3" / "table.yaml"
     file.write_text(
-        file.read_text().replace("images: 24}", "images: 24}\n- {attack: pgd-1, images: 8, step_size: 0.01}")
+        file.read_text().replace(
+            "images: 24}", "images: 24}\n- {attack: pgd-1, images: 8, step_size: 0.01, sanity: true}"
+        )
     )
     trained = saved.stat().st_mtime_ns
     main(["reproduce", "stripes/figure_3", *options])
     assert "2 runs to do" in capsys.readouterr().out, "a measure that the table did not have is made"
     (record,) = read_records(only_table(zoo), only_table(zoo).rows[1])
     assert [one.robust.images for one in record.measured[1:]] == [24, 8] and saved.stat().st_mtime_ns == trained
-    assert list(record.columns)[2] == "PGD-1, step 0.01, Linf 0.03 (8 images)"
+    assert record.measured[2].column == "PGD-1, step 0.01, Linf 0.03 (8 images)"
+    assert len(record.columns) == 2, "what is for the sanity checks has no column, but a line"
+    assert (
+        f"- silu, seed 0: sanity of PGD-1 on 8 images: {record.measured[2].sanity}." in (zoo / "RESULTS.md").read_text()
+    )
 
     base = zoo / "stripes" / "figure_3" / "base.yaml"
     base.write_text(base.read_text().replace("epochs: 1", "epochs: 2"))
@@ -258,7 +264,8 @@ import json, pathlib, sys
 open({said!r}, "a").write(" ".join(sys.argv[1:]) + "\\n")
 words = " ".join(sys.argv).replace("=", " ").split()
 output = pathlib.Path(words[words.index("--output") + 1])
-found = dict(norm="linf", epsilon=0.03, step_size=None, seed=0, clean_correct=[1, 1, 0], robust_correct=[1, 0, 0])
+found = dict(sanity=None, norm="linf", epsilon=0.03, step_size=None, seed=0)
+found |= dict(clean_correct=[1, 1, 0], robust_correct=[1, 0, 0])
 if "smoothify.train" in words:
     output.mkdir()
     row = dict(epoch=1, train_accuracy=0.5, train_loss=1.0, seconds=2.0)
