@@ -198,7 +198,8 @@ def _do(job: Job) -> Record:
         return _record(job)
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise SmoothifyError(
-            f"{job}: {job.folder} is damaged ({error!r}); delete it and run the table again"
+            f"{job}: {job.folder} does not say what a record needs ({error!r}): it is damaged, or of another version; "
+            "delete it and run the table again"
         ) from error
 
 
