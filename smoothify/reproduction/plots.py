@@ -23,8 +23,8 @@ def held_out_curves(table: Table) -> Figure:
     known = [(row, records) for row in table.rows if (records := read_records(table, row))]
     if not known:
         raise DataError(f"{table.name} has no records to draw; python -m smoothify reproduce {table.name} makes them")
-    columns = min(4, len(known))
-    rows = -(-len(known) // columns)
+    rows = -(-len(known) // 5)
+    columns = -(-len(known) // rows)
     figure = Figure(figsize=(2.6 * columns, 2.2 * rows + 0.4), dpi=110, layout="constrained")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
     for axes, (row, records) in zip(panels, known, strict=False):
