@@ -114,14 +114,15 @@ def draw(
         seed: of the random starts.
     """
     model = next(iter(models.values()))
-    batch, labels = (tensor.to(_device(model)) for tensor in images.batch(range(min(_COLUMNS, len(images)))))
+    shown = images.few(_COLUMNS)
+    batch, labels = (tensor.to(_device(model)) for tensor in shown.batch(range(len(shown))))
     with torch.no_grad():
         told_apart = model(batch).shape[1]
     named, search = images.source.classes, PGD(threat, steps=20)
     classes = (*named, *map(str, range(len(named), told_apart)))  # labels without names may lack the last classes
     found = [
         (
-            f"The first {len(batch)} images under {search}.",
+            f"{len(batch)} images under {search}.",
             plots.adversarial(model, batch, labels, search, classes),
         )
     ]
@@ -145,8 +146,8 @@ def draw(
         around = {
             name: landscape(one, batch[first], int(labels[first]), search, seed=seed) for name, one in models.items()
         }
-        shown = f"The loss around image {first} ({classes[int(labels[first])]}), as in Figure 5 of arXiv:2006.14536."
-        found.append((shown, plots.landscapes(around)))
+        caption = f"The loss around image {first} ({classes[int(labels[first])]}), as in Figure 5 of arXiv:2006.14536."
+        found.append((caption, plots.landscapes(around)))
     return tuple(found)
 
 
