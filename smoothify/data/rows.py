@@ -17,7 +17,7 @@ def hold_out(labels: Tensor, count: int, *, seed: int) -> tuple[list[int], list[
     equal ones to those that the seed draws.
 
     Args:
-        labels: (images,), whole numbers.
+        labels: (images,), whole numbers from 0.
         count: how many to hold out.
         seed: which ones; the same seed always gives the same split.
 
@@ -28,16 +28,17 @@ def hold_out(labels: Tensor, count: int, *, seed: int) -> tuple[list[int], list[
     >>> len(kept), sorted(torch.tensor([0, 0, 0, 0, 1, 1])[held_out].tolist())
     (3, [0, 0, 1])
     """
-    classes, sizes = labels.unique(return_counts=True)
-    most = len(labels) - len(classes)
+    sizes = labels.bincount()
+    classes = int((sizes > 0).sum())
+    most = len(labels) - classes
     if not 0 <= count <= most:
         raise DataError(
-            f"cannot hold {count} of {len(labels)} training images out: each of their {len(classes)} classes keeps "
+            f"cannot hold {count} of {len(labels)} training images out: each of their {classes} classes keeps "
             f"one; choose at most {most}, with data.held_out"
         )
     drawn = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(len(labels), generator=drawn)
-    order = torch.randperm(len(classes), generator=drawn)
+    order = torch.randperm(len(sizes), generator=drawn)
     quota, remainder = count * sizes // len(labels), count * sizes % len(labels)
     order = order[remainder[order].argsort(descending=True, stable=True)]
     while left := count - int(quota.sum()):

@@ -21,7 +21,8 @@ from smoothify.models import build
 )
 def test_some_images_of_a_folder(asked: list[str], rows: str, saved: Path, tmp_path: Path, capsys) -> None:
     evaluate.main([str(saved), "--data", str(saved.parent / "pictures"), "--norm", "linf", "--epsilon", "0.1",
-                   "--attack", "pgd-1", "--threads", "1", "--output", str(tmp_path / "figures.json"), *asked])  # fmt: skip
+                   "--attack", "pgd-1", "--threads", "1", *asked,
+                   "--output", str(tmp_path / "figures.json")])  # fmt: skip
     written = json.loads((tmp_path / "figures.json").read_text())
     assert written["rows"] == rows and f"pictures, test: {rows}; Linf" in capsys.readouterr().out.replace("\n", " ")
     (measured,) = written["results"]
