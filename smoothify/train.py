@@ -133,6 +133,7 @@ def summary(config: Config, outcome: Outcome) -> Table:
         False: "DIFFERENT LOGITS",
         None: "not compared: saved before the run was resumed",
     }
+    own = "".join(f"import {name}; " for name in config.imports)
     minutes, seconds = divmod(round(outcome.total_seconds), 60)
     for name, value in (
         ("parameters", f"{outcome.parameters:,}"),
@@ -146,7 +147,7 @@ def summary(config: Config, outcome: Outcome) -> Table:
         ("loaded back", compared[outcome.reloaded_identical]),
         ("time", f"{minutes} min {seconds} s, of which training {round(outcome.training_seconds)} s"),
         ("model", str(outcome.folder.best)),
-        ("load it", f'smoothify.from_pretrained("{outcome.folder.best}")'),
+        ("load it", f'{own}smoothify.from_pretrained("{outcome.folder.best}")'),
         ("pictures", f"{outcome.folder.curves}, {outcome.folder.adversarial}"),
     ):
         table.add_row(name, value)
