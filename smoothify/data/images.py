@@ -157,7 +157,7 @@ def hold_out(labels: Tensor, count: int, *, seed: int) -> tuple[list[int], list[
     (4, [0, 1])
     """
     if not 0 <= count < len(labels):
-        raise DataError(f"cannot hold {count} of {len(labels)} training images out; choose fewer")
+        raise DataError(f"cannot hold {count} of {len(labels)} training images out; choose fewer, with data.held_out")
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     ranks: dict[int, int] = {}
     keys = []

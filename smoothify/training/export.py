@@ -97,8 +97,7 @@ class Exporter:
         """
         if not self.accelerator.is_main_process:
             return
-        shown = range(min(_COLUMNS, len(self.parts.test)))
-        images, labels = (tensor.to(self.accelerator.device) for tensor in self.parts.test.batch(shown))
+        images, labels = (tensor.to(self.accelerator.device) for tensor in self.parts.test.batch(telling(measured)))
         final = self.config.attack.build_final()
         picture = adversarial(classifier, images, labels, final, self.parts.test.source.classes)
         write_atomically(self.folder.adversarial, picture)
@@ -185,6 +184,17 @@ class Exporter:
         logits: Tensor = classifier(self._probe)
         classifier.train(training)
         return logits
+
+
+def telling(measured: RobustAccuracy) -> list[int]:
+    """Positions of the images to draw: as many that withstood the attack as fell to it, the first of each kind."""
+    verdicts = list(enumerate(zip(measured.clean_correct, measured.robust_correct, strict=True)))
+    stood = [position for position, (_, robust) in verdicts if robust]
+    fell = [position for position, (clean, robust) in verdicts if clean and not robust]
+    wrong = [position for position, (clean, _) in verdicts if not clean]
+    fell = fell[: max(_COLUMNS // 2, _COLUMNS - len(stood))]
+    shown = stood[: _COLUMNS - len(fell)] + fell
+    return shown + wrong[: _COLUMNS - len(shown)]
 
 
 def _progress_of(rows: Sequence[Mapping[str, Any]]) -> str:
