@@ -2,7 +2,7 @@
 
 Python blocks of a page share one namespace, shell blocks one folder. A comment above a shell block may make it cheaper
 (``<!-- test: append OPTIONS -->``, to every line of it) or leave it out (``<!-- test: skip, REASON -->``). A Python
-block may be put into a file, too, for the shell blocks after it (``<!-- test: also append to FILE -->``). The Hub is the
+block may go into a file, too, for the shell blocks after it (``<!-- test: also append to FILE -->``). The Hub is the
 loopback server, empty at the start of a page, with a user ``me`` who is logged in.
 """
 
