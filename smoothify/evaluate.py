@@ -16,7 +16,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from rich.console import Console
 
 from smoothify.attacks import Attack, ThreatModel, attack
-from smoothify.cli import Parser, run, use_cores
+from smoothify.cli import Parser, add_imports, run, use_cores
 from smoothify.data import Images, labels_of, load, name_rows, representative
 from smoothify.errors import ConfigError, OutputExistsError
 from smoothify.evaluation import CHECKS, RobustAccuracy, Sanity, robust_accuracy, sanity, table
@@ -25,9 +25,10 @@ from smoothify.evaluation.versions import library_versions
 from smoothify.files import write_atomically
 from smoothify.hub import from_pretrained, weights_digest
 from smoothify.models import PixelClassifier
+from smoothify.models.importing import import_modules
 from smoothify.training import Silent, Terminal
 
-PROGRAM = "smoothify.evaluate"
+PROGRAM = "python -m smoothify.evaluate"
 
 
 def parser() -> Parser:
@@ -37,17 +38,19 @@ def parser() -> Parser:
         allow_abbrev=False,
         description="Measure clean and robust accuracy of a saved model and write them as JSON. Data, norm and epsilon "
         "are those that the model was trained with, unless given.",
+        epilog="On several GPUs or processes: `accelerate launch -m smoothify.evaluate` with the same options.",
     )
     built.add_argument("model", type=str, help="a folder such as RUN/best, or a Hub repository 'owner/name'")
     built.add_argument(
         "--architecture", type=str | None, metavar="MODULE:FACTORY", help="your own code, if that built the model"
     )
+    add_imports(built)
     built.add_argument(
         "--attack",
         action="append",
         metavar="NAME",
-        help="pgd-K, pgd-KxRESTARTS, apgd-ce, apgd-dlr, "
-        "apgd-t, fab-t, square or autoattack; may be repeated (default: pgd-50)",
+        help="pgd-K, pgd-KxRESTARTS, apgd-ce, apgd-dlr, apgd-t, fab-t, square, autoattack, or one that --imports "
+        "registered; may be repeated (default: pgd-50)",
     )
     built.add_argument("--data", type=str | None, help="data set: fashion_mnist_sample, a folder, or a Hub id")
     built.add_argument("--split", type=str | None, help="split of the data set (default: the run's data.test_split)")
@@ -104,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     datasets.disable_progress_bars()
     asked = parser().parse_args(arguments)
+    import_modules(asked.imports)
     command = shlex.join(["smoothify.evaluate", *(sys.argv[1:] if arguments is None else arguments)])
     for option in ("images", "sanity_images", "batch_size"):
         if asked[option] is not None and asked[option] < 1:

@@ -33,6 +33,10 @@ class Attack(ABC):
     threat: ThreatModel = field(default_factory=ThreatModel)
     batch_norm: Literal["eval", "train"] = field(default="eval", kw_only=True)
 
+    def __str__(self) -> str:
+        """What tables and model cards call it; the name of its class, where that says nothing else."""
+        return type(self).__name__
+
     @property
     def reach(self) -> float:
         """How far from its image an attacked one may be: epsilon. Some attacks that only train go further."""

@@ -130,6 +130,7 @@ class Exporter:
     ) -> None:
         settings = recipe(self.config)
         settings["model"] |= self._input()
+        published = {name: value for name, value in settings.items() if name != "imports"}  # no model names code to run
         path_of_data = Path(self.config.data.path)  # a card does not tell where its author keeps images
         data = path_of_data.name if path_of_data.is_absolute() else self.config.data.path
         save_pretrained(
@@ -146,7 +147,7 @@ class Exporter:
                 recipe={**flat(settings), "data.path": data},
                 images=tuple(pictures),
             ),
-            files={"training.yaml": yaml.safe_dump(settings, sort_keys=False).encode(), **pictures},
+            files={"training.yaml": yaml.safe_dump(published, sort_keys=False).encode(), **pictures},
             overwrite=True,
         )
 
