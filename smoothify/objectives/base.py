@@ -30,8 +30,8 @@ class Loss:
 class Objective(ABC):
     """How one batch becomes a loss: images are attacked, then compared with the originals.
 
-    To add one, subclass it, write `compare`, and name it in `smoothify.objectives.OBJECTIVES`. Its dataclass fields
-    are what a spec such as ``"trades(beta=6)"`` may set.
+    To add one, subclass it, give it a `name`, write `compare`, and let `smoothify.objectives.register_objective` know
+    it. Its dataclass fields are what a spec such as ``"trades(beta=6)"`` may set.
 
     Args:
         label_smoothing: in [0, 1); the paper uses none.

@@ -1,6 +1,7 @@
 """Objectives by name: the registry, and the value and gradient of each."""
 
 import copy
+import dataclasses
 import inspect
 
 import pytest
@@ -26,6 +27,22 @@ def test_registry_holds_every_objective_and_suggests() -> None:
     assert set(objectives.OBJECTIVES.values()) == defined
     with pytest.raises(UnknownNameError, match="did you mean 'standard'"):
         objectives.objective("standart")
+
+
+def test_an_objective_of_ones_own_goes_by_its_name(forgotten_names: None) -> None:
+    @objectives.register_objective
+    @dataclasses.dataclass(frozen=True)
+    class Own(objectives.StandardTraining):
+        name = "own"
+        weight: float = 1.0
+
+    assert objectives.objective("own(weight=3)", label_smoothing=0.1) == Own(label_smoothing=0.1, weight=3.0)
+    assert objectives.objective("own + awp").inner == Own()
+    with pytest.raises(SmoothifyError, match="objective 'own' is registered already; choose another name"):
+        objectives.register_objective(Own)
+    for name in ("awp", "half clean", None):
+        with pytest.raises(SmoothifyError, match="registered already" if name == "awp" else "give the class a name"):
+            objectives.register_objective(type("Other", (Own,), {"name": name}))
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])

@@ -43,6 +43,8 @@ class Config:
         optimizer: how the parameters are updated.
         averaging: which average of the weights is measured and saved.
         engine: how it is computed.
+        imports: your own modules that register activations, rules, objectives or attacks, such as my_acts, or
+            [my_acts, my_attacks]; the command imports them before it reads their names.
         smoothify: the version that this config was written for; a newer one than is installed is refused.
     """
 
@@ -62,6 +64,7 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     averaging: AveragingConfig = field(default_factory=AveragingConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    imports: str | tuple[str, ...] = ()
     smoothify: str = __version__
 
     def __post_init__(self) -> None:
