@@ -17,7 +17,7 @@ from rich.console import Console
 
 from smoothify.attacks import Attack, ThreatModel, attack
 from smoothify.cli import Parser, add_imports, run, use_cores
-from smoothify.data import Images, load
+from smoothify.data import Images, labels_of, load, name_rows, representative
 from smoothify.errors import ConfigError, OutputExistsError
 from smoothify.evaluation import CHECKS, RobustAccuracy, Sanity, robust_accuracy, sanity, table
 from smoothify.evaluation.setting import Setting
@@ -54,7 +54,12 @@ def parser() -> Parser:
     )
     built.add_argument("--data", type=str | None, help="data set: fashion_mnist_sample, a folder, or a Hub id")
     built.add_argument("--split", type=str | None, help="split of the data set (default: the run's data.test_split)")
-    built.add_argument("--images", type=int | None, help="only the first so many images of the split")
+    built.add_argument(
+        "--images",
+        type=int | None,
+        help="only so many images of the split: the first, or where these lack a class's share, as in rows sorted by "
+        "class, evenly spread ones",
+    )
     built.add_argument("--norm", type=str | None, help="linf or l2")
     built.add_argument("--epsilon", type=str | None, help="radius in [0, 1] pixel units, such as 0.1 or 8/255")
     built.add_argument("--step_size", type=str | None, help="of PGD, in [0, 1] pixel units (default: its own)")
@@ -65,7 +70,7 @@ def parser() -> Parser:
         "--sanity_images",
         type=int,
         default=200,
-        help="on the first so many images; so is the report's epsilon curve (default: 200)",
+        help="on so many of the images, chosen as by --images; so is the report's epsilon curve (default: 200)",
     )
     built.add_argument(
         "--full_protocol",
@@ -122,8 +127,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     classifier = setting.classifier(host).float().to(accelerator.device)
     source = load(setting.data, setting.split)
-    images = setting.images(host, source, range(len(source))[: asked.images])
-    few = _first(images, asked.sanity_images)
+    rows = representative(labels_of(source), asked.images or len(source))
+    images = setting.images(host, source, rows)
+    few = images.few(asked.sanity_images)
     models = {asked.model: classifier}
     started = time.perf_counter()
     if asked.beside is not None:
@@ -171,6 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "command": command,
                 "data": setting.data,
                 "split": setting.split,
+                "rows": name_rows(rows, len(source)),
                 "preprocessing": {
                     "input_size": list(images.input_size),
                     **asdict(images.resizing),
@@ -184,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             }
             write_atomically(output, json.dumps(described, indent=1) + "\n")
             shutil.rmtree(partial)
-            reporter.note(f"{setting.data}, {setting.split}: {len(images)} images; {setting.threat}")
+            reporter.note(f"{setting.data}, {setting.split}: {name_rows(rows, len(source))}; {setting.threat}")
             reporter.note(table(results))
             reporter.note(f"written to {output}")
         if accelerator.is_main_process and page is not None:
@@ -206,11 +213,6 @@ def _attacks(names: Sequence[str], threat: ThreatModel, step_size: str | None) -
         attack(name, threat, step_size=step_size if own or not any(takes) else None)
         for name, own in zip(names, takes, strict=True)
     ]
-
-
-def _first(images: Images, count: int) -> Images:
-    indices = images.indices[:count]
-    return Images(images.source, input_size=images.input_size, resizing=images.resizing, indices=indices)
 
 
 def _beside(model: str, setting: Setting, images: Images, architecture: str | None) -> PixelClassifier:

@@ -70,6 +70,11 @@ class Attack(ABC):
         return self.constrain(attacked.detach(), images)
 
     @property
+    def keeps_attempts(self) -> bool:
+        """Whether an image that it cannot bring down comes back as what was tried last; if not, as it was."""
+        return True
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What `Found.attack` may say: its own name, and for an attack made of others theirs."""
         return (str(self),)
@@ -105,7 +110,8 @@ class Found:
     """What a search came to.
 
     Args:
-        images: (batch, channels, height, width): where an image fell, what it fell to; elsewhere what was tried last.
+        images: (batch, channels, height, width): where an image fell, what it fell to; elsewhere what
+            was tried last, or the clean image of an attack that keeps no attempts (`Attack.keeps_attempts`).
         fell: (batch,), whether that image is classified wrong.
         step: (batch,), at which step it was: 0 is the random start; -1 where it did not fall or the attack cannot say.
         attack: per image, the name of the attack that looked at it last.

@@ -13,7 +13,6 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from smoothify.attacks import Attack
-from smoothify.data import Images
 from smoothify.errors import HubError
 from smoothify.evaluation import RobustAccuracy, Sanity, card_results, robust_accuracy, sanity
 from smoothify.evaluation.plots import adversarial
@@ -111,9 +110,7 @@ class Exporter:
             self._push(self.config.push)
 
     def _checked(self, classifier: PixelClassifier, final: Attack) -> Sanity:
-        test = self.parts.test
-        indices = test.indices[: self.config.attack.sanity]
-        few = Images(test.source, input_size=test.input_size, resizing=test.resizing, indices=indices)
+        few = self.parts.test.few(self.config.attack.sanity)
         return sanity(classifier, few, final, seed=self.config.seed)
 
     def _push(self, repository: str) -> None:
