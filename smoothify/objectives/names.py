@@ -85,6 +85,8 @@ def _read(text: str, spec: str) -> tuple[str, dict[str, float]]:
     values = {}
     for setting in settings:
         assert setting is not None
+        if setting[1] in values:
+            raise ConfigError(f"objective {spec!r}: {setting[1]} is given twice; give it once")
         try:
             values[setting[1]] = float(setting[2])
         except ValueError:
