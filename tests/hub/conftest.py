@@ -55,7 +55,7 @@ def same_logits(first: nn.Module, second: nn.Module) -> bool:
 
 
 def _check_card(url: str, body: object = None, *, json: object = None, headers: dict[str, str]) -> object:
-    """Ask the loopback Hub, which huggingface_hub before 2.1 does not, whatever HF_ENDPOINT says."""
+    """Ask the loopback Hub; older versions of huggingface_hub ask another, whatever HF_ENDPOINT says."""
     return get_session().post(f"{conftest.HUB.url}/api/validate-yaml", json=json or body, headers=headers)
 
 
