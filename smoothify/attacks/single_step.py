@@ -57,9 +57,9 @@ class NoiseFGSM(Attack):
         return (self.noise + 1) * self.threat.radius
 
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
-        """Step from the noisy images; they may lie outside [0, 1], as the authors' do."""
+        """Step from the noisy images, which are clipped to [0, 1] first, as in the authors' code."""
         width = self.noise * self.threat.radius
-        noisy = (images + uniform(images, -width, width, generator)).requires_grad_()
+        noisy = (images + uniform(images, -width, width, generator)).clamp(0, 1).requires_grad_()
         with torch.enable_grad():
             loss = F.cross_entropy(model(noisy), labels, reduction="sum") * LOSS_SCALE
         (gradient,) = torch.autograd.grad(loss, noisy)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MODES = {1: "L", 3: "RGB"}
+"""Pillow's name for images of one channel and of three."""
 _GREY = ("1", "L", "LA")
 
 

@@ -92,7 +92,9 @@ class Stream:
 
         first = list(islice(self._once(seed, 0), count + 1))
         if len(first) <= count:
-            raise DataError(f"cannot hold {count} of {len(first)} training images out; choose fewer")
+            raise DataError(
+                f"cannot hold {count} of {len(first)} training images out; choose fewer, with data.held_out"
+            )
         held_out = first[:count]
         for row in held_out:
             self.label_of(row)
@@ -102,7 +104,9 @@ class Stream:
         source = Source(self.name, f"{self.split}, held out", rows, *columns, self.classes)
         left = None if self.count is None else self.count - count
         if left is not None and left < 1:
-            raise DataError(f"cannot hold {count} of {self.count} training images out; choose fewer")
+            raise DataError(
+                f"cannot hold {count} of {self.count} training images out; choose fewer, with data.held_out"
+            )
         return replace(self, count=left, without=digests), replace(source, rows=with_images(source))
 
     def label_of(self, row: Row) -> int:

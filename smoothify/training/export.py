@@ -13,7 +13,6 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from smoothify.attacks import Attack
-from smoothify.data import Images
 from smoothify.errors import HubError
 from smoothify.evaluation import RobustAccuracy, Sanity, card_results, robust_accuracy, sanity
 from smoothify.evaluation.plots import adversarial
@@ -97,8 +96,7 @@ class Exporter:
         """
         if not self.accelerator.is_main_process:
             return
-        shown = range(min(_COLUMNS, len(self.parts.test)))
-        images, labels = (tensor.to(self.accelerator.device) for tensor in self.parts.test.batch(shown))
+        images, labels = (tensor.to(self.accelerator.device) for tensor in self.parts.test.batch(telling(measured)))
         final = self.config.attack.build_final()
         picture = adversarial(classifier, images, labels, final, self.parts.test.source.classes)
         write_atomically(self.folder.adversarial, picture)
@@ -112,9 +110,7 @@ class Exporter:
             self._push(self.config.push)
 
     def _checked(self, classifier: PixelClassifier, final: Attack) -> Sanity:
-        test = self.parts.test
-        indices = test.indices[: self.config.attack.sanity]
-        few = Images(test.source, input_size=test.input_size, resizing=test.resizing, indices=indices)
+        few = self.parts.test.few(self.config.attack.sanity)
         return sanity(classifier, few, final, seed=self.config.seed)
 
     def _push(self, repository: str) -> None:
@@ -134,6 +130,7 @@ class Exporter:
     ) -> None:
         settings = recipe(self.config)
         settings["model"] |= self._input()
+        published = {name: value for name, value in settings.items() if name != "imports"}  # no model names code to run
         path_of_data = Path(self.config.data.path)  # a card does not tell where its author keeps images
         data = path_of_data.name if path_of_data.is_absolute() else self.config.data.path
         save_pretrained(
@@ -150,7 +147,7 @@ class Exporter:
                 recipe={**flat(settings), "data.path": data},
                 images=tuple(pictures),
             ),
-            files={"training.yaml": yaml.safe_dump(settings, sort_keys=False).encode(), **pictures},
+            files={"training.yaml": yaml.safe_dump(published, sort_keys=False).encode(), **pictures},
             overwrite=True,
         )
 
@@ -184,6 +181,17 @@ class Exporter:
         logits: Tensor = classifier(self._probe)
         classifier.train(training)
         return logits
+
+
+def telling(measured: RobustAccuracy) -> list[int]:
+    """Positions of the images to draw: as many that withstood the attack as fell to it, the first of each kind."""
+    verdicts = list(enumerate(zip(measured.clean_correct, measured.robust_correct, strict=True)))
+    stood = [position for position, (_, robust) in verdicts if robust]
+    fell = [position for position, (clean, robust) in verdicts if clean and not robust]
+    wrong = [position for position, (clean, _) in verdicts if not clean]
+    fell = fell[: max(_COLUMNS // 2, _COLUMNS - len(stood))]
+    shown = stood[: _COLUMNS - len(fell)] + fell
+    return shown + wrong[: _COLUMNS - len(shown)]
 
 
 def _progress_of(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -160,7 +160,7 @@ def test_a_wrong_row_is_named(image: bytes, label: int, words: str, tmp_path: Pa
         ([None] * 4, [0] * 4, "split 'train, held out', row 0: it has no image; correct or drop the row"),
         ([b""] * 4, [0] * 4, "it cannot be decoded; correct or drop the row"),
         ([1, 2, 3, 4], [0] * 4, "column 'image' holds no images"),
-        ([png(0), png(1)], [0, 1], "cannot hold 2 of 2 training images out; choose fewer"),
+        ([png(0), png(1)], [0, 1], "cannot hold 2 of 2 training images out; choose fewer, with data.held_out"),
     ],
 )
 def test_what_is_held_out_is_checked_as_it_is_read(

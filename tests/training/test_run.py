@@ -14,7 +14,9 @@ from PIL import Image
 import smoothify
 from smoothify.data import Resizing
 from smoothify.errors import ConfigError, NonFiniteError, OutputExistsError, SmoothifyError
+from smoothify.evaluation import RobustAccuracy
 from smoothify.training import Config, ModelConfig, RunFolder, Silent, state, train
+from smoothify.training.export import telling
 
 
 class Listener(Silent):
@@ -89,6 +91,23 @@ def test_a_run_leaves_everything(tiny: Config) -> None:
     assert str(folder.path.parent) not in card, "a card must not name folders of this machine"
     assert len([note for note in listener.notes if note.startswith("epoch")]) == 3
     assert len(list(folder.checkpoints.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ("wfsfsfsfsfsfs", [2, 4, 6, 8, 1, 3, 5, 7]),  # w: wrong when clean, f: fell, s: withstood
+        ("sssssssssfs", [0, 1, 2, 3, 4, 5, 6, 9]),
+        ("wffffffffffs", [11, 1, 2, 3, 4, 5, 6, 7]),
+        ("wsf", [1, 2, 0]),
+        ("wwww", [0, 1, 2, 3]),
+    ],
+)
+def test_picture_shows_images_that_withstood_the_attack_and_images_that_fell(
+    verdicts: str, expected: list[int]
+) -> None:
+    clean, robust = (tuple(verdict in kind for verdict in verdicts) for kind in ("sf", "s"))
+    assert telling(RobustAccuracy("PGD-1", "linf", 0.1, 0.1, 0, clean, robust)) == expected
 
 
 def test_saved_config_gives_the_same_run(tiny: Config, tmp_path: Path) -> None:
