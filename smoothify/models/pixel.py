@@ -14,6 +14,9 @@ from smoothify.errors import SmoothifyError, UnsupportedModelError
 class PixelClassifier(nn.Module):
     """A classifier that takes images in [0, 1] and returns logits, whatever its host expects and returns.
 
+    The host is given images in the precision of its first floating-point parameter, whose device mean and standard
+    deviation are on.
+
     Args:
         model: the host; takes normalised images (batch, channels, height, width) and returns logits
             (batch, classes), as a tensor or as an object with a ``logits`` attribute.
@@ -39,8 +42,10 @@ class PixelClassifier(nn.Module):
         if any(not value > 0 for value in std):
             raise UnsupportedModelError(f"std={tuple(std)}: a standard deviation must be positive")
         self.model = model
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+        like = next((one for one in model.parameters() if one.is_floating_point()), torch.empty(0))
+        for name, values in (("mean", mean), ("std", std)):
+            channels = torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
+            self.register_buffer(name, channels, persistent=False)
 
     @classmethod
     def from_host(cls, model: nn.Module) -> Self:
@@ -59,7 +64,7 @@ class PixelClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (batch, classes) of images (batch, channels, height, width) in [0, 1]."""
-        output = self.model((images - self.mean) / self.std)
+        output = self.model(((images - self.mean) / self.std).to(self.mean.dtype))
         logits = getattr(output, "logits", output)
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
             found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__

@@ -35,9 +35,10 @@ Row by row, with seed {seed}:
 def guides(tables: Sequence[Table]) -> dict[str, str]:
     """Return the pages, as Markdown, by file name; tables of the same name, for several data sets, share one."""
     by_name = sorted(tables, key=lambda table: (table.folder.name, table.name))
+    pages = {name: list(group) for name, group in groupby(by_name, key=lambda table: table.folder.name)}
     return {
-        f"{name}.md": "\n".join([_OPENING.format(title=_title(name)), *map(_reproduced, group)])
-        for name, group in groupby(by_name, key=lambda table: table.folder.name)
+        f"{name}.md": "\n".join([_OPENING.format(title=_title(group[0])), *map(_reproduced, group)])
+        for name, group in pages.items()
     }
 
 
@@ -65,11 +66,9 @@ def _reproduced(table: Table) -> str:
     return f"{section(table)}\n{_COMMANDS.format(name=table.name, seed=table.seeds[0], commands=lines)}"
 
 
-def _title(name: str) -> str:
-    """Write a folder's name as the paper's reader says it.
-
-    >>> _title("table_1"), _title("section_3_2")
-    ('Table 1', 'Section 3.2')
-    """
-    kind, *numbers = name.split("_")
-    return f"{kind.title()} {'.'.join(numbers)}"
+def _title(table: Table) -> str:
+    """Write a folder's name as the paper's reader says it; a table that is not the paper's has its own title."""
+    kind, *numbers = table.folder.name.split("_")
+    if all(number.isdigit() for number in numbers) and numbers:
+        return f"{kind.title()} {'.'.join(numbers)}"
+    return table.title.split(", on ")[0]

@@ -145,7 +145,7 @@ def convert_(
 
 
 def inspect(model: nn.Module, *, example_input: Any = None) -> Report:
-    """Report every activation of a model, whether it is smooth, and how it would be rewritten.
+    """Report every activation of a model and whether it is smooth; `convert` says what becomes of each.
 
     >>> report = inspect(nn.Sequential(nn.ReLU(), nn.Sigmoid()))
     >>> [(site.path, site.function, site.smooth) for site in report.sites]

@@ -97,6 +97,25 @@ def test_numbers_of_other_weights_are_refused(hub: Hub, tmp_path: Path) -> None:
     assert list(hub.repos) == ["me/x"]
 
 
+def test_an_evaluation_beside_a_model_must_be_of_its_weights(hub: Hub, tmp_path: Path, capsys) -> None:
+    """``overwrite=True`` keeps other files, and so the figures of the model that was there before."""
+    folder = save_pretrained(small_model("silu"), tmp_path / "out")
+    (folder / "evaluation.json").write_text(json.dumps(EVALUATION))
+    for publish in (push_folder, lambda folder, name: main(["push", str(folder), name])):
+        with pytest.raises(HubError, match=r"evaluation\.json: does not say on which weights .* --overwrite`, or take"):
+            publish(folder, "me/x")
+    measured = {**EVALUATION, "weights_sha256": weights_digest(folder)}
+    (folder / "evaluation.json").write_text(json.dumps(measured))
+    push_folder(folder, "me/x")
+    other = small_model("silu")
+    other.fc.bias.data += 1
+    save_pretrained(other, folder, overwrite=True)
+    assert (folder / "evaluation.json").is_file()
+    with pytest.raises(HubError, match=r"evaluation\.json: was measured on other weights"):
+        push_folder(folder, "me/y")
+    assert list(hub.repos) == ["me/x"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
