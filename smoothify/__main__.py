@@ -10,35 +10,40 @@ from typing import Any
 
 from torch import nn
 
-from smoothify.cli import Parser, run
+from smoothify.cli import Parser, add_imports, run
 from smoothify.errors import UnknownNameError
 from smoothify.files import refuse_existing, write_atomically
 from smoothify.hub import CardFacts, from_pretrained, push_folder, save_pretrained
 from smoothify.hub.sat import ACTIVATIONS, MODELS, import_sat
 from smoothify.models import build
+from smoothify.models.importing import import_modules
+from smoothify.models.load import LIBRARIES
 from smoothify.reproduction import Machine, Table, find_tables, guides, reproduce, results_page
 from smoothify.surgery import inspect
 
-PROGRAM = "smoothify"
-_LIBRARIES = ("timm", "torchvision")
+PROGRAM = "python -m smoothify"
 
 
 def parser() -> Parser:
     """Build the parser and its subcommands."""
-    built = Parser(prog=PROGRAM, description="Smooth adversarial training of vision models.", allow_abbrev=False)
-    looking = Parser(
-        description="List every activation of a model, whether it is smooth, and what would become of it.",
+    built = Parser(
+        prog=PROGRAM,
+        description="Smooth adversarial training of vision models.",
+        epilog="To train: `accelerate launch -m smoothify.train --help`. "
+        "To measure: `accelerate launch -m smoothify.evaluate --help`.",
         allow_abbrev=False,
     )
+    looking = Parser(description="List every activation of a model and whether it is smooth.", allow_abbrev=False)
     looking.add_argument(
         "model",
         type=str,
-        help="a timm name, torchvision/NAME, a preset, module:factory of your own, a saved folder, or a Hub repository "
-        "owner/name",
+        help="a timm name, torchvision/NAME, transformers/TYPE, a preset, module:factory of your own, a saved folder, "
+        "or a Hub repository owner/name",
     )
     looking.add_argument(
         "--architecture", type=str | None, metavar="MODULE:FACTORY", help="your own code, where it built a saved model"
     )
+    add_imports(looking)
     looking.add_argument("--json", action="store_true", help="print the report as JSON")
     running = Parser(
         description="Train and measure what a table of experiments lacks, with the public commands; then write the "
@@ -73,14 +78,19 @@ def parser() -> Parser:
         type=str | None,
         help="numbers for the card, as smoothify.evaluate wrote them (default: FOLDER/evaluation.json if it is there)",
     )
+    add_imports(pushing)
     pushing.add_argument("--private", action="store_true", help="make a new repository private")
     pushing.add_argument("--revision", type=str | None, help="branch to push to; it is made if it is missing")
     commands = built.add_subcommands()
-    commands.add_subcommand("import-sat", import_parser(), help="turn a checkpoint of the paper's authors into a model")
-    commands.add_subcommand("inspect", looking, help="list every activation of a model")
-    commands.add_subcommand("push", pushing, help="publish a saved model with its numbers")
-    commands.add_subcommand("reproduce", running, help="run a table of experiments")
-    commands.add_subcommand("results", writing, help="write the pages of results")
+    for name, subcommand, does in (
+        ("import-sat", import_parser(), "turn a checkpoint of the paper's authors into a model"),
+        ("inspect", looking, "list every activation of a model"),
+        ("push", pushing, "publish a saved model with its numbers"),
+        ("reproduce", running, "run a table of experiments"),
+        ("results", writing, "write the pages of results"),
+    ):
+        commands.add_subcommand(name, subcommand, help=does)
+        subcommand.prog = f"{PROGRAM} {name}"  # what can be typed
     return built
 
 
@@ -102,10 +112,10 @@ def import_parser() -> Parser:
 
 def model_of(name: str, architecture: str | None = None) -> nn.Module:
     """Load what a name on the command line means: an architecture without weights, or a saved model with its own."""
-    source, _, _ = name.rpartition("/")
+    library, slash, _ = name.partition("/")
     if name.startswith("hf-hub:"):
         return from_pretrained(name.removeprefix("hf-hub:"), architecture=architecture)
-    if Path(name).is_dir() or (source != "" and source not in _LIBRARIES):
+    if Path(name).is_dir() or (slash and library not in LIBRARIES):
         return from_pretrained(name, architecture=architecture)
     return build(name)
 
@@ -113,6 +123,7 @@ def model_of(name: str, architecture: str | None = None) -> nn.Module:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and do what it asks for."""
     asked = parser().parse_args(arguments)
+    import_modules(asked[asked.subcommand].get("imports", ()))
     if asked.subcommand == "inspect":
         report = inspect(model_of(asked.inspect.model, asked.inspect.architecture))
         print(json.dumps(report.to_dict(), indent=1) if asked.inspect.json else report)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NoReturn
 
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import SUPPRESS, ArgumentParser
 
 from smoothify.errors import ConfigError, NonFiniteError, SmoothifyError, UnknownNameError
 
@@ -41,11 +41,30 @@ class Parser(ArgumentParser):
             return str(UnknownNameError("option", name, options))
         if value := _NOT_ONE_OF.search(message):
             known = [name.strip(" '") for name in value["known"].split(",")]
-            return f"{UnknownNameError(value['key'], value['value'], known)} (one of {', '.join(known)})"
+            error = UnknownNameError(value["key"], value["value"], known)
+            return f"{error} (one of {', '.join(known)})" if error.nearest else str(error)
         if value := _OF_NO_TYPE.search(message):
             types = " or ".join("null" if name == "NoneType" else name for name in _TYPE.findall(message))
             return f"{value['key']}={value['value']}: expected {types}"
         return message
+
+
+def hide(parser: Parser, names: Collection[str]) -> None:
+    """Leave options out of ``--help``: a config file may hold them, and nobody types them."""
+    for action in parser._actions:
+        if action.dest in names:
+            action.help = SUPPRESS
+
+
+def add_imports(parser: Parser) -> None:
+    """Add the option that names modules of the user's own, which `import_modules` imports."""
+    parser.add_argument(
+        "--imports",
+        type=str | tuple[str, ...],
+        default=(),
+        metavar="MODULES",
+        help="your own modules that register what is asked for by name, such as my_acts or my_acts,my_attacks",
+    )
 
 
 def use_cores(threads: int | None) -> None:

@@ -5,22 +5,42 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_FEW = 20  # names; more are not read in an error message
+_YOUR_OWN = "If it is your own, first import the module that registers it (--imports MODULE)"
+
 
 class SmoothifyError(Exception):
     """The base of every error that smoothify raises on purpose."""
 
 
 class UnknownNameError(SmoothifyError, ValueError):
-    """A name that no registry holds; the message lists the nearest ones that exist.
+    """A name that no registry holds; the message lists the nearest ones that exist, or all where they are few.
+
+    Args:
+        kind: what should go by that name.
+        name: the name.
+        known: those that exist.
+        listing: of a registry that takes entries of one's own: what shows all its names.
 
     >>> str(UnknownNameError("activation", "slu", ["silu", "relu", "gelu"]))
     "unknown activation 'slu'; did you mean 'silu', 'relu' or 'gelu'?"
+    >>> str(UnknownNameError("activation", "mine", ["silu", "relu"], listing="names()"))
+    "unknown activation 'mine'; it is one of 'silu' or 'relu'. If it is your own, first import the module that
+    registers it (--imports MODULE)"
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, listing: str = "") -> None:
+        known = list(known)
         self.kind, self.name = kind, name
         self.nearest = nearest(name, known)
-        super().__init__(f"unknown {kind} {name!r}{suggestion(self.nearest)}")
+        hint = suggestion(self.nearest)
+        if not hint and 0 < len(known) <= _FEW:
+            hint = f"; it is one of {_listed(known)}"
+        elif not hint and listing:
+            hint = f"; {listing} shows all of them"
+        if listing:
+            hint += f"{'' if hint.endswith('?') else '.'} {_YOUR_OWN}"
+        super().__init__(f"unknown {kind} {name!r}{hint}")
 
 
 class SpecError(SmoothifyError, ValueError):
@@ -75,6 +95,9 @@ def suggestion(names: list[str]) -> str:
     """Phrase a list of nearest names as the end of an error message ('' for an empty list)."""
     if not names:
         return ""
+    return f"; did you mean {_listed(names)}?"
+
+
+def _listed(names: list[str]) -> str:
     quoted = [repr(name) for name in names]
-    listed = quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
-    return f"; did you mean {listed}?"
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"

@@ -16,8 +16,8 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from rich.console import Console
 
 from smoothify.attacks import Attack, ThreatModel, attack
-from smoothify.cli import Parser, run, use_cores
-from smoothify.data import Images, load
+from smoothify.cli import Parser, add_imports, run, use_cores
+from smoothify.data import Images, labels_of, load, name_rows, representative
 from smoothify.errors import ConfigError, OutputExistsError
 from smoothify.evaluation import CHECKS, RobustAccuracy, Sanity, robust_accuracy, sanity, table
 from smoothify.evaluation.setting import Setting
@@ -25,9 +25,10 @@ from smoothify.evaluation.versions import library_versions
 from smoothify.files import write_atomically
 from smoothify.hub import from_pretrained, weights_digest
 from smoothify.models import PixelClassifier
+from smoothify.models.importing import import_modules
 from smoothify.training import Silent, Terminal
 
-PROGRAM = "smoothify.evaluate"
+PROGRAM = "python -m smoothify.evaluate"
 
 
 def parser() -> Parser:
@@ -37,21 +38,28 @@ def parser() -> Parser:
         allow_abbrev=False,
         description="Measure clean and robust accuracy of a saved model and write them as JSON. Data, norm and epsilon "
         "are those that the model was trained with, unless given.",
+        epilog="On several GPUs or processes: `accelerate launch -m smoothify.evaluate` with the same options.",
     )
     built.add_argument("model", type=str, help="a folder such as RUN/best, or a Hub repository 'owner/name'")
     built.add_argument(
         "--architecture", type=str | None, metavar="MODULE:FACTORY", help="your own code, if that built the model"
     )
+    add_imports(built)
     built.add_argument(
         "--attack",
         action="append",
         metavar="NAME",
-        help="pgd-K, pgd-KxRESTARTS, apgd-ce, apgd-dlr, "
-        "apgd-t, fab-t, square or autoattack; may be repeated (default: pgd-50)",
+        help="pgd-K, pgd-KxRESTARTS, apgd-ce, apgd-dlr, apgd-t, fab-t, square, autoattack, or one that --imports "
+        "registered; may be repeated (default: pgd-50)",
     )
     built.add_argument("--data", type=str | None, help="data set: fashion_mnist_sample, a folder, or a Hub id")
     built.add_argument("--split", type=str | None, help="split of the data set (default: the run's data.test_split)")
-    built.add_argument("--images", type=int | None, help="only the first so many images of the split")
+    built.add_argument(
+        "--images",
+        type=int | None,
+        help="only so many images of the split: the first, or where these lack a class's share, as in rows sorted by "
+        "class, evenly spread ones",
+    )
     built.add_argument("--norm", type=str | None, help="linf or l2")
     built.add_argument("--epsilon", type=str | None, help="radius in [0, 1] pixel units, such as 0.1 or 8/255")
     built.add_argument("--step_size", type=str | None, help="of PGD, in [0, 1] pixel units (default: its own)")
@@ -62,7 +70,7 @@ def parser() -> Parser:
         "--sanity_images",
         type=int,
         default=200,
-        help="on the first so many images; so is the report's epsilon curve (default: 200)",
+        help="on so many of the images, chosen as by --images; so is the report's epsilon curve (default: 200)",
     )
     built.add_argument(
         "--full_protocol",
@@ -99,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     datasets.disable_progress_bars()
     asked = parser().parse_args(arguments)
+    import_modules(asked.imports)
     command = shlex.join(["smoothify.evaluate", *(sys.argv[1:] if arguments is None else arguments)])
     for option in ("images", "sanity_images", "batch_size"):
         if asked[option] is not None and asked[option] < 1:
@@ -118,8 +127,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     classifier = setting.classifier(host).float().to(accelerator.device)
     source = load(setting.data, setting.split)
-    images = setting.images(host, source, range(len(source))[: asked.images])
-    few = _first(images, asked.sanity_images)
+    rows = representative(labels_of(source), asked.images or len(source))
+    images = setting.images(host, source, rows)
+    few = images.few(asked.sanity_images)
     models = {asked.model: classifier}
     started = time.perf_counter()
     if asked.beside is not None:
@@ -167,6 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "command": command,
                 "data": setting.data,
                 "split": setting.split,
+                "rows": name_rows(rows, len(source)),
                 "preprocessing": {
                     "input_size": list(images.input_size),
                     **asdict(images.resizing),
@@ -174,13 +185,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     "std": classifier.std.flatten().tolist(),
                 },
                 "sanity": checked.to_dict() if checked else None,
+                "sanity_rows": name_rows(few.indices, len(source)) if checked else None,
                 "results": [result.to_dict() for result in results],
                 "seconds": round(time.perf_counter() - started, 1),
                 "versions": library_versions(),
             }
             write_atomically(output, json.dumps(described, indent=1) + "\n")
             shutil.rmtree(partial)
-            reporter.note(f"{setting.data}, {setting.split}: {len(images)} images; {setting.threat}")
+            reporter.note(f"{setting.data}, {setting.split}: {name_rows(rows, len(source))}; {setting.threat}")
             reporter.note(table(results))
             reporter.note(f"written to {output}")
         if accelerator.is_main_process and page is not None:
@@ -202,11 +214,6 @@ def _attacks(names: Sequence[str], threat: ThreatModel, step_size: str | None) -
         attack(name, threat, step_size=step_size if own or not any(takes) else None)
         for name, own in zip(names, takes, strict=True)
     ]
-
-
-def _first(images: Images, count: int) -> Images:
-    indices = images.indices[:count]
-    return Images(images.source, input_size=images.input_size, resizing=images.resizing, indices=indices)
 
 
 def _beside(model: str, setting: Setting, images: Images, architecture: str | None) -> PixelClassifier:

@@ -10,24 +10,28 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 
-from smoothify.cli import Parser, run, use_cores
+from smoothify.cli import Parser, hide, run, use_cores
 from smoothify.errors import ConfigError
+from smoothify.models.importing import import_modules
 from smoothify.training import Config, Outcome, Terminal, train
 from smoothify.training.config import refuse_newer
 
-PROGRAM = "smoothify.train"
+PROGRAM = "python -m smoothify.train"
 
 
 def parser() -> Parser:
     """Build the parser: one option for every field of `smoothify.training.Config`."""
     built = Parser(
         prog=PROGRAM,
+        usage=f"{PROGRAM} [--config FILE] [--OPTION VALUE ...]",
         allow_abbrev=False,
         description="Make a model smooth, train it adversarially, measure it and leave it ready to publish. "
         "Without arguments: the embedded sample, minutes on a CPU.",
+        epilog="On several GPUs or processes: `accelerate launch -m smoothify.train` with the same options.",
     )
     built.add_argument("--config", action="config", help="YAML file with any of the options below; later ones win")
     built.add_argument("--overwrite", action="store_true", help="delete the run that the output folder holds")
@@ -36,6 +40,8 @@ def parser() -> Parser:
         "--threads", type=int | None, help="CPU threads of each process (default: its share of the cores)"
     )
     built.add_class_arguments(Config, as_group=False)
+    groups = [field.name for field in dataclasses.fields(Config) if dataclasses.is_dataclass(field.default_factory)]
+    hide(built, [*groups, "smoothify"])
     return built
 
 
@@ -70,6 +76,9 @@ def read(arguments: Sequence[str] | None = None) -> Request:
             raise ConfigError("--overwrite deletes the run that --resume would continue; choose one")
         _refuse_newer_file(saved)
         parsed = built.parse_args(["--config", str(saved), *arguments, "--output", str(parsed.resume)])
+    for path in _config_files(arguments):
+        _refuse_published_imports(path)
+    parsed.imports = import_modules(parsed.imports)
     values = built.instantiate(parsed)
     config = Config(**{field.name: values[field.name] for field in dataclasses.fields(Config)})
     return Request(config, parsed.overwrite, parsed.resume is not None, parsed.threads)
@@ -89,6 +98,17 @@ def _refuse_newer_file(path: Path) -> None:
         refuse_newer(line[1], str(path))
 
 
+def _refuse_published_imports(path: Path) -> None:
+    """Refuse to import what a file says that came with a model; with those of its own, a user is free."""
+    if path.is_file() and path.with_name("config.json").is_file():
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and "imports" in content:
+            raise ConfigError(
+                f"{path}: came with a model and names modules to import ({content['imports']}), which no model may; "
+                "take the line out, and give those that you trust as --imports"
+            )
+
+
 def main() -> None:
     """Read the command line, train, print what came of it."""
     import datasets
@@ -96,6 +116,8 @@ def main() -> None:
     datasets.disable_progress_bars()
     console = Console(quiet=os.environ.get("RANK", "0") != "0")
     asked = read()
+    for name in asked.config.imports:
+        console.print(f"imported {name}, {getattr(sys.modules[name], '__file__', 'built in')}")
     use_cores(asked.threads)
     with Terminal(console) as reporter:
         outcome = train(asked.config, overwrite=asked.overwrite, resume=asked.resume, reporter=reporter)
@@ -111,6 +133,7 @@ def summary(config: Config, outcome: Outcome) -> Table:
         False: "DIFFERENT LOGITS",
         None: "not compared: saved before the run was resumed",
     }
+    own = "".join(f"import {name}; " for name in config.imports)
     minutes, seconds = divmod(round(outcome.total_seconds), 60)
     for name, value in (
         ("parameters", f"{outcome.parameters:,}"),
@@ -124,7 +147,7 @@ def summary(config: Config, outcome: Outcome) -> Table:
         ("loaded back", compared[outcome.reloaded_identical]),
         ("time", f"{minutes} min {seconds} s, of which training {round(outcome.training_seconds)} s"),
         ("model", str(outcome.folder.best)),
-        ("load it", f'smoothify.from_pretrained("{outcome.folder.best}")'),
+        ("load it", f'{own}smoothify.from_pretrained("{outcome.folder.best}")'),
         ("pictures", f"{outcome.folder.curves}, {outcome.folder.adversarial}"),
     ):
         table.add_row(name, value)

@@ -11,6 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from smoothify.activations import catalogue
+from smoothify.attacks import names as attacks
+from smoothify.objectives import names as objectives
+from smoothify.surgery import rules
 from smoothify.training import AttackConfig, Config, DataConfig
 
 datasets.disable_progress_bars()
@@ -34,6 +38,22 @@ def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rows["label"].append(label)
         pq.write_table(pa.table(rows), folder / f"{split}-0.parquet")
     return folder
+
+
+@pytest.fixture
+def forgotten_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a test registers is unknown after it."""
+    for module, registry in (
+        (catalogue, "_ENTRIES"),
+        (catalogue, "_READERS"),
+        (attacks, "_OWN"),
+        (objectives, "_KINDS"),
+        (rules, "_RULES"),
+        (rules, "_MODULES"),
+        (rules, "_FUNCTIONS"),
+    ):
+        monkeypatch.setattr(module, registry, {**getattr(module, registry)})
+    monkeypatch.setattr(objectives, "OBJECTIVES", objectives._KINDS)
 
 
 @pytest.fixture

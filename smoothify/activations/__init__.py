@@ -35,7 +35,7 @@ from smoothify.activations.paths import kernel_path, kernel_report
 from smoothify.activations.recompute import recompute, remember
 from smoothify.activations.recompute_hooks import recompute_
 from smoothify.activations.sharpness import anneal_, geometric, set_sharpness_, sharpness
-from smoothify.activations.surrogate import SurrogateGradients, surrogate_gradients
+from smoothify.activations.surrogate import SurrogateGradients, refuse_without_relu, surrogate_gradients
 
 __all__ = [
     "Activation",
@@ -68,6 +68,7 @@ __all__ = [
     "parse",
     "recompute",
     "recompute_",
+    "refuse_without_relu",
     "register_activation",
     "remember",
     "set_sharpness_",

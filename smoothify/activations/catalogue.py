@@ -69,6 +69,8 @@ _READERS: dict[type[nn.Module], list[tuple[str, Reader]]] = {}
 def register_activation(entry: Activation) -> Activation:
     """Add an entry of your own, which every function of this package then knows by its name.
 
+    A process knows it that has run this call: put it into a module, and import that (``--imports`` of the commands).
+
     Raises:
         SmoothifyError: where the name is taken; names are never overwritten.
 
@@ -103,7 +105,7 @@ def get(name: str) -> Activation:
     1.0
     """
     if name not in _ENTRIES:
-        raise UnknownNameError("activation", name, _ENTRIES)
+        raise UnknownNameError("activation", name, _ENTRIES, listing="smoothify.activations.names()")
     return _ENTRIES[name]
 
 

@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from smoothify.activations.catalogue import parse
+from smoothify.activations.surrogate_relu import Substitute
+from smoothify.errors import UnsupportedModelError
 
 Pass = Literal["attacker", "optimizer"]
-
-_RELU = (F.relu, torch.relu, Tensor.relu)
-_RELU_IN_PLACE = (F.relu_, torch.relu_, Tensor.relu_)
 
 
 @dataclass(frozen=True)
@@ -67,10 +64,11 @@ def surrogate_gradients(spec: str | None) -> Iterator[None]:
     """Give every ReLU whose forward runs in this block the derivative of ``spec``; values do not change.
 
     It is the forward pass that must run inside; backward may come later. ReLUs are caught however they are
-    called: as modules, functions or methods, in place or not, and inside ``torch.compile``. An attack on a
-    model that is being *evaluated* goes through a surrogate in the same way. ``None`` changes nothing.
+    called: as modules, functions or methods, in place or not, and inside ``torch.compile``; ReLU6 is none. An attack
+    on a model that is being *evaluated* goes through a surrogate in the same way. ``None`` changes nothing.
 
-    Raises SpecError or UnknownNameError for a spec that cannot be read.
+    Raises SpecError or UnknownNameError for a spec that cannot be read, and SmoothifyError for a ReLU inside
+    ``torch.utils.checkpoint``: it runs again in the backward pass, as a plain one.
 
     >>> x = torch.tensor([-0.1, 0.0, 0.1], requires_grad=True)
     >>> with surrogate_gradients("parametric_softplus"):
@@ -83,8 +81,33 @@ def surrogate_gradients(spec: str | None) -> Iterator[None]:
     if spec is None:
         yield
         return
-    with _Substitute(_function(spec)):
+    with Substitute(_function(spec)):
         yield
+
+
+def refuse_without_relu(model: Callable[[Tensor], object], images: Tensor, spec: str) -> None:
+    """Refuse a model that runs no ReLU, and in which a surrogate gradient would change nothing; it is run once.
+
+    Args:
+        model: maps images (batch, channels, height, width) to anything; in the mode that it is to be attacked in.
+        images: a few.
+        spec: what `surrogate_gradients` is to be given.
+
+    Raises:
+        UnsupportedModelError: it runs no ReLU.
+
+    >>> refuse_without_relu(torch.relu, torch.zeros(1, 1, 2, 2), "silu")
+    >>> refuse_without_relu(torch.nn.functional.relu6, torch.zeros(1, 1, 2, 2), "silu")
+    Traceback (most recent call last):
+    smoothify.errors.UnsupportedModelError: surrogate 'silu' takes the place of ReLU's derivative, and ...
+    """
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"), Substitute(_function(spec)) as substitute:
+        model(images)
+    if not substitute.met_relu:
+        raise UnsupportedModelError(
+            f"surrogate {spec!r} takes the place of ReLU's derivative, and {type(model).__name__} runs no ReLU; "
+            "leave it out, or give a model whose ReLUs were kept"
+        )
 
 
 def _function(spec: str) -> Callable[[Tensor], Tensor]:
@@ -95,96 +118,3 @@ def _function(spec: str) -> Callable[[Tensor], Tensor]:
         return entry.functional(x, **values)
 
     return function
-
-
-class _Substitute(TorchFunctionMode):
-    """Redirects every ReLU, and nothing else."""
-
-    def __init__(self, smooth: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.smooth = smooth
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        options = kwargs or {}
-        if function in _RELU_IN_PLACE:
-            return _relu(self.smooth, *args, **{**options, "inplace": True})
-        if function in _RELU:
-            return _relu(self.smooth, *args, **options)
-        return function(*args, **options)
-
-
-# F.relu names its arguments so, and may be called by name.
-def _relu(smooth: Callable[[Tensor], Tensor], input: Tensor, inplace: bool = False) -> Tensor:  # noqa: A002
-    if not torch.is_grad_enabled() or (inplace and not input.requires_grad):
-        return torch.relu_(input) if inplace else torch.relu(input)
-    if torch.compiler.is_compiling():
-        smoothed = smooth(input.clone() if inplace else input)  # what is kept for backward must not be overwritten
-        value = torch.relu(input).detach() + (smoothed - smoothed.detach())  # the difference is exactly 0
-        return input.copy_(value) if inplace else value
-    output: Tensor = _InPlace.apply(input, smooth)[0] if inplace else _Surrogate.apply(input, smooth)
-    return output
-
-
-class _Surrogate(torch.autograd.Function):
-    """relu(x) with the derivative of ``smooth`` at x; keeps x."""
-
-    @staticmethod
-    def forward(x: Tensor, smooth: Callable[[Tensor], Tensor]) -> Tensor:
-        return torch.relu(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, ctx.smooth = inputs
-        ctx.save_for_backward(x)
-        ctx.save_for_forward(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _pulled_back(ctx, grad), None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
-        (x,) = ctx.saved_tensors
-        result: Tensor = torch.func.jvp(ctx.smooth, (x,), (tangent,))[1]
-        return result
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int, None], x: Tensor, smooth: Any) -> tuple[Tensor, int]:
-        return _Surrogate.apply(x, smooth), in_dims[0]
-
-
-class _InPlace(torch.autograd.Function):
-    """The same, over its input; keeps a copy of what x was."""
-
-    @staticmethod
-    def forward(x: Tensor, smooth: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        before = x.clone()
-        return x.relu_(), before
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        x, ctx.smooth = inputs
-        ctx.mark_dirty(x)
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(output[1])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
-        if torch.is_grad_enabled():
-            raise NotImplementedError(
-                "surrogate gradients of an in-place ReLU cannot be differentiated again; use inplace=False"
-            )
-        return _pulled_back(ctx, grad), None
-
-
-def _pulled_back(ctx: Any, grad: Tensor) -> Tensor:
-    (x,) = ctx.saved_tensors
-    if torch.is_grad_enabled():
-        pulled: Tensor = torch.func.vjp(ctx.smooth, x)[1](grad)[0]
-        return pulled
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_()
-        by_x: Tensor = torch.autograd.grad(ctx.smooth(leaf), leaf, grad)[0]
-        return by_x

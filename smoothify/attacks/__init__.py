@@ -3,7 +3,7 @@
 from smoothify.attacks.autoattack import AutoAttack, AutoAttackPart
 from smoothify.attacks.base import Attack, Found, forget_caches, inference_mode_of
 from smoothify.attacks.ensemble import Ensemble, restarts
-from smoothify.attacks.names import attack
+from smoothify.attacks.names import attack, register_attack
 from smoothify.attacks.noise import Randomness, SampleNoise, sample_keys
 from smoothify.attacks.norms import L2, NORMS, Linf, Norm
 from smoothify.attacks.pgd import PGD
@@ -30,6 +30,7 @@ __all__ = [
     "forget_caches",
     "inference_mode_of",
     "parse_epsilon",
+    "register_attack",
     "restarts",
     "sample_keys",
     "show",

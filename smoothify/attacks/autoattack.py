@@ -57,6 +57,11 @@ class AutoAttackPart(Attack):
     def __str__(self) -> str:
         return _TITLES[self.part] + (f"-{self.steps}" if self.steps else "")
 
+    @property
+    def keeps_attempts(self) -> bool:
+        """The library gives back the clean image where it does not succeed."""
+        return False
+
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
         """Let the library attack."""
         return self._attack(self._watch(model, labels), images, labels, generator)
@@ -133,6 +138,11 @@ class AutoAttack(Attack):
 
     def __str__(self) -> str:
         return "AutoAttack"
+
+    @property
+    def keeps_attempts(self) -> bool:
+        """Its parts keep none."""
+        return False
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -33,6 +33,10 @@ class Attack(ABC):
     threat: ThreatModel = field(default_factory=ThreatModel)
     batch_norm: Literal["eval", "train"] = field(default="eval", kw_only=True)
 
+    def __str__(self) -> str:
+        """What tables and model cards call it; the name of its class, where that says nothing else."""
+        return type(self).__name__
+
     @property
     def reach(self) -> float:
         """How far from its image an attacked one may be: epsilon. Some attacks that only train go further."""
@@ -64,6 +68,11 @@ class Attack(ABC):
         with inference_mode_of(model, batch_statistics=self.batch_norm == "train"):
             attacked = self.run(model, images, labels, generator)
         return self.constrain(attacked.detach(), images)
+
+    @property
+    def keeps_attempts(self) -> bool:
+        """Whether an image that it cannot bring down comes back as what was tried last; if not, as it was."""
+        return True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,7 +110,8 @@ class Found:
     """What a search came to.
 
     Args:
-        images: (batch, channels, height, width): where an image fell, what it fell to; elsewhere what was tried last.
+        images: (batch, channels, height, width): where an image fell, what it fell to; elsewhere what
+            was tried last, or the clean image of an attack that keeps no attempts (`Attack.keeps_attempts`).
         fell: (batch,), whether that image is classified wrong.
         step: (batch,), at which step it was: 0 is the random start; -1 where it did not fall or the attack cannot say.
         attack: per image, the name of the attack that looked at it last.

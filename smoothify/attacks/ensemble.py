@@ -42,12 +42,17 @@ class Ensemble(Attack):
         return self.name
 
     @property
+    def keeps_attempts(self) -> bool:
+        """Whether its last member does, which is the one that saw every image that stands."""
+        return self.members[-1].keeps_attempts
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The members' names."""
         return tuple(name for member in self.members for name in member.names)
 
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
-        """Search; what the last attack tried on an image that stands is as good as anything."""
+        """Search; an image that stands is as the last member leaves it."""
         return self.find(model, images, labels, generator=generator).images
 
     def find(
@@ -87,6 +92,11 @@ class Restart(Attack):
 
     def __str__(self) -> str:
         return f"{self.attack}, restart {self.number}"
+
+    @property
+    def keeps_attempts(self) -> bool:
+        """Whether the attack does."""
+        return self.attack.keeps_attempts
 
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
         """Run the attack."""

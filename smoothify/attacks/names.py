@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import cast, get_args
 
 from smoothify.attacks.autoattack import AutoAttack, AutoAttackPart, Part
@@ -10,10 +11,35 @@ from smoothify.attacks.base import Attack
 from smoothify.attacks.ensemble import restarts
 from smoothify.attacks.pgd import PGD
 from smoothify.attacks.threat import ThreatModel
-from smoothify.errors import ConfigError, UnknownNameError
+from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError
 
 _PGD = re.compile(r"pgd-([1-9][0-9]*)(?:x([1-9][0-9]*))?")
 _PART = re.compile(rf"({'|'.join(get_args(Part))})(?:-([1-9][0-9]*))?")
+
+_BUILT_IN = ("pgd-1", "pgd-10", "pgd-50", "pgd-200", "autoattack", *get_args(Part))
+Factory = Callable[[ThreatModel], Attack]
+_OWN: dict[str, Factory] = {}
+
+
+def register_attack(name: str, factory: Factory) -> Factory:
+    """Add an attack of your own, which `attack`, ``smoothify.evaluate`` and training configs then know by its name.
+
+    Args:
+        name: small and capital letters are the same.
+        factory: returns the attack within a threat model; a subclass of `Attack` is one.
+
+    Raises:
+        SmoothifyError: the name is taken; names are never overwritten.
+
+    >>> register_attack("PGD-7", PGD)
+    Traceback (most recent call last):
+    smoothify.errors.SmoothifyError: attack 'pgd-7' is registered already; choose another name
+    """
+    named = name.lower()
+    if named in _OWN or named == "autoattack" or _PGD.fullmatch(named) or _PART.fullmatch(named):
+        raise SmoothifyError(f"attack {named!r} is registered already; choose another name")
+    _OWN[named] = factory
+    return factory
 
 
 def attack(name: str, threat: ThreatModel, *, step_size: float | str | None = None) -> Attack:
@@ -22,13 +48,14 @@ def attack(name: str, threat: ThreatModel, *, step_size: float | str | None = No
     Args:
         name: ``"pgd-K"`` with K steps, ``"pgd-KxR"`` with R random restarts; ``"autoattack"``, or one of its parts:
             ``"apgd-ce"``, ``"apgd-dlr"``, ``"apgd-t"`` (targeted DLR), ``"fab-t"``, ``"square"``, each with ``"-K"``
-            for another number of steps or queries than AutoAttack's.
+            for another number of steps or queries than AutoAttack's; or what `register_attack` named.
         threat: norm and epsilon.
         step_size: of PGD, in [0, 1] pixel units; its own default if not given.
 
     Raises:
         UnknownNameError: no attack goes by that name.
-        ConfigError: a step size for an attack that chooses its own.
+        ConfigError: a step size for an attack that chooses its own; or a factory of yours that returns something else
+            than an attack within this threat model.
 
     >>> [str(attack(name, ThreatModel("linf", "8/255"))) for name in ("pgd-50", "pgd-50x5", "apgd-t", "square-1000")]
     ['PGD-50', 'PGD-50x5', 'APGD-T', 'Square-1000']
@@ -41,8 +68,14 @@ def attack(name: str, threat: ThreatModel, *, step_size: float | str | None = No
         found = AutoAttack(threat)
     elif match := _PART.fullmatch(named):
         found = AutoAttackPart(threat, cast(Part, match[1]), int(match[2]) if match[2] else None)
+    elif named in _OWN:
+        found = _OWN[named](threat)
+        if not isinstance(found, Attack) or found.threat != threat:
+            raise ConfigError(
+                f"attack {name!r}: its factory returned {found!r}, no attack within {threat}; pass that on"
+            )
     else:
-        raise UnknownNameError("attack", name, ["pgd-1", "pgd-10", "pgd-50", "pgd-200", "autoattack", *get_args(Part)])
+        raise UnknownNameError("attack", name, [*_BUILT_IN, *_OWN], listing="smoothify.evaluate --help")
     if step_size is not None:
         raise ConfigError(f"step_size={step_size} with {found}, which chooses its own; leave it out")
     return found

@@ -60,6 +60,7 @@ class SampleNoise:
 
 
 Randomness = torch.Generator | SampleNoise | None
+"""Where an attack's random numbers come from; None is torch's global generator."""
 
 
 def uniform(like: Tensor, low: float, high: float, source: Randomness) -> Tensor:

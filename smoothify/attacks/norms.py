@@ -84,6 +84,7 @@ class L2(Norm):
 
 
 NORMS: Mapping[str, Norm] = MappingProxyType({"linf": Linf(), "l2": L2()})
+"""Every norm by name."""
 
 
 def _per_image(values: Tensor, like: Tensor) -> Tensor:

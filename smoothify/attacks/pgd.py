@@ -26,7 +26,7 @@ class PGD(Attack):
         threat: norm and epsilon.
         steps: how many gradients are taken, at least 1.
         step_size: in [0, 1] pixel units, ``"1/255"`` understood; not given: epsilon for one step,
-            else 2.5 · epsilon / steps, which can reach the ball's edge from anywhere in it.
+            else 2.5 · epsilon / steps, which can reach the ball's edge from anywhere in it; at most a pixel's range.
         random_start: start from a uniform draw in the ball instead of the image itself.
         clean_start: share of images, in [0, 1], that start from themselves all the same.
         targeted: go towards a class drawn at random among the wrong ones, instead of away from the right one.
@@ -64,7 +64,8 @@ class PGD(Attack):
         """The step size in use, in [0, 1] pixel units."""
         if self.step_size is not None:
             return float(self.step_size)
-        return self.threat.radius if self.steps == 1 else 2.5 * self.threat.radius / self.steps
+        usual = self.threat.radius if self.steps == 1 else 2.5 * self.threat.radius / self.steps
+        return min(usual, self.threat.longest)
 
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
         """Ascend the loss, or descend that of the target; the gradient is taken with respect to the input alone."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import datasets
 
 NAME = "fashion_mnist"
+"""All of Fashion-MNIST, by the name that a config gives it."""
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
 _FILES = {"train": "train", "test": "t10k"}
 

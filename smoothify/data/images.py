@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from smoothify.data.modes import MODES, to_mode
+from smoothify.data.modes import MODES, ModeError, to_mode
+from smoothify.data.rows import representative
 from smoothify.data.sources import Source
 from smoothify.data.transforms import Augmentation, Resizing, augment, measuring, training
 from smoothify.errors import DataError, UnknownNameError
@@ -79,6 +80,11 @@ class Images(Dataset[tuple[Tensor, int]]):
         images = torch.stack([self[index][0] for index in indices])
         return images, self.labels[torch.as_tensor(indices, dtype=torch.long)]
 
+    def few(self, count: int) -> Images:
+        """Return so many of these images that stand for all of them, as `representative` chooses; not augmented."""
+        rows = [self.indices[position] for position in representative(self.labels, count)]
+        return Images(self.source, input_size=self.input_size, resizing=self.resizing, indices=rows)
+
     def _decode_all(self) -> Tensor:
         cache = torch.empty((len(self.indices), *self.input_size), dtype=torch.uint8)
         for position in range(len(self.indices)):
@@ -119,6 +125,8 @@ def decoding(where: Callable[[], str]) -> Iterator[None]:
     """Turn what goes wrong with an image into one line that names its row."""
     try:
         yield
+    except ModeError as error:
+        raise DataError(f"{where()}: {error}") from error
     except (OSError, ValueError, SyntaxError) as error:
         reason = "it cannot be decoded" if "<_io" in str(error) else error  # Pillow names a buffer that nobody knows
         raise DataError(f"{where()}: {reason}; correct or drop the row") from error
@@ -139,32 +147,3 @@ def labels_of(source: Source) -> Tensor:
             f"is outside its {classes} classes; correct or drop the row"
         )
     return labels
-
-
-def hold_out(labels: Tensor, count: int, *, seed: int) -> tuple[list[int], list[int]]:
-    """Split positions into (kept, held out), the held-out ones spread evenly over the classes.
-
-    Args:
-        labels: (images,), whole numbers.
-        count: how many to hold out.
-        seed: which ones; the same seed always gives the same split.
-
-    Raises:
-        DataError: ``count`` would leave nothing to train on.
-
-    >>> kept, held_out = hold_out(torch.tensor([0, 0, 0, 1, 1, 1]), 2, seed=0)
-    >>> len(kept), sorted(torch.tensor([0, 0, 0, 1, 1, 1])[held_out].tolist())
-    (4, [0, 1])
-    """
-    if not 0 <= count < len(labels):
-        raise DataError(f"cannot hold {count} of {len(labels)} training images out; choose fewer, with data.held_out")
-    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    ranks: dict[int, int] = {}
-    keys = []
-    for position in shuffled.tolist():  # the n-th image of every class comes before any class's (n + 1)-th
-        label = int(labels[position])
-        ranks[label] = ranks.get(label, 0) + 1
-        keys.append((ranks[label], label, position))
-    held_out = sorted(position for _, _, position in sorted(keys)[:count])
-    chosen = set(held_out)
-    return [position for position in range(len(labels)) if position not in chosen], held_out

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import datasets
 
 SAMPLE = "fashion_mnist_sample"
+"""The 10,000 and 2,000 images of Fashion-MNIST that come with this package, by the name that a config gives them."""
 _SAMPLE_FOLDER = Path(__file__).parent / "sample"
 _IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp")
 _LABEL_COLUMNS = ("label", "labels", "cls", "fine_label")

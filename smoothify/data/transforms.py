@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Augmentation = Literal["none", "flip", "crop", "imagenet"]
+"""How training images are augmented."""
 CropMode = Literal["center", "squash", "border"]
+"""How a picture that is not square is fitted to a square input."""
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+"""By which pictures are resized."""
 
 # What timm reads; it passes over a section that it cannot read, and the run is another than was asked for.
 _NUMBER = r"\d+(?:\.\d+)?"

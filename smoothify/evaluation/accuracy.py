@@ -120,6 +120,7 @@ def robust_accuracy(
         fell_at=tuple(step - 1 for step in fell_at),
         full_protocol=full_protocol,
         surrogate=surrogate,
+        split_images=len(images.source),
     )
 
 

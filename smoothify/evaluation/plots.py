@@ -24,6 +24,8 @@ from smoothify.evaluation.results import Share
 def adversarial(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack, classes: Sequence[str]) -> bytes:
     """Draw one column an image (clean, perturbation, attacked, the two predictions) and return the PNG.
 
+    Where an attack gives back the clean image, as those of AutoAttack do if they do not succeed, it says so.
+
     Args:
         model: maps images in [0, 1] to logits; in eval mode.
         images: (columns, channels, height, width), in [0, 1].
@@ -47,6 +49,8 @@ def adversarial(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack
             axis.set(xticks=[], yticks=[])
             if column == 0:
                 axis.set_ylabel(title, fontsize=9)
+            if predictions is None and not (attacked[column] != images[column]).any():
+                axis.set_xlabel("nothing found", fontsize=8, color="#57606a")
             if predictions is not None:
                 right = bool(predictions[column] == labels[column])
                 axis.set_xlabel(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from smoothify.attacks import PGD, ThreatModel
-from smoothify.data import Images
+from smoothify.data import Images, representative
 from smoothify.evaluation import plots
 from smoothify.evaluation.accuracy import predict, robust_accuracy
 from smoothify.evaluation.landscape import landscape
@@ -114,14 +114,15 @@ def draw(
         seed: of the random starts.
     """
     model = next(iter(models.values()))
-    batch, labels = (tensor.to(_device(model)) for tensor in images.batch(range(min(_COLUMNS, len(images)))))
+    shown = representative(images.labels, _COLUMNS)
+    batch, labels = (tensor.to(_device(model)) for tensor in images.batch(shown))
     with torch.no_grad():
         told_apart = model(batch).shape[1]
     named, search = images.source.classes, PGD(threat, steps=20)
     classes = (*named, *map(str, range(len(named), told_apart)))  # labels without names may lack the last classes
     found = [
         (
-            f"The first {len(batch)} images under {search}.",
+            f"{len(batch)} images under {search}.",
             plots.adversarial(model, batch, labels, search, classes),
         )
     ]
@@ -145,8 +146,9 @@ def draw(
         around = {
             name: landscape(one, batch[first], int(labels[first]), search, seed=seed) for name, one in models.items()
         }
-        shown = f"The loss around image {first} ({classes[int(labels[first])]}), as in Figure 5 of arXiv:2006.14536."
-        found.append((shown, plots.landscapes(around)))
+        which = f"image {shown[first]} ({classes[int(labels[first])]})"
+        caption = f"The loss around {which}, as in Figure 5 of arXiv:2006.14536."
+        found.append((caption, plots.landscapes(around)))
     return tuple(found)
 
 

@@ -78,6 +78,7 @@ class RobustAccuracy(Verdicts):
         surrogate: the activation whose derivative the attack saw in ReLU's place.
         caveats: preconditions that the number does not meet; they are printed beside it.
         sanity: in one line, what the sanity checks came to; None where they were not made.
+        split_images: how many images the whole split has that these are from; None where it is not known.
     """
 
     attack: str
@@ -93,6 +94,7 @@ class RobustAccuracy(Verdicts):
     surrogate: str | None = None
     caveats: tuple[str, ...] = ()
     sanity: str | None = None
+    split_images: int | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -143,6 +145,7 @@ class RobustAccuracy(Verdicts):
             "surrogate": self.surrogate,
             "seed": self.seed,
             "images": self.clean.images,
+            "split_images": self.split_images,
             "clean_accuracy": self.clean.value,
             "clean_interval_95": list(self.clean.interval),
             "robust_accuracy": self.robust.value,

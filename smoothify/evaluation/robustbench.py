@@ -82,7 +82,7 @@ def leaderboard_entry(
     """Return the content of ``model_info/DATASET/NORM/MODEL.json``, the file that RobustBench's leaderboard takes.
 
     Args:
-        result: of standard AutoAttack, on the leaderboard's images and at its epsilon.
+        result: of standard AutoAttack, on a data set of the leaderboard's images alone and at its epsilon.
         dataset: ``"cifar10"``, ``"cifar100"`` or ``"imagenet"``.
         name: the paper's title.
         authors: separated by commas.
@@ -117,6 +117,8 @@ def leaderboard_entry(
         )
         if found != wanted
     ]
+    if result.split_images not in (None, images):  # whichever are chosen of more images are not the leaderboard's
+        unmet.append(f"the images are from a split of {result.split_images}; measure the leaderboard's {images} alone")
     unmet += [f"the attack saw gradients of {result.surrogate}, not the model's"] if result.surrogate else []
     unmet += list(result.caveats)  # an entry has no place for a warning
     if unmet:

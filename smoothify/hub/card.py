@@ -111,17 +111,22 @@ def _introduction(facts: CardFacts, config: ModelConfig) -> str:
 
 
 def _loading(config: ModelConfig) -> str:
-    ours = f'import smoothify\n\nmodel = smoothify.from_pretrained("{YOUR_REPO}")'
+    own = "".join(f"import {name}\n" for name in config.imports)
+    ours = f'{own}import smoothify\n\nmodel = smoothify.from_pretrained("{YOUR_REPO}")'
+    needs = "".join(
+        f" Its author's own `{name}` has to be imported first: it brings an activation or a rule."
+        for name in config.imports
+    )
     if config.host == "user":
         return (
             f"## Loading\n\n```python\n{ours[:-1]}, "
             f'architecture="{config.architecture}")\n```\n\n'
-            f"It needs smoothify, and its author's code, which holds `{config.architecture}`."
+            f"It needs smoothify, and its author's code, which holds `{config.architecture}`.{needs}"
         )
     if not config.native:
         return (
             f"## Loading\n\n```python\n{ours}\n```\n\n"
-            f"This model needs smoothify: {config.host} alone cannot load it with its activations, and does not."
+            f"This model needs smoothify: {config.host} alone cannot load it with its activations, and does not.{needs}"
         )
     native = _NATIVE_LOADING[config.host]
     how = "" if config.native_exact else " (with logits equal to rounding)"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from smoothify.errors import HubError
-from smoothify.hub.checks import Checks, parse_object
+from smoothify.hub.checks import Checks, brief, parse_object
 from smoothify.hub.timm_fields import read_model_args, read_pretrained_cfg
 from smoothify.models.importing import Factory
 
@@ -26,7 +27,7 @@ _BLOCK_KEYS = {
 WEIGHTS = "model.safetensors"
 # Where transformers would load the weights into a model with ReLU, whatever its config says, they are named so.
 HIDDEN_WEIGHTS = "smoothify.safetensors"
-_CONVERSION_KEYS = {"to", "replace", "only", "exclude", "strict", "sites"}
+_CONVERSION_KEYS = {"to", "replace", "only", "exclude", "strict", "sites", "imports"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class ModelConfig:
     signature: tuple[tuple[float, ...], ...] = ()
     factory: Factory | None = field(default=None, compare=False)
     ours: bool = False
+
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """The author's own modules that brought activations or rules; none of them is ever imported."""
+        return tuple(sorted({name for conversion in self.conversions for name in conversion.get("imports", ())}))
 
 
 def read_config(data: bytes, source: str = "config.json") -> ModelConfig:
@@ -160,13 +166,19 @@ def _read_conversion(where: str, value: object, checks: Checks) -> dict[str, Any
             checks.complain(f"{where}.sites", f"holds the path {path[:80]!r}, which no module has")
         # A composite's text, "τ + silu(x − τ)", is no spec: it is only compared with what the replay gives.
         checks.text(f"{where}.sites[{path[:80]!r}]", spec, r"[^\x00-\x1f\x7f]*", 200)
+    imports = checks.sequence(
+        f"{where}.imports",
+        found.get("imports", []),
+        range(33),
+        lambda w, v: checks.text(w, v, r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", 100) or "",
+    )
     to = found.get("to")
     if isinstance(to, dict):
         for name, spec in checks.mapping(f"{where}.to", to).items():
             checks.text(f"{where}.to", name, r"\w+", 100)
-            _check_spec(f"{where}.to.{name[:80]}", spec, checks)
+            _check_spec(f"{where}.to.{name[:80]}", spec, imports, checks)
     elif to is not None:
-        _check_spec(f"{where}.to", to, checks)
+        _check_spec(f"{where}.to", to, imports, checks)
     for name in ("replace", "only", "exclude"):
         item = found.get(name)
         if isinstance(item, list):
@@ -178,7 +190,23 @@ def _read_conversion(where: str, value: object, checks: Checks) -> dict[str, Any
     return found
 
 
-def _check_spec(where: str, spec: object, checks: Checks) -> None:
+def remedy(imports: Sequence[str]) -> str:
+    """Say what to do about modules of an author's own that are not imported here ('' if all are).
+
+    >>> remedy(["my_acts", "math"])
+    "; its author's own my_acts brought that, and what a repository names is never imported: if you have it and trust
+    it, `import my_acts` first (--imports my_acts)"
+    """
+    missing = [name for name in imports if name not in sys.modules]
+    if not missing:
+        return ""
+    return (
+        f"; its author's own {', '.join(missing)} brought that, and what a repository names is never imported: if you "
+        f"have it and trust it, `import {', '.join(missing)}` first (--imports {','.join(missing)})"
+    )
+
+
+def _check_spec(where: str, spec: object, imports: Sequence[str], checks: Checks) -> None:
     from smoothify import activations
     from smoothify.errors import SmoothifyError
 
@@ -187,7 +215,8 @@ def _check_spec(where: str, spec: object, checks: Checks) -> None:
     try:
         activations.parse(str(spec))
     except SmoothifyError as error:
-        checks.complain(where, f"is no activation of the catalogue ({error})")
+        told = remedy(imports) or f" ({error})"
+        checks.complain(where, f"is {brief(spec)}, no activation of the catalogue{told}")
 
 
 def weights_file(raw: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from smoothify import surgery
 from smoothify.errors import HubError
 from smoothify.hub import timm_host, transformers_host, user_host
 from smoothify.hub.checks import MAX_CONFIG_BYTES, parse_object, printable
-from smoothify.hub.config import WEIGHTS, ModelConfig, read_config
+from smoothify.hub.config import WEIGHTS, ModelConfig, read_config, remedy
 from smoothify.hub.hosts import HOSTS
 from smoothify.hub.remote import fetch
 from smoothify.hub.shards import read_index_file, read_sharded
@@ -103,7 +103,8 @@ def _replay(model: nn.Module, config: ModelConfig, where: str) -> None:
         surgery.replay_(model, config.conversions)
     except Exception as error:  # a stranger's record can make the surgery raise anything
         reason = "\n".join(map(printable, str(error).splitlines()))
-        raise HubError(f"{where}: its conversions cannot be replayed: {reason}") from error
+        told = remedy(config.imports)
+        raise HubError(f"{where}: its conversions cannot be replayed: {reason}{told}") from error
 
 
 def _foreign_weights(folder: Path, source: str) -> dict[str, torch.Tensor]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -38,17 +39,7 @@ def imported(path: str) -> Factory:
     <class 'torch.nn.modules.linear.Linear'>
     """
     module_name, _, names = path.partition(":")
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise ConfigError(f"{path!r}: importing {module_name} fails: {error}") from error
-        raise ConfigError(
-            f"{path!r}: there is no module {error.name!r} on Python's path; start from the folder that holds it, or "
-            "set PYTHONPATH"
-        ) from error
-    except Exception as error:  # whatever the user's module raises
-        raise ConfigError(f"{path!r}: importing {module_name} fails: {type(error).__name__}: {error}") from error
+    found: Any = _module(module_name, repr(path))
     for name in names.split("."):
         if not hasattr(found, name):
             raise UnknownNameError(f"name in {found.__name__}", name, vars(found))
@@ -57,6 +48,42 @@ def imported(path: str) -> Factory:
         raise ConfigError(f"{path!r}: is {type(found).__name__}, not a class or function that builds a model")
     factory: Factory = found
     return factory
+
+
+def import_modules(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Import modules of the user's own, so that what they register goes by its name from then on; return their names.
+
+    This runs code: the names must come from the caller, never from a repository.
+
+    Args:
+        names: of modules; of several in one text, with commas between them.
+
+    Raises:
+        ConfigError: there is no such module, or importing it fails.
+
+    >>> import_modules("json, math"), import_modules(["json"]), import_modules([])
+    (('json', 'math'), ('json',), ())
+    """
+    listed = tuple(name.strip() for name in names.split(",")) if isinstance(names, str) else tuple(names)
+    for name in listed:
+        if re.fullmatch(_NAME, name) is None or name.endswith(".py"):
+            raise ConfigError(f"imports: {name!r} is no module's name; give my_acts for my_acts.py")
+        _module(name, "imports")
+    return listed
+
+
+def _module(name: str, where: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise ConfigError(f"{where}: importing {name} fails: {error}") from error
+        raise ConfigError(
+            f"{where}: there is no module {error.name!r} on Python's path; start from the folder that holds it, or "
+            "set PYTHONPATH"
+        ) from error
+    except Exception as error:  # whatever the user's module raises
+        raise ConfigError(f"{where}: importing {name} fails: {type(error).__name__}: {error}") from error
 
 
 def build_imported(path: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:

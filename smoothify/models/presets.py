@@ -82,3 +82,4 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         )
     }
 )
+"""Every preset by name."""

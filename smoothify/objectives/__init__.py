@@ -3,7 +3,7 @@
 from smoothify.objectives.awp import WeightPerturbation
 from smoothify.objectives.base import Loss, Objective
 from smoothify.objectives.mart import Mart
-from smoothify.objectives.names import OBJECTIVES, objective
+from smoothify.objectives.names import OBJECTIVES, objective, register_objective
 from smoothify.objectives.pgd_at import AdversarialTraining, Mixture
 from smoothify.objectives.standard import StandardTraining
 from smoothify.objectives.trades import Trades
@@ -19,4 +19,5 @@ __all__ = [
     "Trades",
     "WeightPerturbation",
     "objective",
+    "register_objective",
 ]

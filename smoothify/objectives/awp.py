@@ -11,20 +11,22 @@ from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
 from smoothify.attacks import Attack, Randomness
-from smoothify.errors import ConfigError
-from smoothify.objectives.base import Loss, Objective
+from smoothify.objectives.base import Loss, Objective, not_negative
 from smoothify.objectives.pgd_at import AdversarialTraining
 
 # The direction alone counts; this keeps small entries from flushing to zero in half precision.
 _LOSS_SCALE = 1024.0
+_LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.MultiheadAttention)
 
 
 @dataclass(frozen=True)
 class WeightPerturbation(Objective):
     """Another objective, at weights that are moved against it by γ of each layer's length.
 
-    Weights move as the gradient of the objective says, layer by layer; norms, biases and learned activation parameters
-    stay. With several processes each moves them for its own share of the batch.
+    The weights of linear layers, attention's among them, and of convolutions move as the gradient of the objective
+    says, layer by layer; everything else stays: norms, biases, learned activation parameters, tokens, position
+    embeddings. With several processes each moves them for its own share of the batch. Activation checkpointing does
+    not go with it: the backward pass would compute activations again at weights that have moved back.
 
     Args:
         inner: the objective.
@@ -34,12 +36,13 @@ class WeightPerturbation(Objective):
 
     name: ClassVar[str] = "awp"
 
+    label_smoothing: float = field(default=0.0, init=False)  # the inner objective's
     inner: Objective = field(default_factory=AdversarialTraining)
     gamma: float = 0.005
 
     def __post_init__(self) -> None:
-        if self.gamma < 0:
-            raise ConfigError(f"objective awp(gamma={self.gamma:g}): it cannot be negative")
+        object.__setattr__(self, "label_smoothing", self.inner.label_smoothing)
+        not_negative("awp", "gamma", self.gamma)
 
     @property
     def takes_soft_labels(self) -> bool:
@@ -56,6 +59,16 @@ class WeightPerturbation(Objective):
         """Whether the inner objective's attack has to."""
         return self.inner.starts_at_random
 
+    @property
+    def takes_targets(self) -> bool:
+        """Whether the inner objective's attack does."""
+        return self.inner.takes_targets
+
+    @property
+    def attacks(self) -> bool:
+        """Whether the inner objective does."""
+        return self.inner.attacks
+
     def adversary(
         self, attacked_model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, generator: Randomness
     ) -> Tensor:
@@ -65,7 +78,7 @@ class WeightPerturbation(Objective):
     def compare(self, model: nn.Module, images: Tensor, attacked: Tensor, labels: Tensor) -> Loss:
         """Eq. 8 to 10 of the paper: one step of ascent in the weights, then the loss there."""
         bare = model.module if isinstance(model, DistributedDataParallel) else model
-        weights = {name: weight for name, weight in bare.named_parameters() if weight.requires_grad and weight.ndim > 1}
+        weights = _weights(bare)
         kept = {name: buffer.clone() for name, buffer in bare.named_buffers()}  # batch norm must not count it twice
         first = self.inner.compare(_At(bare, kept), images, attacked, labels)
         gradients = torch.autograd.grad(first.value * _LOSS_SCALE, list(weights.values()), allow_unused=True)
@@ -81,6 +94,18 @@ class WeightPerturbation(Objective):
         tiny = torch.finfo(gradient.dtype).tiny
         move: Tensor = gradient * (self.gamma * weight.norm() / gradient.norm().clamp_min(tiny))
         return move
+
+
+def _weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return what moves, by name."""
+    moving = {
+        name
+        for path, module in model.named_modules()
+        if isinstance(module, _LAYERS)
+        for name, _ in module.named_parameters(path, recurse=False)
+        if name.endswith("weight")
+    }
+    return {name: weight for name, weight in model.named_parameters() if name in moving and weight.requires_grad}
 
 
 class _At(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -9,6 +10,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from smoothify.attacks import Attack, Randomness
+from smoothify.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Loss:
 class Objective(ABC):
     """How one batch becomes a loss: images are attacked, then compared with the originals.
 
-    To add one, subclass it, write `compare`, and name it in `smoothify.objectives.OBJECTIVES`. Its dataclass fields
-    are what a spec such as ``"trades(beta=6)"`` may set.
+    To add one, subclass it, give it a `name`, write `compare`, and let `smoothify.objectives.register_objective` know
+    it. Its dataclass fields are what a spec such as ``"trades(beta=6)"`` may set.
 
     Args:
         label_smoothing: in [0, 1); the paper uses none.
@@ -53,6 +55,16 @@ class Objective(ABC):
     def starts_at_random(self) -> bool:
         """Whether the attack has to: what it raises is at its minimum at the image itself."""
         return False
+
+    @property
+    def takes_targets(self) -> bool:
+        """Whether the attack may go towards a wrong class: not if it raises something else than the cross-entropy."""
+        return True
+
+    @property
+    def attacks(self) -> bool:
+        """Whether images are attacked at all."""
+        return True
 
     def loss(
         self,
@@ -85,3 +97,9 @@ class Objective(ABC):
     @abstractmethod
     def compare(self, model: nn.Module, images: Tensor, attacked: Tensor, labels: Tensor) -> Loss:
         """Return the loss, given images and attacked images (batch, channels, height, width); one forward."""
+
+
+def not_negative(objective: str, setting: str, value: float) -> None:
+    """Refuse a setting of an objective that is negative, infinite or NaN."""
+    if not 0 <= value < math.inf:
+        raise ConfigError(f"objective {objective}({setting}={value:g}): it must be a number from 0 on; choose another")

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoothify.errors import ConfigError
-from smoothify.objectives.base import Loss, Objective
+from smoothify.objectives.base import Loss, Objective, not_negative
 
 # Keeps log(1 - p) and the weight of a sure prediction off zero, as in the authors' code.
 _TINY = 1e-4
@@ -29,8 +28,7 @@ class Mart(Objective):
     beta: float = 5.0
 
     def __post_init__(self) -> None:
-        if self.beta < 0:
-            raise ConfigError(f"objective mart(beta={self.beta:g}): it cannot be negative")
+        not_negative("mart", "beta", self.beta)
 
     @property
     def takes_soft_labels(self) -> bool:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from smoothify.errors import ConfigError, UnknownNameError
+from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError
 from smoothify.objectives.awp import WeightPerturbation
 from smoothify.objectives.base import Objective
 from smoothify.objectives.mart import Mart
@@ -15,11 +15,36 @@ from smoothify.objectives.pgd_at import AdversarialTraining, Mixture
 from smoothify.objectives.standard import StandardTraining
 from smoothify.objectives.trades import Trades
 
-OBJECTIVES: Mapping[str, type[Objective]] = MappingProxyType(
-    {kind.name: kind for kind in (AdversarialTraining, Mixture, Trades, Mart, StandardTraining)}
-)
-_SPEC = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\(([^()]*)\))?\s*")
+_KINDS: dict[str, type[Objective]] = {
+    kind.name: kind for kind in (AdversarialTraining, Mixture, Trades, Mart, StandardTraining)
+}
+OBJECTIVES: Mapping[str, type[Objective]] = MappingProxyType(_KINDS)
+"""Every objective by name; `register_objective` adds one."""
+_NAME = r"[A-Za-z_]\w*"
+_SPEC = re.compile(rf"\s*({_NAME})\s*(?:\(([^()]*)\))?\s*")
 _SETTING = re.compile(r"\s*(\w+)\s*=\s*([-+.\w]+)\s*")
+
+
+def register_objective(kind: type[Objective]) -> type[Objective]:
+    """Add an objective of your own, which a spec then names; it may stand above the class as a decorator.
+
+    Args:
+        kind: its ``name`` is what specs call it, and its dataclass fields are what they may set.
+
+    Raises:
+        SmoothifyError: the name is taken; names are never overwritten. Or it is no name that a spec could hold.
+
+    >>> register_objective(Trades)
+    Traceback (most recent call last):
+    smoothify.errors.SmoothifyError: objective 'trades' is registered already; choose another name
+    """
+    name = getattr(kind, "name", None)
+    if not isinstance(name, str) or re.fullmatch(_NAME, name) is None:
+        raise SmoothifyError(f'{kind.__qualname__}.name is {name!r}; give the class a name such as "half_clean"')
+    if name in (*_KINDS, WeightPerturbation.name):
+        raise SmoothifyError(f"objective {name!r} is registered already; choose another name")
+    _KINDS[name] = kind
+    return kind
 
 
 def objective(spec: str, *, label_smoothing: float = 0.0) -> Objective:
@@ -41,7 +66,7 @@ def objective(spec: str, *, label_smoothing: float = 0.0) -> Objective:
     first, plus, second = spec.partition("+")
     name, settings = _read(first, spec)
     if name not in OBJECTIVES:
-        raise UnknownNameError("objective", name, OBJECTIVES)
+        raise UnknownNameError("objective", name, OBJECTIVES, listing="smoothify.objectives.OBJECTIVES")
     chosen = _make(OBJECTIVES[name], settings, label_smoothing=label_smoothing)
     if not plus:
         return chosen
@@ -60,6 +85,8 @@ def _read(text: str, spec: str) -> tuple[str, dict[str, float]]:
     values = {}
     for setting in settings:
         assert setting is not None
+        if setting[1] in values:
+            raise ConfigError(f"objective {spec!r}: {setting[1]} is given twice; give it once")
         try:
             values[setting[1]] = float(setting[2])
         except ValueError:

@@ -32,6 +32,11 @@ class StandardTraining(Objective):
         """Clean accuracy: that under attack is noise about zero, and highest before anything is learned."""
         return "clean"
 
+    @property
+    def attacks(self) -> bool:
+        """No."""
+        return False
+
     def adversary(
         self, attacked_model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, generator: Randomness
     ) -> Tensor:

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smoothify.attacks import Attack, Randomness, inference_mode_of
-from smoothify.errors import ConfigError
-from smoothify.objectives.base import Loss, Objective
+from smoothify.objectives.base import Loss, Objective, not_negative
 
 
 @dataclass(frozen=True)
@@ -29,13 +28,17 @@ class Trades(Objective):
     beta: float = 6.0
 
     def __post_init__(self) -> None:
-        if self.beta < 0:
-            raise ConfigError(f"objective trades(beta={self.beta:g}): it cannot be negative")
+        not_negative("trades", "beta", self.beta)
 
     @property
     def starts_at_random(self) -> bool:
         """Yes."""
         return True
+
+    @property
+    def takes_targets(self) -> bool:
+        """No: it raises the divergence."""
+        return False
 
     def adversary(
         self, attacked_model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, generator: Randomness

@@ -20,7 +20,7 @@ class Measure:
 
     Args:
         attack: its name, "pgd-50".
-        images: the first so many test images; all if not given.
+        images: so many test images, chosen as `smoothify.evaluate --images` does; all if not given.
         epsilon: in [0, 1] pixel units, such as "8/255"; the run's own if not given.
         step_size: of PGD, likewise; its default if not given.
         surrogate: the activation whose derivative the attack sees in ReLU's place (§3.2).
@@ -80,6 +80,12 @@ class Row:
     def arguments(self) -> list[str]:
         """The options of ``smoothify.train`` that train this row; where it starts from, the runner adds."""
         return ["--config", str(self.recipe), *self.changes]
+
+    @property
+    def imports(self) -> list[str]:
+        """The option by which ``smoothify.evaluate``, too, learns the names of modules of one's own."""
+        named = {**mapping_in(self.recipe), **self.options}.get("imports")
+        return [f"--imports={_as_option(named)}"] if named else []
 
     @property
     def digest(self) -> str:

@@ -12,11 +12,19 @@ from torch import nn
 
 from smoothify.activations import describe, get, names, parse, sharpness
 from smoothify.activations.recompute import with_slots
-from smoothify.surgery.rules import Target
+from smoothify.surgery.rules import Target, rules
 from smoothify.surgery.scope import Scope
 from smoothify.surgery.sites import Site
 
 ATTRIBUTE = "_smoothify_conversions"
+_NOBODYS_OWN = (
+    "smoothify",
+    "torch",
+    "torchvision",
+    "timm",
+    "transformers",
+    "functools",
+)  # whose classes others register
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +37,21 @@ class Conversion:
     exclude: list[str] | None
     strict: bool
     sites: dict[str, str]
+    imports: list[str]
+    """Modules, beside this package's, whose activations and rules it took: where they are imported it can be redone."""
 
     @classmethod
     def of(cls, target: Target, scope: Scope, strict: bool, sites: Iterable[Site]) -> Conversion:
         """Describe a conversion that is being applied."""
+        changed = [site for site in sites if site.becomes is not None]
         return cls(
             to=target.recorded(),
             replace=scope.replace if isinstance(scope.replace, str) else sorted(scope.replace),
             only=list(scope.only) or None,
             exclude=list(scope.exclude) or None,
             strict=strict,
-            sites=_keyed(sites),
+            sites=_keyed(changed),
+            imports=_own_modules(target, changed),
         )
 
 
@@ -48,11 +60,25 @@ def _keyed(sites: Iterable[Site]) -> dict[str, str]:
     keyed: dict[str, str] = {}
     times: Counter[str] = Counter()
     for site in sites:
-        if site.becomes is not None:
-            key = site.path if site.kind == "module" else f"{site.path}:{site.function}"
-            times[key] += 1
-            keyed[key if times[key] == 1 else f"{key}#{times[key]}"] = site.becomes
+        key = site.path if site.kind == "module" else f"{site.path}:{site.function}"
+        times[key] += 1
+        keyed[key if times[key] == 1 else f"{key}#{times[key]}"] = str(site.becomes)
     return keyed
+
+
+def _own_modules(target: Target, sites: Iterable[Site]) -> list[str]:
+    """Name the modules of the user's own. A script cannot be imported, and is left out."""
+    to = target.recorded() or {}
+    specs = [*([to] if isinstance(to, str) else to.values()), *(site.function for site in sites)]
+    used = {spec.partition("(")[0].strip() for spec in specs}
+    modules = {_home(rule.becomes) for rule in rules() if rule.function in used}
+    modules |= {_home(get(name).module) or _home(get(name).functional) for name in used.intersection(names())}
+    return sorted(modules - {"", "__main__"})
+
+
+def _home(maker: Any) -> str:
+    module = str(getattr(maker, "__module__", None) or "")
+    return "" if module.partition(".")[0] in _NOBODYS_OWN else module
 
 
 def remember(root: nn.Module, conversion: Conversion) -> None:

@@ -161,7 +161,8 @@ def known_function(function: str) -> Rule:
     if function in _RULES:
         return _RULES[function]
     if function not in activations.names():
-        raise UnknownNameError("function", function, (*_RULES, *activations.names()))
+        known = (*_RULES, *activations.names())
+        raise UnknownNameError("function", function, known, listing="smoothify.activations.names()")
     entry = activations.get(function)
     return Rule(
         function,

@@ -12,6 +12,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from smoothify.surgery.calls import read_call
+from smoothify.surgery.composites import run_as
 from smoothify.surgery.rules import spelled
 
 
@@ -30,10 +31,7 @@ class Redirect(TorchFunctionMode):
         if call is None or slot is None:
             return func(*args, **(kwargs or {}))
         with torch._C.DisableTorchFunction():
-            if not call.found.inplace:
-                return getattr(self.module, slot)(*call.operands)
-            first, *others = call.operands
-            return first.copy_(getattr(self.module, slot)(first.clone(), *others))
+            return run_as(getattr(self.module, slot), call.found.inplace, *call.operands)
 
 
 def redirected(method: Callable[..., Any], slots: Mapping[str, str]) -> Callable[..., Any]:
@@ -49,11 +47,12 @@ def redirected(method: Callable[..., Any], slots: Mapping[str, str]) -> Callable
     return around
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RedirectedCallable:
     """A function that runs with its recognised calls redirected to the slots of a module.
 
     It stands in an instance's own ``forward``, too, where someone has put a function over that of the class.
+    Its hash is its identity: ``torch.compile`` (2.8) takes it of an instance that has no fields yet.
     """
 
     module: nn.Module

@@ -13,7 +13,6 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from smoothify.attacks import Attack
-from smoothify.data import Images
 from smoothify.errors import HubError
 from smoothify.evaluation import RobustAccuracy, Sanity, card_results, robust_accuracy, sanity
 from smoothify.evaluation.plots import adversarial
@@ -111,9 +110,7 @@ class Exporter:
             self._push(self.config.push)
 
     def _checked(self, classifier: PixelClassifier, final: Attack) -> Sanity:
-        test = self.parts.test
-        indices = test.indices[: self.config.attack.sanity]
-        few = Images(test.source, input_size=test.input_size, resizing=test.resizing, indices=indices)
+        few = self.parts.test.few(self.config.attack.sanity)
         return sanity(classifier, few, final, seed=self.config.seed)
 
     def _push(self, repository: str) -> None:
@@ -133,6 +130,7 @@ class Exporter:
     ) -> None:
         settings = recipe(self.config)
         settings["model"] |= self._input()
+        published = {name: value for name, value in settings.items() if name != "imports"}  # no model names code to run
         path_of_data = Path(self.config.data.path)  # a card does not tell where its author keeps images
         data = path_of_data.name if path_of_data.is_absolute() else self.config.data.path
         save_pretrained(
@@ -149,7 +147,7 @@ class Exporter:
                 recipe={**flat(settings), "data.path": data},
                 images=tuple(pictures),
             ),
-            files={"training.yaml": yaml.safe_dump(settings, sort_keys=False).encode(), **pictures},
+            files={"training.yaml": yaml.safe_dump(published, sort_keys=False).encode(), **pictures},
             overwrite=True,
         )
 

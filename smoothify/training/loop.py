@@ -144,6 +144,7 @@ def _run(
         clip_norm=config.optimizer.clip_norm,
         seed=config.seed,
         carried=carried,
+        recomputes=config.engine.activation_checkpointing,
     )
     average = Averaging(config.averaging, parts.classifier) if config.averaging.kind != "none" else None
     measured = parts if average is None else parts.with_classifier(average.classifier)

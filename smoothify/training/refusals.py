@@ -56,7 +56,8 @@ def refuse_tracker(engine: EngineConfig) -> None:
 
 def checkpoint_activations(host: nn.Module) -> None:
     """Have a host compute activations again in its backward pass; refuse one that does not offer it."""
-    enable = getattr(host, "set_grad_checkpointing", None) or getattr(host, "gradient_checkpointing_enable", None)
+    names = ("set_grad_checkpointing", "activation_checkpointing_enable")  # timm's and transformers'
+    enable = next((getattr(host, name) for name in names if hasattr(host, name)), None)
     try:
         if enable is None:
             raise ConfigError("it offers none")

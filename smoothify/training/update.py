@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,7 @@ class Update:
         clip_norm: the gradient's largest length over all parameters; unbounded if None.
         seed: of what the model itself draws (dropout, stochastic depth), together with step and process.
         carried: in free adversarial training, what stands in for an attack.
+        recomputes: the backward pass computes activations again.
     """
 
     accelerator: Accelerator
@@ -51,6 +53,7 @@ class Update:
     clip_norm: float | None
     seed: int
     carried: Perturbation | None = None
+    recomputes: bool = False
 
     def __call__(self, step: int, pieces: Sequence[Batch]) -> Tensor:
         """Update the parameters once, on a batch that comes in one piece or several.
@@ -95,7 +98,8 @@ class Update:
                         attacked = self.objective.adversary(self.attacked, attack, images, labels, noise)
                 with self.surrogate.during("optimizer"):
                     loss = self.objective.compare(self.model, images, attacked, labels)
-            self.accelerator.backward(loss.value)
+            with self._computing_again():
+                self.accelerator.backward(loss.value)
             if self.carried is not None and carried is not None and carried.grad is not None:
                 assert isinstance(attack, PGD)
                 self.carried.ascend(places, carried.grad, attack)
@@ -105,4 +109,22 @@ class Update:
             self.optimizer.zero_grad()
         classes = labels if labels.ndim == 1 else labels.argmax(1)
         right = (loss.logits.argmax(1) == classes).sum()
-        return torch.stack([right.new_tensor(len(classes)), loss.value.detach() * len(classes), right])
+        count = torch.full((), len(classes), device=right.device)  # a copy from the host would wait for the device
+        return torch.stack([count, loss.value.detach() * len(classes), right])
+
+    @contextmanager
+    def _computing_again(self) -> Iterator[None]:
+        """Have batch statistics count only once, though the backward pass may compute them again."""
+        modules = self.model.modules() if self.recomputes else ()
+        norms = [module for module in modules if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        counts = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
+        momenta, counted = [norm.momentum for norm in norms], [count.clone() for count in counts]
+        for norm in norms:
+            norm.momentum = 0.0  # running statistics stay
+        try:
+            yield
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+            for count, before in zip(counts, counted, strict=True):
+                count.copy_(before)

@@ -9,10 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from smoothify import activations
-from smoothify.activations import SurrogateGradients, surrogate_gradients
-from smoothify.errors import SpecError, UnknownNameError
+from smoothify.activations import SurrogateGradients, refuse_without_relu, surrogate_gradients
+from smoothify.errors import SmoothifyError, SpecError, UnknownNameError, UnsupportedModelError
 
 SOFTPLUS = "parametric_softplus"
 
@@ -135,3 +136,31 @@ def test_wrong_specs_are_refused_when_configured() -> None:
         SurrogateGradients(attacker="softplusx")
     with pytest.raises(SpecError):
         SurrogateGradients(optimizer="celu(beta=1)")
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_what_a_checkpoint_would_run_again_as_a_plain_relu_is_refused(inplace: bool, reentrant: bool) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace), nn.Linear(4, 1))
+    images = torch.randn(5, 3, requires_grad=True)
+    with surrogate_gradients(SOFTPLUS), pytest.raises(SmoothifyError, match="turn checkpointing off"):
+        checkpoint(model, images, use_reentrant=reentrant)
+    checkpoint(model, images, use_reentrant=reentrant).sum().backward()
+
+
+def test_a_checkpointed_model_is_evaluated_under_a_surrogate() -> None:
+    model, images = nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.randn(5, 3)
+    with torch.no_grad(), surrogate_gradients(SOFTPLUS):
+        assert torch.equal(checkpoint(model, images, use_reentrant=False), model(images))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_model_without_a_relu_is_told(compiled: bool) -> None:
+    def model(activation: nn.Module) -> nn.Module:
+        built = nn.Sequential(nn.Linear(3, 4), activation)
+        return torch.compile(built, backend="eager") if compiled else built
+
+    refuse_without_relu(model(nn.ReLU()), torch.randn(1, 3), SOFTPLUS)
+    for activation in (nn.ReLU6(), activations.create("silu")):
+        with pytest.raises(UnsupportedModelError, match="runs no ReLU; leave it out"):
+            refuse_without_relu(model(activation), torch.randn(1, 3), SOFTPLUS)

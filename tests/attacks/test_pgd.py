@@ -7,6 +7,7 @@ from torch import nn
 
 from smoothify.attacks import NORMS, PGD, ThreatModel, attack
 from smoothify.errors import ConfigError, DataError, UnknownNameError
+from smoothify.training import AttackConfig
 
 
 def linear(classes: int = 3, pixels: int = 48) -> nn.Module:
@@ -124,6 +125,11 @@ def test_random_start_fills_the_ball(norm: str) -> None:
 def test_an_l2_radius_may_exceed_1() -> None:
     assert ThreatModel("l2", 3.0).radius == ThreatModel("l2", "3").radius == 3.0
     assert PGD(ThreatModel("l2", 3.0), step_size=2.0).step == 2.0
+
+
+def test_the_usual_step_is_at_most_a_pixels_range() -> None:
+    assert AttackConfig(epsilon=0.9, steps=2).build().step == PGD(ThreatModel("linf", 0.9), steps=2).step == 1.0
+    assert PGD(ThreatModel("l2", 2.0), steps=2).step == 2.5
 
 
 @pytest.mark.parametrize("norm", NORMS)

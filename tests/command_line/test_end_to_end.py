@@ -163,4 +163,4 @@ def test_bad_input_is_one_line_and_exit_code_2() -> None:
         check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr == "smoothify.train: unknown option 'lrr'; did you mean 'lr'?\n"
+    assert done.stderr == "python -m smoothify.train: unknown option 'lrr'; did you mean 'lr'?\n"

@@ -1,8 +1,9 @@
 """Every code block of README.md and docs/ runs as it stands, in order, page by page.
 
 Python blocks of a page share one namespace, shell blocks one folder. A comment above a shell block may make it cheaper
-(``<!-- test: append OPTIONS -->``, to every line of it) or leave it out (``<!-- test: skip, REASON -->``). The Hub is
-the loopback server, empty at the start of a page, with a user ``me`` who is logged in.
+(``<!-- test: append OPTIONS -->``, to every line of it) or leave it out (``<!-- test: skip, REASON -->``). A Python
+block may go into a file, too, for the shell blocks after it (``<!-- test: also append to FILE -->``). The Hub is the
+loopback server, empty at the start of a page, with a user ``me`` who is logged in.
 """
 
 from __future__ import annotations
@@ -63,6 +64,9 @@ def test_page(page: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         if block.kind == "bash":
             run_in_shell(block)
         else:
+            if block.note.startswith("also append to "):
+                with Path(block.note.removeprefix("also append to ")).open("a", encoding="utf-8") as file:
+                    file.write(block.code)
             padding = "\n" * (block.line - 1)  # so that a traceback shows the page's own line
             exec(compile(padding + block.code, str(page), "exec"), names)
 

@@ -115,6 +115,7 @@ def test_entry_is_of_the_leaderboards_form() -> None:
         ({"epsilon": 8 / 255}, "epsilon is 8/255, not 4/255"),
         ({"images": 1000}, "the number of images is 1000, not 5000"),
         ({"attack": "PGD-5", "images": 10}, "not AutoAttack; the number of images is 10"),
+        ({"split_images": 50_000}, "the images are from a split of 50000; measure the leaderboard's 5000 alone"),
         ({"surrogate": "silu"}, "the attack saw gradients of silu, not the model's"),
         ({"caveats": ("deterministic: logits differ",)}, "deterministic: logits differ"),
     ],

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from matplotlib.axes import Axes
 from torch import nn
 
-from smoothify.attacks import PGD, Attack, ThreatModel
+from smoothify.attacks import PGD, Attack, AutoAttackPart, ThreatModel
 from smoothify.data import Images, load
 from smoothify.evaluation import CHECKS, Check, Outcome, RobustAccuracy, Sanity, sanity
+from smoothify.evaluation.plots import adversarial
 from smoothify.models import PixelClassifier
 from tests.evaluation import frauds
 from tests.evaluation.conftest import EPSILON
@@ -67,6 +69,42 @@ def test_an_honest_measurement_fails_nothing(trained: PixelClassifier, test_imag
     print(*outcomes, sep="\n")
     assert [outcome.check for outcome in outcomes] == [check.name for check in CHECKS]
     assert [str(outcome) for outcome in outcomes if outcome.verdict == "fail"] == []
+
+
+@pytest.mark.parametrize(
+    ("part", "steps", "failed"),
+    [
+        ("apgd-ce", 20, []),
+        ("apgd-dlr", 20, []),
+        ("apgd-t", 10, []),
+        ("fab-t", 20, []),
+        ("square", 300, ["multi-step, one step, noise"]),  # alone it finds less than gradients do, and that is said
+    ],
+)
+def test_an_honest_part_of_autoattack(trained, test_images: Images, part: str, steps: int, failed: list[str]) -> None:
+    """It gives back the clean image where it does not succeed, so only those that fell can have moved."""
+    pytest.importorskip("pyautoattack")
+    attack = AutoAttackPart(LINF, part, steps)
+    about = [check for check in CHECKS if check.about == "attack"]
+    outcomes = sanity(trained, test_images, attack, checks=about).outcomes
+    print(*outcomes, sep="\n")
+    assert [outcome.check for outcome in outcomes if outcome.verdict == "fail"] == failed
+    assert "fallen images differ from the clean ones" in outcomes[0].found
+    harmless = AutoAttackPart(ThreatModel("linf", 1e-6), part, 2)
+    assert sanity(trained, test_images, harmless, checks=about[:1]).outcomes[0].verdict == "not applicable"
+
+
+@pytest.mark.parametrize(("attack", "words"), [(AutoAttackPart(LINF, "apgd-ce", 5), True), (HONEST, False)])
+def test_a_picture_says_where_an_attack_found_nothing(
+    trained, test_images: Images, attack: Attack, words: bool
+) -> None:
+    pytest.importorskip("pyautoattack")
+    images, labels = test_images.batch(range(8))
+    drawn: list[str] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Axes, "set_xlabel", lambda axis, text, **_: drawn.append(text))
+        adversarial(trained, images, labels, attack, test_images.source.classes)
+    assert ("nothing found" in drawn) == words
 
 
 @pytest.mark.parametrize("fraud", FRAUDS)

@@ -1,6 +1,7 @@
 """Objectives by name: the registry, and the value and gradient of each."""
 
 import copy
+import dataclasses
 import inspect
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 from smoothify import objectives
 from smoothify.attacks import PGD, ThreatModel
 from smoothify.errors import SmoothifyError, UnknownNameError
+from smoothify.objectives import awp
 
 
 def setting() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
@@ -25,6 +27,22 @@ def test_registry_holds_every_objective_and_suggests() -> None:
     assert set(objectives.OBJECTIVES.values()) == defined
     with pytest.raises(UnknownNameError, match="did you mean 'standard'"):
         objectives.objective("standart")
+
+
+def test_an_objective_of_ones_own_goes_by_its_name(forgotten_names: None) -> None:
+    @objectives.register_objective
+    @dataclasses.dataclass(frozen=True)
+    class Own(objectives.StandardTraining):
+        name = "own"
+        weight: float = 1.0
+
+    assert objectives.objective("own(weight=3)", label_smoothing=0.1) == Own(label_smoothing=0.1, weight=3.0)
+    assert objectives.objective("own + awp").inner == Own()
+    with pytest.raises(SmoothifyError, match="objective 'own' is registered already; choose another name"):
+        objectives.register_objective(Own)
+    for name in ("awp", "half clean", None):
+        with pytest.raises(SmoothifyError, match="registered already" if name == "awp" else "give the class a name"):
+            objectives.register_objective(type("Other", (Own,), {"name": name}))
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
@@ -156,6 +174,43 @@ def test_weight_perturbation_is_the_gradient_at_the_moved_weights(inner: str) ->
     assert model[1].num_batches_tracked == 1
 
 
+class Tokens(nn.Module):
+    """Parameters of two and more dimensions that no layer multiplies by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.randn(1, 1, 4))
+        self.pos_embed = nn.Parameter(torch.randn(1, 5, 4))
+        self.relative_position_bias_table = nn.Parameter(torch.randn(1, 3))
+        self.patches, self.attention = nn.Conv2d(1, 4, 2, 2), nn.MultiheadAttention(4, 1, batch_first=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        patches = self.patches(images).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], 1) + self.pos_embed
+        return self.head(self.attention(x, x, x)[0][:, 0]) + self.relative_position_bias_table
+
+
+def test_weight_perturbation_moves_weights_of_layers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: set[str] = set()
+    original = awp.functional_call
+
+    def noted(model: nn.Module, tensors: dict[str, torch.Tensor], arguments: tuple[torch.Tensor]) -> torch.Tensor:
+        moved.update(tensors)
+        return original(model, tensors, arguments)
+
+    monkeypatch.setattr(awp, "functional_call", noted)
+    perturbed = objectives.objective("pgd_at + awp(gamma=0.1)")
+    perturbed.compare(Tokens(), torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 4), torch.tensor([0, 2]))
+    assert moved == {"patches.weight", "attention.in_proj_weight", "attention.out_proj.weight", "head.weight"}
+
+
+def test_weight_perturbation_smooths_labels_as_the_objective_does_that_it_is_around() -> None:
+    assert objectives.objective("pgd_at + awp", label_smoothing=0.1).label_smoothing == 0.1
+    with pytest.raises(TypeError, match="label_smoothing"):
+        objectives.WeightPerturbation(label_smoothing=0.1)
+
+
 @pytest.mark.parametrize("name", [name for name in objectives.OBJECTIVES if name != "mart"])
 def test_soft_labels_that_are_whole_give_what_whole_labels_give(name: str) -> None:
     model, images, labels = setting()
@@ -175,11 +230,14 @@ def test_soft_labels_that_are_whole_give_what_whole_labels_give(name: str) -> No
         ("trades(beat=6)", "unknown setting of objective 'trades' 'beat'; did you mean 'beta'"),
         ("trades(beta=six)", "beta=six is not a number"),
         ("trades(6)", "cannot be read"),
-        ("trades(beta=-1)", "cannot be negative"),
-        ("mart(beta=-1)", "cannot be negative"),
+        ("trades(beta=-1)", "must be a number from 0 on"),
+        ("trades(beta=nan)", r"trades\(beta=nan\): it must be a number from 0 on"),
+        ("mart(beta=-1)", "must be a number from 0 on"),
+        ("mart(beta=inf)", "must be a number from 0 on"),
+        ("trades(beta=1, beta=2)", "beta is given twice; give it once"),
         ("mixture(clean=2)", r"must be in \[0, 1\]"),
         ("pgd_at + wap(gamma=1)", "did you mean 'awp'"),
-        ("pgd_at + awp(gamma=-1)", "cannot be negative"),
+        ("pgd_at + awp(gamma=-1)", "must be a number from 0 on"),
     ],
 )
 def test_specs_are_checked(spec: str, words: str) -> None:

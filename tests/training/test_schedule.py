@@ -93,6 +93,7 @@ def test_a_warm_up_as_long_as_the_run_is_refused() -> None:
     [
         *({"momentum": 1.0}, {"momentum": 0.0}, {"weight_decay": -1.0}, {"warmup": 0.0}, {"warmup": 1.0}),
         *({"betas": (0.9, 1.0)}, {"layer_decay": 0.0}, {"clip_norm": 0.0}, {"warmup_epochs": 1.0}),
+        *({"betas": (0.9,)}, {"weight_decay": float("nan")}, {"clip_norm": float("inf")}),
     ],
 )
 def test_impossible_settings_are_refused(values: dict[str, float]) -> None:

@@ -23,3 +23,4 @@ CHECKS: tuple[Check, ...] = (
     Check("gradients, finite differences", of_the_model.finite_differences),
     Check("smoothness", of_the_model.smoothness),
 )
+"""All checks, in the order in which `sanity` makes them."""

@@ -25,11 +25,17 @@ def within_epsilon(subject: Subject) -> Answer:
 
 
 def moves(subject: Subject) -> Answer:
-    """Does the attack change the images?"""
+    """Does the attack change the images, all of them or, if it gives back only what succeeded, those that fell?"""
     if not bool(subject.right.any()):
         return NOTHING_TO_ATTACK
-    moved = (subject.attacked.images != subject.images[subject.right]).flatten(1).any(1)
-    return passes(bool(moved.all())), f"{int(moved.sum())} of {len(moved)} attacked images differ from the clean ones"
+    attacked = subject.attacked
+    moved = (attacked.images != subject.images[subject.right]).flatten(1).any(1)
+    which = "attacked"
+    if not subject.attack.keeps_attempts:
+        if not bool(attacked.fell.any()):
+            return "not applicable", f"{subject.attack} gives back clean images where it does not succeed: everywhere"
+        moved, which = moved[attacked.fell], "fallen"
+    return passes(bool(moved.all())), f"{int(moved.sum())} of {len(moved)} {which} images differ from the clean ones"
 
 
 def remeasured(subject: Subject) -> Answer:

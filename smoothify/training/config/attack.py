@@ -36,7 +36,7 @@ class AttackConfig:
             model is trained in mixed precision.
         check: attack on the held-out images after every epoch.
         final: attack on the test images at the end.
-        sanity: with the first so many test images it is checked whether the final number can be believed, for the card;
+        sanity: with so many of the test images it is checked whether the final number can be believed, for the card;
             0 leaves that out.
         final_step_size: of it, where it is PGD, in [0, 1] pixel units; its own default if not given.
     """

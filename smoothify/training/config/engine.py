@@ -12,6 +12,9 @@ from smoothify.training.config.bounds import at_least
 class EngineConfig:
     """How a run is computed: with the same recipe, other values here give the same result to rounding.
 
+    Two are exceptions. Mixed precision rounds more coarsely. Batch norm takes its statistics, and AWP its move, from
+    what is computed together: one piece of a batch, on one process.
+
     Args:
         mixed_precision: of the update: "no", "bf16" or "fp16"; what ``accelerate launch`` says if not given.
         compile: compile the model with ``torch.compile``; on a CPU it is slower than without.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from smoothify.errors import ConfigError
+from smoothify.training.config.bounds import at_least
 
 
 @dataclass(frozen=True)
@@ -46,17 +48,17 @@ class OptimizerConfig:
             raise ConfigError(f"optimizer.momentum={self.momentum}: it must be in [0, 1)")
         if self.nesterov and self.momentum == 0:
             raise ConfigError("optimizer.nesterov needs a positive momentum; set nesterov to false")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ConfigError(f"optimizer.betas={self.betas}: each must be in [0, 1)")
-        if self.weight_decay < 0:
-            raise ConfigError(f"optimizer.weight_decay={self.weight_decay}: it cannot be negative")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"optimizer.betas={self.betas}: two numbers, each in [0, 1), are needed")
+        at_least("optimizer.weight_decay", self.weight_decay, 0)
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
             raise ConfigError(f"optimizer.layer_decay={self.layer_decay}: it must be in (0, 1]")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ConfigError(f"optimizer.clip_norm={self.clip_norm}: it must be positive; leave it out for none")
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
+            raise ConfigError(
+                f"optimizer.clip_norm={self.clip_norm}: it must be a positive number; leave it out for none"
+            )
         if not 0 < self.warmup < 1:
             raise ConfigError(f"optimizer.warmup={self.warmup}: it must be in (0, 1)")
-        if self.warmup_epochs < 0:
-            raise ConfigError(f"optimizer.warmup_epochs={self.warmup_epochs}: it cannot be negative")
+        at_least("optimizer.warmup_epochs", self.warmup_epochs, 0)
         if self.warmup_epochs and self.schedule == "one_cycle":
             raise ConfigError('optimizer.warmup_epochs: "one_cycle" rises by itself, for the share optimizer.warmup')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from smoothify import __version__
@@ -42,6 +43,8 @@ class Config:
         optimizer: how the parameters are updated.
         averaging: which average of the weights is measured and saved.
         engine: how it is computed.
+        imports: your own modules that register activations, rules, objectives or attacks, such as my_acts, or
+            [my_acts, my_attacks]; the command imports them before it reads their names.
         smoothify: the version that this config was written for; a newer one than is installed is refused.
     """
 
@@ -61,6 +64,7 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     averaging: AveragingConfig = field(default_factory=AveragingConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    imports: str | tuple[str, ...] = ()
     smoothify: str = __version__
 
     def __post_init__(self) -> None:
@@ -72,14 +76,19 @@ class Config:
         at_least("seed", self.seed, 0)
         if self.seed >= 2**31:
             raise ConfigError(f"seed={self.seed}: it must be below 2^31")
-        if not self.lr > 0:
-            raise ConfigError(f"lr={self.lr}: it must be positive")
+        if not 0 < self.lr < math.inf:
+            raise ConfigError(f"lr={self.lr}: it must be a positive number")
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"label_smoothing={self.label_smoothing}: it must be in [0, 1)")
         if self.surrogate != SurrogateGradients() and self.model.activation != "keep":
             raise ConfigError(
                 f"surrogate takes the place of ReLU's derivative, and model.activation={self.model.activation!r} "
                 "leaves no ReLU; set model.activation to keep"
+            )
+        if self.surrogate != SurrogateGradients() and self.engine.activation_checkpointing:
+            raise ConfigError(
+                "surrogate: engine.activation_checkpointing computes ReLUs again in the backward pass, where nothing "
+                "takes the place of their derivative; use engine.accumulation to fit in memory"
             )
         chosen = objective(self.objective)
         if (self.data.mixup or self.data.cutmix) and not chosen.takes_soft_labels:
@@ -91,6 +100,13 @@ class Config:
                 f"objective={self.objective!r} has no gradient at the image itself: set attack.random_start to true "
                 "and attack.clean_start to 0"
             )
+        if self.attack.targeted and not chosen.takes_targets:
+            raise ConfigError(
+                f"objective={self.objective!r} attacks something else than the cross-entropy, which has no targets; "
+                "set attack.targeted to false"
+            )
+        if self.surrogate.attacker is not None and not chosen.attacks:
+            raise ConfigError(f"objective={self.objective!r} attacks no image; leave surrogate.attacker out")
         if self.optimizer.warmup_epochs >= self.epochs:
             raise ConfigError(
                 f"optimizer.warmup_epochs={self.optimizer.warmup_epochs:g} leaves nothing of {self.epochs} epochs"
@@ -114,6 +130,11 @@ class Config:
         if self.engine.fsdp and isinstance(chosen, WeightPerturbation):
             raise ConfigError(
                 f"objective={self.objective!r}: awp moves whole weights, engine.fsdp has shards; drop one"
+            )
+        if self.engine.activation_checkpointing and isinstance(chosen, WeightPerturbation):
+            raise ConfigError(
+                f"objective={self.objective!r}: awp has moved its weights back when engine.activation_checkpointing "
+                "computes activations again; use engine.accumulation to fit in memory, or drop awp"
             )
 
     def _refuse_what_free_cannot(self) -> None:

@@ -1,0 +1,55 @@
+"""Attacks by name, one's own among them."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from smoothify.attacks import PGD, Attack, ThreatModel, attack, register_attack
+from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError
+
+THREAT = ThreatModel("linf", 0.1)
+
+
+@dataclass(frozen=True)
+class Brighter(Attack):
+    share: float = 1.0
+
+    def run(self, model, images, labels, generator):
+        return images + self.share * self.threat.radius
+
+
+def test_an_attack_of_ones_own_goes_by_its_name(forgotten_names: None) -> None:
+    register_attack("Brighter", Brighter)
+    register_attack("half-brighter", lambda threat: Brighter(threat, share=0.5))
+    model, images = nn.Flatten(), torch.full((2, 1, 2, 2), 0.5)
+    moved = [attack(name, THREAT)(model, images, torch.tensor([0, 1])).mean() for name in ("brighter", "half-brighter")]
+    assert torch.allclose(torch.stack(moved), torch.tensor([0.6, 0.55]))
+    assert str(attack("BRIGHTER", THREAT)) == "Brighter"
+    with pytest.raises(UnknownNameError, match="did you mean 'brighter'"):
+        attack("brihter", THREAT)
+    with pytest.raises(ConfigError, match="chooses its own"):
+        attack("brighter", THREAT, step_size=0.1)
+
+
+@pytest.mark.parametrize("name", ["mine", "MINE", "pgd-50", "pgd-3x2", "AutoAttack", "square-100"])
+def test_names_are_never_overwritten(name: str, forgotten_names: None) -> None:
+    register_attack("mine", Brighter)
+    with pytest.raises(SmoothifyError, match=f"attack '{name.lower()}' is registered already; choose another name"):
+        register_attack(name, Brighter)
+
+
+@pytest.mark.parametrize("factory", [lambda threat: Brighter(ThreatModel("linf", 0.2)), lambda threat: "pgd"])
+def test_an_attack_stays_in_the_threat_model_that_is_reported(factory, forgotten_names: None) -> None:
+    register_attack("mine", factory)
+    with pytest.raises(
+        ConfigError, match=r"attack 'mine': its factory returned .*, no attack within Linf, epsilon 0\.1"
+    ):
+        attack("mine", THREAT)
+
+
+def test_what_is_unknown_is_answered_with_all_names(forgotten_names: None) -> None:
+    register_attack("mine", PGD)
+    with pytest.raises(UnknownNameError, match=r"it is one of 'pgd-1', .*'square' or 'mine'\. If it is your own"):
+        attack("xyzzy", THREAT)

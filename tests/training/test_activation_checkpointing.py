@@ -1,0 +1,49 @@
+"""Activations computed again in the backward pass are what they were; what cannot be computed again is refused."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from smoothify.activations import SurrogateGradients
+from smoothify.errors import ConfigError
+from smoothify.models import build
+from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, state, train
+from smoothify.training.refusals import checkpoint_activations
+
+
+def test_it_changes_nothing_that_is_trained(tiny: Config, tmp_path: Path) -> None:
+    """Weights, batch statistics and their counts: the second computation must not count them a second time."""
+    states = []
+    for checkpointing in (False, True):
+        engine = EngineConfig(activation_checkpointing=checkpointing)
+        config = dataclasses.replace(tiny, epochs=1, engine=engine, output=str(tmp_path / str(checkpointing)))
+        train(config)
+        states.append(state.load(RunFolder(Path(config.output)).checkpoints, print).states["model"])
+    assert any("running_mean" in name for name in states[0])
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"objective": "pgd_at + awp"}, "awp has moved its weights back when engine.activation_checkpointing"),
+        (
+            {"surrogate": SurrogateGradients(optimizer="silu"), "model": ModelConfig(activation="keep")},
+            "surrogate: engine.activation_checkpointing computes ReLUs again",
+        ),
+    ],
+    ids=["awp", "surrogate"],
+)
+def test_what_would_give_another_gradient_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Config(engine=EngineConfig(activation_checkpointing=True), **changes)
+
+
+def test_transformers_offers_it_too() -> None:
+    small = {"hidden_size": 8, "num_attention_heads": 1, "intermediate_size": 8, "num_hidden_layers": 1}
+    host = build("transformers/vit", num_classes=2, arguments=small)
+    checkpoint_activations(host)
+    assert host.is_activation_checkpointing
