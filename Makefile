@@ -4,12 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test lint types unit bench sweep docs clean
+.PHONY: help demo test test-oldest lint types unit bench sweep docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   install into .venv, then train, attack, save and reload a robust model (about 10 minutes)"
 	@echo "make test   install into .venv, then ruff, mypy, the tests and the documentation"
+	@echo "make test-oldest  the tests on the oldest versions that pyproject.toml allows, in .venv-oldest"
 	@echo "make sweep  convert every model of timm, transformers and torchvision and check each (about half an hour)"
 	@echo "make bench  what surgery and activations cost, as ratios"
 	@echo "make docs   the documentation into site/"
@@ -26,6 +27,9 @@ demo: $(STAMP)
 	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no -m smoothify.train --output runs/demo --overwrite
 
 test: lint types unit docs
+
+test-oldest:
+	PIP_CONSTRAINT=$(CURDIR)/tests/oldest.txt $(MAKE) unit VENV=$(VENV)-oldest
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -48,4 +52,4 @@ docs: $(STAMP)
 	$(BIN)/mkdocs build --strict --quiet
 
 clean:
-	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oldest site .pytest_cache .mypy_cache .ruff_cache

@@ -30,6 +30,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Warnings of others that no code of ours can avoid; every other warning is an error."""
     # huggingface_hub 2.4 uploads large files with an argument that its HTTP client deprecates.
     config.addinivalue_line("filterwarnings", "ignore:Use 'content=:DeprecationWarning:httpx2")
+    # torch 2.8 makes an instance of an autograd function where it compiles a call of one.
+    config.addinivalue_line("filterwarnings", "ignore:.*should not be instantiated:DeprecationWarning")
 
 
 def pytest_unconfigure() -> None:

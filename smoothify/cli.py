@@ -41,7 +41,8 @@ class Parser(ArgumentParser):
             return str(UnknownNameError("option", name, options))
         if value := _NOT_ONE_OF.search(message):
             known = [name.strip(" '") for name in value["known"].split(",")]
-            return f"{UnknownNameError(value['key'], value['value'], known)} (one of {', '.join(known)})"
+            error = UnknownNameError(value["key"], value["value"], known)
+            return f"{error} (one of {', '.join(known)})" if error.nearest else str(error)
         if value := _OF_NO_TYPE.search(message):
             types = " or ".join("null" if name == "NoneType" else name for name in _TYPE.findall(message))
             return f"{value['key']}={value['value']}: expected {types}"

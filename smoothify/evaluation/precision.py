@@ -8,13 +8,18 @@ from typing import Any
 
 import torch
 
+# torch 2.9 brought the new interface; before it the old one reaches everything.
 _BACKENDS: tuple[Any, ...] = (
-    torch.backends.cuda.matmul,
-    torch.backends.cudnn.conv,  # type: ignore[attr-defined]  # set on the module when it is imported
-    torch.backends.cudnn.rnn,
-    torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]  # likewise
-    torch.backends.mkldnn.conv,  # type: ignore[attr-defined]  # likewise
-    torch.backends.mkldnn.rnn,  # type: ignore[attr-defined]  # likewise
+    (
+        torch.backends.cuda.matmul,
+        torch.backends.cudnn.conv,  # type: ignore[attr-defined]  # set on the module when it is imported
+        torch.backends.cudnn.rnn,
+        torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]  # likewise
+        torch.backends.mkldnn.conv,  # type: ignore[attr-defined]  # likewise
+        torch.backends.mkldnn.rnn,  # type: ignore[attr-defined]  # likewise
+    )
+    if hasattr(torch.backends, "fp32_precision")
+    else ()
 )
 
 
@@ -22,8 +27,8 @@ _BACKENDS: tuple[Any, ...] = (
 def full_precision(device: torch.device) -> Iterator[None]:
     """Compute in float32 proper, on GPUs (TF32) as on CPUs (bfloat16 in oneDNN); afterwards all is as it was.
 
-    torch has two interfaces to these settings, and reading the old one is an error once the new one was used. Both are
-    set where both may be, so that whoever reads either inside finds what is true.
+    torch has two interfaces to these settings since 2.9, and reading the old one is an error once the new one was used.
+    Both are set where both may be, so that whoever reads either inside finds what is true.
     """
     before = [backend.fp32_precision for backend in _BACKENDS]
     old = _old_interface()

@@ -28,7 +28,7 @@ def describe(model: nn.Module, architecture: str | None, overrides: Mapping[str,
     ``overrides`` are arguments of ``timm.create_model`` that the model does not remember. Raises ``HubError``
     when an argument cannot stand in a JSON file.
     """
-    arguments = dict(getattr(model, "_model_args", {}))  # kept by timm.create_model since 1.0.30
+    arguments = dict(getattr(model, "_model_args", {}))  # kept by timm.create_model since 1.0.31
     arguments |= overrides
     current: dict[str, Any] = {"in_chans": _channels(model), "img_size": _image_size(model)}
     arguments |= {name: value for name, value in current.items() if value is not None}

@@ -193,7 +193,7 @@ def _do(job: Job) -> Record:
     for measure in job.table.measures:
         if not (output := _measured_file(job, measure)).is_file():
             best = str(job.folder / "best")
-            _command(job, "smoothify.evaluate", [best, *measure.arguments, f"--output={output}"])
+            _command(job, "smoothify.evaluate", [best, *job.row.imports, *measure.arguments, f"--output={output}"])
     try:
         return _record(job)
     except (OSError, ValueError, KeyError, IndexError) as error:

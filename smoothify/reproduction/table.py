@@ -82,6 +82,12 @@ class Row:
         return ["--config", str(self.recipe), *self.changes]
 
     @property
+    def imports(self) -> list[str]:
+        """The option by which ``smoothify.evaluate``, too, learns the names of modules of one's own."""
+        named = {**mapping_in(self.recipe), **self.options}.get("imports")
+        return [f"--imports={_as_option(named)}"] if named else []
+
+    @property
     def digest(self) -> str:
         """A checksum of the recipe as this row changes it; equal ones are the same run, whatever the table calls it."""
         said = dict(mapping_in(self.recipe))

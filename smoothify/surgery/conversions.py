@@ -17,6 +17,14 @@ from smoothify.surgery.scope import Scope
 from smoothify.surgery.sites import Site
 
 ATTRIBUTE = "_smoothify_conversions"
+_NOBODYS_OWN = (
+    "smoothify",
+    "torch",
+    "torchvision",
+    "timm",
+    "transformers",
+    "functools",
+)  # whose classes others register
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,7 @@ def _keyed(sites: Iterable[Site]) -> dict[str, str]:
 
 
 def _own_modules(target: Target, sites: Iterable[Site]) -> list[str]:
-    """Name the modules of the user's own; a script cannot be imported, and is left out."""
+    """Name the modules of the user's own. A script cannot be imported, and is left out."""
     to = target.recorded() or {}
     specs = [*([to] if isinstance(to, str) else to.values()), *(site.function for site in sites)]
     used = {spec.partition("(")[0].strip() for spec in specs}
@@ -70,7 +78,7 @@ def _own_modules(target: Target, sites: Iterable[Site]) -> list[str]:
 
 def _home(maker: Any) -> str:
     module = str(getattr(maker, "__module__", None) or "")
-    return "" if module.partition(".")[0] in ("smoothify", "torch", "functools") else module
+    return "" if module.partition(".")[0] in _NOBODYS_OWN else module
 
 
 def remember(root: nn.Module, conversion: Conversion) -> None:

@@ -49,11 +49,12 @@ def redirected(method: Callable[..., Any], slots: Mapping[str, str]) -> Callable
     return around
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RedirectedCallable:
     """A function that runs with its recognised calls redirected to the slots of a module.
 
     It stands in an instance's own ``forward``, too, where someone has put a function over that of the class.
+    Its hash is its identity: ``torch.compile`` (2.8) takes it of an instance that has no fields yet.
     """
 
     module: nn.Module

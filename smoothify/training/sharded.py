@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier
@@ -44,6 +44,10 @@ def shard(classifier: PixelClassifier, accelerator: Accelerator) -> PixelClassif
                 if any(True for _ in block.parameters()):
                     fully_shard(block, mesh=mesh)
     fully_shard(sharded, mesh=mesh)
+    if accelerator.device.type == "cpu":
+        for module in sharded.modules():
+            if isinstance(module, FSDPModule):  # gloo, asked for a mean, gave torch 2.8 the sum
+                module.set_force_sum_reduction_for_comms(True)
     return sharded
 
 

@@ -47,6 +47,7 @@ NO_DATA = ("--data.path", "no_such")  # what is refused all the same was refused
         (["--data.augmentation", "flop"], "did you mean 'flip' or 'crop'"),
         (["--data.held_out", "10000"], "cannot hold 10000 of 10000"),
         (["--attack.norm", "l3"], "did you mean 'l2'"),
+        (["--attack.norm", "xyz"], "unknown attack.norm 'xyz'; it is one of 'linf' or 'l2'\n"),
         (["--attack.epsilon", "8"], "epsilon=8 is not in [0, 1] pixel units; did you mean '8/255'?"),
         (["--attack.final", "pdg-50"], "unknown attack 'pdg-50'; did you mean 'pgd-50'"),
         (["--objective", "trade"], "unknown objective 'trade'"),

@@ -18,7 +18,7 @@ from smoothify.errors import ConfigError, DataError, UnknownNameError
 @pytest.fixture(autouse=True)
 def promptly(monkeypatch: pytest.MonkeyPatch) -> None:
     """`datasets` waits five seconds whenever a parquet stream is left before its end (apache/arrow#45214)."""
-    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)
+    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0, raising=False)  # new in 5.0
 
 
 def png(shade: int) -> bytes:

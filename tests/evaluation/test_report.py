@@ -68,7 +68,8 @@ def test_a_second_model_is_drawn_beside_the_first(model: nn.Module) -> None:
         (size[-1] for size in sizes),
         (size[0] for size in sizes),
     )
-    assert landscape_of_both[0] == 2 * landscape_of_one[0] and grid == same_grid
+    assert abs(landscape_of_both[0] - 2 * landscape_of_one[0]) <= 1  # a pixel, of matplotlib 3.9
+    assert grid == same_grid
     assert alone[1][1] != both[1][1], "two curves against epsilon"
 
 

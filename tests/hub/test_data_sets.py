@@ -52,7 +52,7 @@ def table(shades: range) -> bytes:
 @pytest.fixture
 def pictures(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)
+    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0, raising=False)  # new in 5.0
     files = {
         "README.md": CARD.encode(),
         "data/train-0.parquet": table(range(12)),

@@ -104,7 +104,7 @@ HOSTILE: dict[str, tuple[Callable[[Files], Files], str]] = {
     "a key stored twice": (_shard(lambda t: t.update({BIAS: torch.zeros(3)})), f"{BIAS} is not said to be here"),
     "a shape of another model": (
         _shard(lambda t: t.update({name: value[:1] for name, value in t.items() if value.ndim})),
-        "mismatched",
+        "mismatch",  # "mismatched", and "size mismatch" of transformers 4
     ),
     "NaN in one shard": (_shard(lambda t: [v.fill_(torch.nan) for v in t.values() if v.ndim]), "holds NaN"),
     "a truncated shard": (lambda files: {**files, THIRD: files[THIRD][:-1]}, f"{THIRD}: is not a whole safetensors"),

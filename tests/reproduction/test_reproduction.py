@@ -285,6 +285,8 @@ def test_a_launcher_starts_the_runs_on_the_data_that_it_is_given(zoo: Path, tmp_
     launcher.write_text(LAUNCHER.format(python=sys.executable, said=str(said)))
     launcher.chmod(0o755)
     machine = Machine((str(launcher), "--processes", "8"), data="/data/stripes")
+    recipe = only_table(zoo).rows[0].recipe
+    recipe.write_text(f"imports: [own_names]\n{recipe.read_text()}")
     (record,) = reproduce(only_table(zoo), runs=tmp_path / "runs", seeds=[0], only=["relu"], machine=machine)
     assert list(record.columns) == ["APGD-CE, Linf 0.03 (3 images)", "APGD-CE through silu, Linf 0.03 (3 images)"]
     assert "--data.path=/data/stripes" in record.command and record.versions == {"torch": "2"}
@@ -292,6 +294,7 @@ def test_a_launcher_starts_the_runs_on_the_data_that_it_is_given(zoo: Path, tmp_
     trained, measured = said.read_text().splitlines()
     assert trained.startswith("--processes 8 -m smoothify.train --config") and "--data.path=/data/stripes" in trained
     assert measured.startswith("--processes 8 -m smoothify.evaluate") and "--attack=pgd-1 --surrogate=silu" in measured
+    assert '--imports=["own_names"]' in measured
     assert "--threads" not in trained, "the launcher's processes share the cores by themselves"
 
 

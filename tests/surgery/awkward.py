@@ -1,7 +1,5 @@
 """Awkward models: each does one thing that surgery on function calls can get wrong."""
 
-from __future__ import annotations
-
 import functools
 import types
 from collections.abc import Iterator

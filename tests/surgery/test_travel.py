@@ -52,12 +52,11 @@ def test_exported_equals_eager(how: str) -> None:
     assert torch.equal(torch.export.export(model, (X,)).module()(X), model(X))
 
 
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.*deprecated")
 @pytest.mark.parametrize("how", WAYS)
 def test_traced_equals_eager(how: str) -> None:
     model = converted(WAYS[how]).eval()
-    with pytest.warns(FutureWarning, match="deprecated"):
-        traced = torch.jit.trace(model, X)
+    traced = torch.jit.trace(model, X)
     assert torch.equal(traced(X), model(X))
 
 
