@@ -76,7 +76,8 @@ def refuse_impossible_attacks(attacks: AttackConfig, *, classes: int) -> None:
 
 def checkpoint_activations(host: nn.Module) -> None:
     """Have a host compute activations again in its backward pass; refuse one that does not offer it."""
-    names = ("set_grad_checkpointing", "activation_checkpointing_enable")  # timm's and transformers'
+    # timm's, that of transformers, and that of transformers 4
+    names = ("set_grad_checkpointing", "activation_checkpointing_enable", "gradient_checkpointing_enable")
     enable = next((getattr(host, name) for name in names if hasattr(host, name)), None)
     try:
         if enable is None:
