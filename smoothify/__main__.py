@@ -17,11 +17,11 @@ from smoothify.hub import CardFacts, from_pretrained, push_folder, save_pretrain
 from smoothify.hub.sat import ACTIVATIONS, MODELS, import_sat
 from smoothify.models import build
 from smoothify.models.importing import import_modules
+from smoothify.models.load import LIBRARIES
 from smoothify.reproduction import Machine, Table, find_tables, guides, reproduce, results_page
 from smoothify.surgery import inspect
 
 PROGRAM = "python -m smoothify"
-_LIBRARIES = ("timm", "torchvision")
 
 
 def parser() -> Parser:
@@ -33,15 +33,12 @@ def parser() -> Parser:
         "To measure: `accelerate launch -m smoothify.evaluate --help`.",
         allow_abbrev=False,
     )
-    looking = Parser(
-        description="List every activation of a model, whether it is smooth, and what would become of it.",
-        allow_abbrev=False,
-    )
+    looking = Parser(description="List every activation of a model and whether it is smooth.", allow_abbrev=False)
     looking.add_argument(
         "model",
         type=str,
-        help="a timm name, torchvision/NAME, a preset, module:factory of your own, a saved folder, or a Hub repository "
-        "owner/name",
+        help="a timm name, torchvision/NAME, transformers/TYPE, a preset, module:factory of your own, a saved folder, "
+        "or a Hub repository owner/name",
     )
     looking.add_argument(
         "--architecture", type=str | None, metavar="MODULE:FACTORY", help="your own code, where it built a saved model"
@@ -115,10 +112,10 @@ def import_parser() -> Parser:
 
 def model_of(name: str, architecture: str | None = None) -> nn.Module:
     """Load what a name on the command line means: an architecture without weights, or a saved model with its own."""
-    source, _, _ = name.rpartition("/")
+    library, slash, _ = name.partition("/")
     if name.startswith("hf-hub:"):
         return from_pretrained(name.removeprefix("hf-hub:"), architecture=architecture)
-    if Path(name).is_dir() or (source != "" and source not in _LIBRARIES):
+    if Path(name).is_dir() or (slash and library not in LIBRARIES):
         return from_pretrained(name, architecture=architecture)
     return build(name)
 

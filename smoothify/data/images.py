@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from smoothify.data.modes import MODES, to_mode
+from smoothify.data.modes import MODES, ModeError, to_mode
 from smoothify.data.rows import representative
 from smoothify.data.sources import Source
 from smoothify.data.transforms import Augmentation, Resizing, augment, measuring, training
@@ -125,6 +125,8 @@ def decoding(where: Callable[[], str]) -> Iterator[None]:
     """Turn what goes wrong with an image into one line that names its row."""
     try:
         yield
+    except ModeError as error:
+        raise DataError(f"{where()}: {error}") from error
     except (OSError, ValueError, SyntaxError) as error:
         reason = "it cannot be decoded" if "<_io" in str(error) else error  # Pillow names a buffer that nobody knows
         raise DataError(f"{where()}: {reason}; correct or drop the row") from error

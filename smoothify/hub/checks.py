@@ -98,8 +98,8 @@ class Checks:
         return value
 
     def plain(self, where: str, value: object) -> Any:
-        """Return ``value`` if it is bounded plain JSON (whole numbers to a million, short texts, shallow), lists as
-        tuples.
+        """Return ``value`` if it is bounded plain JSON (whole numbers to a million, and so the sum of a list's; short
+        texts, shallow), lists as tuples.
         """
         budget = [MAX_ITEMS]
         return self._plain(where, value, MAX_NESTING, budget)
@@ -118,7 +118,10 @@ class Checks:
         elif isinstance(value, str):
             return self.text(where, value, limit=256)
         elif isinstance(value, list | tuple):
-            return tuple(self._plain(f"{where}[{i}]", item, depth - 1, budget) for i, item in enumerate(value))
+            items = tuple(self._plain(f"{where}[{i}]", item, depth - 1, budget) for i, item in enumerate(value))
+            if _whole(items) > MAX_WHOLE_NUMBER:
+                self.complain(where, f"adds up to {_whole(items):,}, which is more than {MAX_WHOLE_NUMBER:,}")
+            return items
         elif isinstance(value, dict):
             return {
                 self.text(f"{where}'s key", key, r"\w[\w.\-]*", 100): self._plain(
@@ -129,6 +132,13 @@ class Checks:
         else:
             self.complain(where, f"is {brief(value)}, which JSON cannot hold")
         return None
+
+
+def _whole(value: object) -> int:
+    """Add up the whole numbers of a list of lists: for depths, libraries make as many values before any module."""
+    if isinstance(value, list | tuple):
+        return sum(map(_whole, value))
+    return abs(value) if isinstance(value, int) else 0
 
 
 def parse_object(data: bytes, source: str, *, limit: int = MAX_CONFIG_BYTES) -> dict[str, Any]:

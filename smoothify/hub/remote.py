@@ -24,6 +24,7 @@ from smoothify.hub.tokens import refuse_tokens, without_tokens
 from smoothify.hub.weights import digest, read_weights
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w\-]*(\.[\w\-]+)*/[A-Za-z0-9_][\w\-]*(\.[\w\-]+)*")
+EVALUATION = "evaluation.json"
 _LOGIN = "log in with `hf auth login`, set HF_TOKEN, or pass token="
 
 
@@ -145,11 +146,24 @@ def _contents(folder: Path, repo_id: str, measured: Evaluation | None) -> Iterat
             yield path, path
             continue
         content = path.read_bytes()
+        if path.name == EVALUATION:
+            _refuse_stale(path, config.weights_sha256)
         if path.name == "README.md":
             text = with_repo_id(content.decode(), repo_id)
             content = (with_results(text, measured.results) if measured else text).encode()
         refuse_tokens(content.decode("utf-8", "ignore"), str(path))
         yield path, content
+
+
+def _refuse_stale(path: Path, weights_sha256: str | None) -> None:
+    """Figures beside a model may be left from another that was saved there: they must say that they are of this one."""
+    stated = read_evaluation(path).weights_sha256
+    if stated is None or stated != weights_sha256:
+        found = "does not say on which weights it was measured" if stated is None else "was measured on other weights"
+        raise HubError(
+            f"{path}: {found}; measure the model as it is now with `python -m smoothify.evaluate {path.parent} "
+            "--overwrite`, or take the file away"
+        )
 
 
 def check_repo_id(repo_id: str) -> None:

@@ -40,6 +40,9 @@ def describe(model: nn.Module, architecture: str | None, overrides: Mapping[str,
     given = {name: list(value) if isinstance(value, tuple) else value for name, value in overrides.items()}
     model_args = read_model_args(given, checks, "model_args")
     checks.raise_if_any()
+    for name in ("transform_input", "aux_logits"):  # of GoogLeNet and Inception; their published weights change both
+        if hasattr(model, name):
+            model_args.setdefault(name, getattr(model, name))
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     last = layers[-1] if layers else None
     classes = last.out_features if isinstance(last, nn.Linear) else last.out_channels if last else None

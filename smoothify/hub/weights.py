@@ -123,7 +123,9 @@ def load_exactly(model: nn.Module, stored: Mapping[str, torch.Tensor], source: s
     else:
         for name, value in model.state_dict(keep_vars=True).items():
             value.data = value.data.to(stored[name].dtype)
-    model.load_state_dict(dict(stored))
+    complete = model.state_dict()  # with its modules' versions, without which MNASNet takes weights for old ones
+    complete.update(stored)
+    model.load_state_dict(complete)
 
 
 def refuse_larger(model: nn.Module, stored: Mapping[str, torch.Tensor], where: str) -> None:

@@ -14,11 +14,12 @@ def construct(constructor: Callable[..., Any], name: str, arguments: Mapping[str
     """Call a constructor with the user's arguments and those that are ours.
 
     Raises:
-        ConfigError: it refuses them, or the network does; the message has the first line of why.
+        ConfigError: it refuses them, or the network does; the message has the first of its reasons.
     """
     try:
         model: nn.Module = constructor(name, **fixed, **arguments)
     except (TypeError, ValueError, AssertionError, RuntimeError, OSError) as error:
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
-        raise ConfigError(f"architecture {name!r} cannot be built with {dict(arguments)}: {first_line}") from error
+        lines = (str(error).strip() or type(error).__name__).splitlines()
+        reason = f"{lines[0]} {lines[1].strip()}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+        raise ConfigError(f"architecture {name!r} cannot be built with {dict(arguments)}: {reason}") from error
     return model

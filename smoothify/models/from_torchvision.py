@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-from smoothify.errors import ConfigError, UnknownNameError
+from smoothify.errors import UnknownNameError
 from smoothify.models.constructing import construct
 
 
@@ -18,9 +20,7 @@ def build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) ->
     if name not in known:
         raise UnknownNameError("torchvision architecture", name, known)
     published = torchvision.models.get_model_weights(name).DEFAULT
-    model = construct(torchvision.models.get_model, name, arguments, weights=None)
-    if pretrained:
-        _load_all_but_the_head(model, published.get_state_dict(check_hash=True), name)
+    model = _with_weights(name, published, arguments) if pretrained else _untrained(name, arguments)
     seen = published.transforms()
     model.pretrained_cfg = {  # type: ignore[assignment]  # described as timm describes its own
         "mean": tuple(seen.mean),
@@ -32,13 +32,30 @@ def build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) ->
     return model
 
 
-def _load_all_but_the_head(model: nn.Module, weights: dict[str, Any], name: str) -> None:
-    shapes = {key: value.shape for key, value in model.state_dict().items()}
-    fitting = {key: value for key, value in weights.items() if value.shape == shapes.get(key)}
-    differing = {key.rpartition(".")[0] for key in shapes.keys() - fitting.keys()}
-    if len(differing) > 1:
-        raise ConfigError(
-            f"architecture 'torchvision/{name}': its published weights do not fit {sorted(differing)}; "
-            "drop model.arguments or set model.pretrained to false"
-        )
-    model.load_state_dict(fitting, strict=False)
+def _with_weights(name: str, published: Any, arguments: Mapping[str, Any]) -> nn.Module:
+    """Have torchvision load its weights, as it knows how: old keys renamed, GoogLeNet's input transformed.
+
+    Where classes differ, whatever depends on their number is that of an untrained model.
+    """
+    from torchvision.models import get_model
+
+    own = {key: value for key, value in arguments.items() if key != "num_classes"}
+    model = construct(get_model, name, own, weights=published)
+    if arguments.get("num_classes") in (None, len(published.meta["categories"])):
+        return model
+    untrained = _untrained(name, arguments)
+    shapes = {key: value.shape for key, value in untrained.state_dict().items()}
+    heads = {key.rpartition(".")[0] for key, value in model.state_dict().items() if value.shape != shapes[key]}
+    for head in heads:
+        model.set_submodule(head, untrained.get_submodule(head))
+    if hasattr(model, "num_classes"):
+        model.num_classes = untrained.num_classes
+    return model
+
+
+def _untrained(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    from torchvision.models import get_model
+
+    with warnings.catch_warnings():  # of what torchvision is going to change in its initial weights
+        warnings.simplefilter("ignore", FutureWarning)
+        return construct(get_model, name, arguments, weights=None)

@@ -15,6 +15,8 @@ from smoothify.models.from_transformers import build_transformers
 from smoothify.models.importing import build_imported, is_import_path
 from smoothify.models.presets import PRESETS, Preset
 
+LIBRARIES = ("timm", "torchvision", "transformers")
+
 
 def build(
     name: str, *, num_classes: int | None = None, pretrained: bool = False, arguments: Mapping[str, Any] | None = None
@@ -53,7 +55,7 @@ def build(
         return build_torchvision(rest, pretrained, chosen)
     if host == "transformers":
         return build_transformers(rest, pretrained, chosen)
-    raise UnknownNameError("model source", host, ["timm", "torchvision", "transformers"])
+    raise UnknownNameError("model source", host, LIBRARIES)
 
 
 def _build_preset(preset: Preset, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:

@@ -2,11 +2,12 @@
 
 from smoothify.reproduction.compare import Difference, difference
 from smoothify.reproduction.guide import guides
+from smoothify.reproduction.job import Machine
 from smoothify.reproduction.page import results_page
 from smoothify.reproduction.plots import held_out_curves
 from smoothify.reproduction.reading import find_tables, read_table
 from smoothify.reproduction.record import Measurement, Record, read_records
-from smoothify.reproduction.run import Machine, reproduce
+from smoothify.reproduction.run import reproduce
 from smoothify.reproduction.table import Measure, Row, Table
 
 __all__ = [

@@ -3,100 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError
+from smoothify.reproduction.job import FINISHED, Job, Machine
 from smoothify.reproduction.record import Measurement, Record, file_of
 from smoothify.reproduction.table import Measure, Row, Table
-
-_FINISHED = "evaluation.json"
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a command is started with; a record names it beside the row's own options.
-
-    Args:
-        launcher: goes before ``-m smoothify.train``, such as ("accelerate", "launch", "--num_processes", "8"); this
-            Python if empty.
-        data: where the data set lies here, in place of the recipe's ``data.path``.
-        side_by_side: how many runs share the machine at a time.
-    """
-
-    launcher: tuple[str, ...] = ()
-    data: str | None = None
-    side_by_side: int = 1
-
-    def __post_init__(self) -> None:
-        if self.side_by_side < 1:
-            raise ConfigError(f"side_by_side={self.side_by_side}: at least 1 is needed")
-        if self.launcher and shutil.which(self.launcher[0]) is None:
-            raise ConfigError(f"launch: there is no command {self.launcher[0]!r}; install it, or leave launch out")
-
-    @property
-    def opening(self) -> list[str]:
-        """The words before a module's name."""
-        return [*(self.launcher or (sys.executable,)), "-m"]
-
-    @property
-    def threads(self) -> list[str]:
-        """The option that shares the cores between runs; a launcher's processes share them by themselves."""
-        if self.launcher:
-            return []
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return [f"--threads={max(1, cores // self.side_by_side)}"]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One row with one seed.
-
-    Args:
-        table: where it belongs.
-        row: what is trained.
-        seed: with which seed.
-        folder: the run's folder; one that was interrupted is resumed there, one of another table used again.
-        machine: how its commands are started.
-    """
-
-    table: Table
-    row: Row
-    seed: int
-    folder: Path
-    machine: Machine
-
-    @property
-    def arguments(self) -> list[str]:
-        """The options of ``smoothify.train`` that train it."""
-        if self.start is None:
-            return self.row.arguments
-        return [*self.row.arguments, f"--model.name={self.start}", "--model.pretrained=true", "--model.arguments={}"]
-
-    @property
-    def start(self) -> Path | None:
-        """The folder of the run that it starts from."""
-        return None if self.row.start is None else self.folder.with_name(f"{self.row.start.digest}.seed-{self.seed}")
-
-    @property
-    def finished(self) -> Path:
-        """The file that a run leaves when it has come to its end."""
-        return self.folder / _FINISHED
-
-    @property
-    def log(self) -> Path:
-        """Everything that the commands print."""
-        return self.folder.with_name(f"{self.folder.name}.log")
-
-    def __str__(self) -> str:
-        return f"{self.table.name} {self.row.name}, seed {self.seed}"
 
 
 def reproduce(
@@ -139,17 +55,21 @@ def reproduce(
     for wave in ([job for job in jobs if job.row.start is None], [job for job in jobs if job.row.start is not None]):
         with ThreadPoolExecutor(machine.side_by_side) as pool:
             running = {pool.submit(_do, job): job for job in wave}
-            for future in as_completed(running):
-                try:
-                    record = future.result()
-                except SmoothifyError as error:
-                    failed.append(str(error))
-                    say(str(error))
-                else:
-                    record.write(table.results)
-                    done.append(record)
-                    figures = ", ".join(f"{column} {one.robust}" for column, one in record.columns.items())
-                    say(f"{running[future]}: clean {record.measured[0].clean}, {figures}")
+            try:
+                for future in as_completed(running):
+                    try:
+                        record = future.result()
+                    except SmoothifyError as error:
+                        failed.append(str(error))
+                        say(str(error))
+                    else:
+                        record.write(table.results)
+                        done.append(record)
+                        figures = ", ".join(f"{column} {one.robust}" for column, one in record.columns.items())
+                        say(f"{running[future]}: clean {record.measured[0].clean}, {figures}")
+            except BaseException:  # Ctrl-C, or a full disk: the pool would start all that wait before it gives up
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
     if failed:
         raise SmoothifyError(f"{table.name}: {len(failed)} of {len(jobs)} runs failed: {'; '.join(failed)}")
     return done
@@ -182,7 +102,7 @@ def _is_known(table: Table, row: Row, seed: int) -> bool:
 
 
 def _do(job: Job) -> Record:
-    if job.start is not None and not (job.start / _FINISHED).is_file():
+    if job.start is not None and not (job.start / FINISHED).is_file():
         raise SmoothifyError(f"{job}: left out, since {job.start}, which it starts from, did not come to its end")
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     if not job.finished.is_file():

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, MutableMapping, MutableSequence
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from smoothify.surgery.calls import read_call
-from smoothify.surgery.composites import Composite
-from smoothify.surgery.edges import walk
+from smoothify.surgery.composites import Composite, run_as
+from smoothify.surgery.edges import Node, walk
 from smoothify.surgery.rules import rule_for_callable, spelled
 from smoothify.surgery.sites import Found
 
@@ -50,8 +50,7 @@ class FunctionSlot(Composite):
             return alone
         call = read_call(self.function, (x, *args), kwargs)
         if call is not None and spelled(call.found) == self.word:
-            smooth: Tensor = self.activation(*call.operands)
-            return smooth
+            return run_as(self.activation, call.found.inplace, *call.operands)
         original: Tensor = self.function(x, *args, **kwargs)
         return original
 
@@ -71,8 +70,7 @@ class PartialSlot(FunctionSlot):
         partial: Any = self.function
         call = read_call(partial.func, (x, *args), {**partial.keywords, **kwargs})
         if call is not None and spelled(call.found) == self.word:
-            smooth: Tensor = self.activation(*call.operands)
-            return smooth
+            return run_as(self.activation, call.found.inplace, *call.operands)
         original: Tensor = partial(x, *args, **kwargs)
         return original
 
@@ -80,32 +78,37 @@ class PartialSlot(FunctionSlot):
 def held(root: nn.Module) -> list[Held]:
     """Return what the modules of a model hold in plain attributes: callables and unregistered modules."""
     nodes = walk(root)
-    registered = {id(node.module) for node in nodes}
     found: list[Held] = []
-    seen: set[int] = set()
+    seen = {id(node.module) for node in nodes}
     for node in nodes:
         for name, value in node.module.__dict__.items():
             if name not in _STATE:
                 path = f"{node.path}.{name}" if node.path else name
-                found += _inside(path, node.module, value, node.module.__dict__, name, registered, seen)
+                found += _inside(path, node.module, value, node.module.__dict__, name, seen)
     return found
 
 
-def _inside(
-    path: str, owner: nn.Module, value: Any, container: Any, key: Any, registered: set[int], seen: set[int]
-) -> Iterator[Held]:
+def everything(root: nn.Module) -> list[Node]:
+    """Return the registered modules and then those that they hold unregistered, each once."""
+    things = (thing for thing in held(root) if isinstance(thing.value, nn.Module))
+    return [*walk(root), *(Node(thing.value, (thing.path,), thing.owner) for thing in things)]
+
+
+def _inside(path: str, owner: nn.Module, value: Any, container: Any, key: Any, seen: set[int]) -> Iterator[Held]:
     if isinstance(value, nn.Module):
-        if id(value) not in registered and id(value) not in seen:
-            seen.add(id(value))
-            for node in walk(value):
+        for node in walk(value) if id(value) not in seen else ():
+            if id(node.module) not in seen:
+                seen.add(id(node.module))
                 inner = f"{path}.{node.path}" if node.path else path
                 yield Held(inner, owner, node.module, container, key)
     elif isinstance(value, MutableMapping) and type(value).__module__ in ("builtins", "collections"):
         for name, item in value.items():
-            yield from _inside(f"{path}[{name!r}]", owner, item, value, name, registered, seen)
-    elif isinstance(value, MutableSequence) and isinstance(value, list):
+            yield from _inside(f"{path}[{name!r}]", owner, item, value, name, seen)
+    elif isinstance(value, (list, tuple, set)):
         for index, item in enumerate(value):
-            yield from _inside(f"{path}[{index}]", owner, item, value, index, registered, seen)
+            for thing in _inside(f"{path}[{index}]", owner, item, value, index, seen):
+                if isinstance(value, list) or thing.container is not value or isinstance(thing.value, nn.Module):
+                    yield thing  # a function in a tuple cannot be exchanged: it is a call like any other
     elif callable(value) and not isinstance(value, type) and held_function(value) is not None:
         yield Held(path, owner, value, container, key)
 

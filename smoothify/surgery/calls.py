@@ -45,11 +45,23 @@ def read_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappi
         return None
     inplace = bool(given.pop("inplace", False)) or function.__name__.rstrip("_") + "_" == function.__name__
     arguments = {name: given.get(name, default) for name, default in rule.arguments}
+    if rule.function == "rrelu":
+        return _rrelu(arguments, given.get("training", False), inplace, operands)
     if rule.function == "hardtanh" and (arguments["min_val"], arguments["max_val"]) == (0, 6):
         return Call(Found("relu6", {}, inplace), operands)
     if any(not isinstance(value, (int, float, str, type(None))) for value in arguments.values()):
         return None
     return Call(Found(rule.function, arguments, inplace), operands)
+
+
+def _rrelu(arguments: Mapping[str, Any], training: Any, inplace: bool, operands: tuple[Any, ...]) -> Call | None:
+    """Read ``F.rrelu``: outside training it is a leaky ReLU of the mean slope."""
+    bounds = tuple(arguments.values())
+    if not all(isinstance(value, (int, float)) for value in (*bounds, training)):
+        return None
+    if training:
+        return Call(Found("rrelu", arguments, inplace), operands)
+    return Call(Found("leaky_relu", {"negative_slope": sum(bounds) / 2}, inplace), operands)
 
 
 def _operand_names(rule: Rule, given: Mapping[str, Any]) -> tuple[str, ...]:

@@ -160,6 +160,32 @@ class FunctionalPReLU(Composite):
         return f"a·x + (1 − a)·{inner}"
 
 
+class InPlace(Composite):
+    """T, written over its input as an in-place function does: for a T that has no such form of its own.
+
+    >>> x = torch.zeros(2)
+    >>> InPlace(nn.Softplus())(x) is x, x
+    (True, tensor([0.6931, 0.6931]))
+    """
+
+    inplace = True
+
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        """Map a tensor of any shape to itself, with new values."""
+        return x.copy_(self.activation(x.clone(), *others))
+
+    def formula(self, inner: str) -> str:
+        """Return what is computed, with ``inner`` as the spelling of T."""
+        return inner
+
+
+def run_as(activation: nn.Module, inplace: bool, x: Tensor, *others: Tensor) -> Tensor:
+    """Run an activation in place or not, whichever it was built for."""
+    writes = bool(getattr(activation, "inplace", False))
+    result: Tensor = activation(x.clone() if inplace != writes else x, *others)
+    return x.copy_(result) if inplace and not writes else result
+
+
 def sloped(x: Tensor, activation: nn.Module, weight: Tensor) -> Tensor:
     """Return a·x + (1 − a)·T(x) with one slope a per channel (dimension 1) or a single one."""
     slope = weight

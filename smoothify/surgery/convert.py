@@ -15,11 +15,12 @@ from smoothify.errors import UnconvertedError, UnverifiedWarning
 from smoothify.surgery.attributes import held
 from smoothify.surgery.conversions import Conversion, remember
 from smoothify.surgery.edges import unwrapped, walk
-from smoothify.surgery.execute import become_all, execute
+from smoothify.surgery.execute import become_smooth, built_by, execute
 from smoothify.surgery.graphs import keep_modes
 from smoothify.surgery.hosts import descriptions
+from smoothify.surgery.look import look_at, operations
 from smoothify.surgery.modules import Snapshot
-from smoothify.surgery.plan import look_at, plan, seen_sites
+from smoothify.surgery.plan import plan, seen_sites
 from smoothify.surgery.report import Report
 from smoothify.surgery.rules import Target, To
 from smoothify.surgery.scope import Globs, Replace, Scope
@@ -103,15 +104,15 @@ def convert_(
     try:
         # Modules first: without function calls, the run that looks for calls is the proof as well.
         planned = plan(root, seen_sites(root), target, scope)
-        become_all(planned, snapshot)
-        look = look_at(root, planned, example_input)
+        look = become_smooth(root, planned, example_input, snapshot)
         planned, added = split_shared(root, look.seen, look.runs, target, snapshot)
+        ran = look.runs
         if added:
             look = look_at(root, planned, example_input)
-        calls = plan(root, look.calls, target, scope)
+        calls = plan(root, look.calls, target, scope, built_by(planned))
         outcome = execute(root, look, calls, target)
         sites = (*(item.site for item in look.seen), *added, *outcome.sites, *outcome.left)
-        if look.runs and not outcome.runs:
+        if ran and not outcome.runs:
             outcome.undo()
             raise UnconvertedError(
                 f"this {type(root).__name__} runs as it is, and not with its calls rewritten: {outcome.note}; leave "
@@ -134,8 +135,8 @@ def convert_(
     return Report(
         type(root).__name__,
         sites,
-        look.operations,
-        look.unverified,
+        operations(root, "nonsmooth", outcome.runs),
+        operations(root, "unverified", outcome.runs),
         tuple(dict.fromkeys(run.mode for run in outcome.runs)),
         applied=changed,
         note=outcome.note,
@@ -144,7 +145,7 @@ def convert_(
 
 
 def inspect(model: nn.Module, *, example_input: Any = None) -> Report:
-    """Report every activation of a model, whether it is smooth, and how it would be rewritten.
+    """Report every activation of a model and whether it is smooth; `convert` says what becomes of each.
 
     >>> report = inspect(nn.Sequential(nn.ReLU(), nn.Sigmoid()))
     >>> [(site.path, site.function, site.smooth) for site in report.sites]

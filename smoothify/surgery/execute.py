@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 from torch import nn
 
-from smoothify.surgery.attributes import slot_for
-from smoothify.surgery.edges import walk
-from smoothify.surgery.modules import Snapshot, become, build, is_smooth, settle
-from smoothify.surgery.plan import Look, Planned
+from smoothify.surgery.attributes import everything, slot_for
+from smoothify.surgery.composites import InPlace
+from smoothify.surgery.look import Look, look_at
+from smoothify.surgery.modules import Snapshot, become, build, is_smooth, leaves_its_input, settle
+from smoothify.surgery.plan import Planned
 from smoothify.surgery.probe import ProbeError, Run, probe
 from smoothify.surgery.recorder import Event
 from smoothify.surgery.rewrite import WAYS, rewrite
@@ -34,16 +37,50 @@ class Outcome:
     undo: Callable[[], None]
 
 
-def become_all(planned: Iterable[Planned], snapshot: Snapshot) -> None:
-    """Turn every module site that a plan changes into what it becomes."""
+def become_smooth(root: nn.Module, planned: list[Planned], example_input: Any, snapshot: Snapshot) -> Look:
+    """Turn every module site that a plan changes into what it becomes, and look at the result.
+
+    A replacement that cannot run in place writes elsewhere, unless somebody reads its input afterwards, who
+    would have read the result; without a run that shows it, somebody might.
+    """
+    elsewhere = _become_all(planned, snapshot)
+    look = look_at(root, planned, example_input, frozenset(elsewhere))
+    in_place = [elsewhere[key] for key in (look.read_after if look.runs else elsewhere)]
+    if not in_place:
+        return look
+    snapshot.restore()
+    planned = [
+        replace(item, new=InPlace(item.new)) if item.new and any(item is other for other in in_place) else item
+        for item in planned
+    ]
+    _become_all(planned, snapshot)
+    return look_at(root, planned, example_input)
+
+
+def built_by(planned: Iterable[Planned]) -> set[int]:
+    """Return, by id, the modules that stand where a plan has put what ``to`` builds, with what is inside them."""
+    changed = [(item, item.new) for item in planned if item.new is not None]
+    became = {id(item.module) for item, _ in changed if item.held is None}
+    return became | {id(inside) for _, new in changed for inside in new.modules()}
+
+
+def _become_all(planned: Iterable[Planned], snapshot: Snapshot) -> dict[int, Planned]:
+    """Return, by id, the instances that do not write over their input where the original did."""
+    elsewhere: dict[int, Planned] = {}
     for item in planned:
-        if item.new is not None:
-            snapshot.take(item.module)
-            if item.held is None:
-                become(item.module, item.new)
-            elif item.found is not None:
-                snapshot.take_container(item.held.container)
-                item.held.put(slot_for(item.held.value, item.new, item.found))
+        if item.new is None or item.found is None:
+            continue
+        snapshot.take(item.module)
+        instance = item.module
+        if item.held is None:
+            become(item.module, item.new)
+        else:
+            snapshot.take_container(item.held.container)
+            instance = slot_for(item.held.value, item.new, item.found)
+            item.held.put(instance)
+        if leaves_its_input(item.new, item.found):
+            elsewhere[id(instance)] = item
+    return elsewhere
 
 
 def execute(root: nn.Module, look: Look, planned: list[Planned], to: To) -> Outcome:
@@ -51,14 +88,19 @@ def execute(root: nn.Module, look: Look, planned: list[Planned], to: To) -> Outc
     snapshot = Snapshot()
     changes = [item for item in planned if item.new is not None]
     ways: dict[int, tuple[How, ...]] = defaultdict(lambda: WAYS)
+    before = {id(node.module) for node in everything(root)}
+    in_place: set[int] = set()
     try:
         while True:
-            how = _apply(root, changes, to, ways, snapshot)
-            runs, note = _verify(root, look) if changes else (look.runs, look.note)
+            slots = _Builder(root, to, in_place)
+            how = _apply(changes, ways, slots, snapshot)
+            runs, note = _verify(root, look, frozenset(slots.elsewhere)) if changes else (look.runs, look.note)
             wrong = _wrong(look, runs, note, changes)
             lower = {key for key in wrong if how[key] != WAYS[-1]}
-            if not lower:
+            read = {slots.elsewhere[key] for one in runs for key in one.read_after}
+            if not lower and not read:
                 break
+            in_place |= read
             snapshot.restore()
             for key in lower:
                 ways[key] = WAYS[WAYS.index(how[key]) + 1 :]
@@ -66,12 +108,35 @@ def execute(root: nn.Module, look: Look, planned: list[Planned], to: To) -> Outc
         snapshot.restore()
         raise
     sites = tuple(_with_how(item, how) for item in planned)
-    left = tuple(_left(root, runs, planned))
+    left = tuple(_left(root, runs, planned, before))
     return Outcome(sites, left, tuple(runs), note, bool(changes), snapshot.restore)
 
 
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    """Builds the activations that rewritten calls run."""
+
+    root: nn.Module
+    to: To
+    in_place: set[int]
+    """The modules, by id, in which an in-place call must write over its input."""
+    elsewhere: dict[int, int] = field(default_factory=dict)
+    """For each activation that does not, by id: the module whose call was in place."""
+
+    def build(self, module: nn.Module, found: Found) -> nn.Module | None:
+        new = build(found, self.to)
+        if new is None:
+            return None
+        if leaves_its_input(new, found):
+            if id(module) in self.in_place:
+                new = InPlace(new)
+            else:
+                self.elsewhere[id(new)] = id(module)
+        return settle(new, None, module, self.root)
+
+
 def _apply(
-    root: nn.Module, changes: list[Planned], to: To, ways: dict[int, tuple[How, ...]], snapshot: Snapshot
+    changes: list[Planned], ways: dict[int, tuple[How, ...]], slots: _Builder, snapshot: Snapshot
 ) -> dict[int, How]:
     calls: dict[int, list[Planned]] = defaultdict(list)
     for item in changes:
@@ -83,7 +148,7 @@ def _apply(
     how: dict[int, How] = {}
     for key, items in calls.items():
         module = items[0].module
-        how[key] = rewrite(module, _targets(items), _builder(module, root, to), ways[key])
+        how[key] = rewrite(module, _targets(items), partial(slots.build, module), ways[key])
     return how
 
 
@@ -96,19 +161,11 @@ def _targets(items: Iterable[Planned]) -> list[Target]:
     return [Target(method, calls) for method, calls in methods.items()]
 
 
-def _builder(module: nn.Module, root: nn.Module, to: To) -> Callable[[Found], nn.Module | None]:
-    def made(found: Found) -> nn.Module | None:
-        new = build(found, to)
-        return settle(new, None, module, root) if new is not None else None
-
-    return made
-
-
-def _verify(root: nn.Module, look: Look) -> tuple[tuple[Run, ...], str]:
+def _verify(root: nn.Module, look: Look, watched: frozenset[int]) -> tuple[tuple[Run, ...], str]:
     if look.example is None:
         return (), look.note
     try:
-        return tuple(probe(root, look.example)), look.note
+        return tuple(probe(root, look.example, watched)), look.note
     except ProbeError as error:
         return (), f"the converted model did not run: {error}"
 
@@ -158,15 +215,16 @@ def _with_how(item: Planned, how: dict[int, How]) -> Site:
     return replace(item.site, how=how[id(item.module)])
 
 
-def _left(root: nn.Module, runs: Iterable[Run], planned: list[Planned]) -> Iterable[Site]:
-    paths = {id(node.module): node.path for node in walk(root)}
+def _left(root: nn.Module, runs: Iterable[Run], planned: list[Planned], before: set[int]) -> Iterable[Site]:
+    paths = {id(node.module): node.path for node in everything(root)}
     seen: set[tuple[str, str, str]] = set()
     for one in runs:
         for event in one.events:
-            if not _still_kinked(event) or event.found is None or id(event.module) not in paths:
+            if not _still_kinked(event) or event.found is None:
                 continue
             same = [item for item in planned if _same(event, item)]
-            if any(item.new is None for item in same) or not (same or event.file.startswith("<smoothify")):
+            ours = event.file.startswith("<smoothify") or id(event.module) not in before
+            if any(item.new is None for item in same) or not (same or ours):
                 continue  # it was not to change
             key = (paths[id(event.module)], event.source, spelled(event.found))
             if key not in seen:

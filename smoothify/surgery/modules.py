@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from smoothify import activations
-from smoothify.surgery.composites import Composite
+from smoothify.surgery.composites import Composite, RandomLeaky
 from smoothify.surgery.rules import Target, known_function, rule_for_class, spelled
 from smoothify.surgery.sites import Found
 
@@ -96,7 +96,20 @@ def settle(new: nn.Module, old: nn.Module | None, parent: nn.Module | None, root
         keep = dict(new._parameters)
         new.to(device=like.device, dtype=like.dtype)
         new._parameters.update({name: t for name, t in keep.items() if t is not None and id(t) in kept})
+    if old is None and isinstance(new, (RandomLeaky, nn.RReLU)):
+        return new.train()  # a call that draws slopes was told to, by its argument
     return new.train(old.training if old is not None else (parent or root).training)
+
+
+def learns(new: nn.Module, found: Found) -> bool:
+    """Whether a replacement has parameters that the original did not have."""
+    kept = {id(tensor) for tensor in found.parameters.values()}
+    return any(id(parameter) not in kept for parameter in new.parameters())
+
+
+def leaves_its_input(new: nn.Module, found: Found) -> bool:
+    """Whether an in-place function is replaced by one that writes its result elsewhere."""
+    return found.inplace and not getattr(new, "inplace", False)
 
 
 def _floating(module: nn.Module) -> list[torch.Tensor]:
@@ -114,8 +127,7 @@ class Snapshot:
     def take(self, module: nn.Module) -> None:
         """Remember a module as it is now; later calls for the same instance change nothing."""
         if id(module) not in self._states:
-            state = {key: _copied(value) if key in _MODULE_STATE else value for key, value in module.__dict__.items()}
-            self._states[id(module)] = module, type(module), state
+            self._states[id(module)] = module, type(module), _tables_copied(module.__dict__)
 
     def take_container(self, container: Any) -> None:
         """Remember the entries of a list or dict that a module holds."""
@@ -129,11 +141,14 @@ class Snapshot:
         for module, cls, state in self._states.values():
             module.__class__ = cls
             module.__dict__.clear()
-            module.__dict__.update(state)
+            module.__dict__.update(_tables_copied(state))
 
 
-def _copied(value: Any) -> Any:
-    return value.copy() if type(value) in (dict, list, set) else value
+def _tables_copied(state: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value.copy() if key in _MODULE_STATE and type(value) in (dict, list, set) else value
+        for key, value in state.items()
+    }
 
 
 def become(module: nn.Module, new: nn.Module) -> None:

@@ -97,6 +97,13 @@ def _elu(given: Mapping[str, Any]) -> Found:
     return Found("elu", {"alpha": float(given.get("alpha", 1))})
 
 
+def _rrelu(given: Mapping[str, Any]) -> Found:
+    lower, upper = given.get("lower", 1 / 8), given.get("upper", 1 / 3)
+    if not given.get("training", False):
+        return Found("leaky_relu", {"negative_slope": (lower + upper) / 2})
+    return Found("rrelu", {"lower": lower, "upper": upper})
+
+
 ACTIVATIONS: dict[str, Reader] = {
     "relu": _plain("relu"),
     "relu6": _plain("relu6"),
@@ -106,9 +113,7 @@ ACTIVATIONS: dict[str, Reader] = {
     "threshold": lambda given: Found("threshold", {"threshold": given["threshold"], "value": given["value"]}),
     "leaky_relu": lambda given: Found("leaky_relu", {"negative_slope": given.get("negative_slope", 0.01)}),
     "_prelu_kernel": _plain("prelu"),
-    "rrelu_with_noise": lambda given: Found(
-        "rrelu", {"lower": given.get("lower", 1 / 8), "upper": given.get("upper", 1 / 3)}
-    ),
+    "rrelu_with_noise": _rrelu,
     "elu": _elu,
     "celu": lambda given: Found("celu", {"alpha": float(given.get("alpha", 1))}),
     "hardswish": _plain("hardswish"),

@@ -45,25 +45,28 @@ class Run:
     called: frozenset[int]
     shared: Mapping[int, list[tuple[nn.Module, str]]]
     """For each learnable activation module, by id: the module and method of every call, in order."""
+    read_after: frozenset[int] = frozenset()
+    """Of the watched modules those, by id, whose input was read after their call."""
 
 
 class ProbeError(SmoothifyError):
     """A forward that could not be run; the cause is the model's own error."""
 
 
-def probe(model: nn.Module, example: Example) -> list[Run]:
+def probe(model: nn.Module, example: Example, watched: frozenset[int] = frozenset()) -> list[Run]:
     """Run a shell of the model in train and in eval mode; raises ProbeError where a forward fails.
 
+    ``watched`` are modules by id: a run tells which of them had their input read after their call.
     Nothing of the model changes: no weight is copied, no hook runs, no statistic moves.
     """
     if not example.real:
         for finite in (False, True):
             try:
-                return _runs(model, example, FakeTensorMode(allow_non_fake_inputs=True), finite)
+                return _runs(model, example, watched, FakeTensorMode(allow_non_fake_inputs=True), finite)
             except ProbeError as error:
                 if not _needs_values(error.__cause__):
                     raise
-    return _runs(model, example, None)
+    return _runs(model, example, watched, None)
 
 
 def _needs_values(error: BaseException | None) -> bool:
@@ -83,7 +86,9 @@ class _Finite(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _runs(model: nn.Module, example: Example, fake: FakeTensorMode | None, finite: bool = False) -> list[Run]:
+def _runs(
+    model: nn.Module, example: Example, watched: frozenset[int], fake: FakeTensorMode | None, finite: bool = False
+) -> list[Run]:
     convert: Callable[[Tensor], Tensor] = fake_tensor(fake) if fake else real_tensor
     with undisturbed(model), torch.random.fork_rng(devices=[]), ExitStack() as stack:
         if fake:
@@ -93,7 +98,7 @@ def _runs(model: nn.Module, example: Example, fake: FakeTensorMode | None, finit
         shell = Shell(model, convert)
         if example.prepare:
             example.prepare(shell.root)
-        return [_run(shell, example, mode, convert, grad) for mode, grad in _modes(model)]
+        return [_run(shell, example, watched, mode, convert, grad) for mode, grad in _modes(model)]
 
 
 def _modes(model: nn.Module) -> list[tuple[str, bool]]:
@@ -103,21 +108,36 @@ def _modes(model: nn.Module) -> list[tuple[str, bool]]:
     return modes
 
 
-def _run(shell: Shell, example: Example, mode: str, convert: Callable[[Tensor], Tensor], grad: bool) -> Run:
+def _run(
+    shell: Shell,
+    example: Example,
+    watched: frozenset[int],
+    mode: str,
+    convert: Callable[[Tensor], Tensor],
+    grad: bool,
+) -> Run:
     device = next((p.device for p in (*shell.root.parameters(), *shell.root.buffers())), torch.device("cpu"))
     args, kwargs = spec_of((example.args, dict(example.kwargs or {})), device, convert)
     shell.root.train(mode == "train")
     torch.manual_seed(0)  # the same draws in every probe, so that two of them compare
-    recorder = Recorder(shell, (args, kwargs))
+    recorder = Recorder(shell, (args, kwargs), watched)
     try:
         with _calls_followed(recorder), warnings.catch_warnings(), torch.set_grad_enabled(grad), recorder:
             warnings.simplefilter("ignore")  # what the model warns about, it warns about in a real forward
             result = shell.root(*args, **kwargs)
             if isinstance(result, Generator):  # it has run nothing yet
                 deque(result, maxlen=0)
+            recorder.ended(result)
     except Exception as error:
         raise ProbeError(f"the model's forward failed in {mode} mode: {type(error).__name__}: {error}") from error
-    return Run(mode, tuple(recorder.events), tuple(recorder.trace), frozenset(recorder.called), recorder.shared)
+    return Run(
+        mode,
+        tuple(recorder.events),
+        tuple(recorder.trace),
+        frozenset(recorder.called),
+        recorder.shared,
+        frozenset(recorder.read_after),
+    )
 
 
 @contextmanager
@@ -131,9 +151,11 @@ def _calls_followed(recorder: Recorder) -> Iterator[None]:
             return original(module, *args, **kwargs)
         recorder.enter(module)
         try:
-            return original(module, *args, **kwargs)
+            result = original(module, *args, **kwargs)
         finally:
             recorder.leave()
+        recorder.returned(module, args, result)
+        return result
 
     apply = vars(torch.autograd.Function)["apply"]
     nn.Module.__call__ = followed  # type: ignore[method-assign]  # for this run only

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType
 from typing import Any, Literal
@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from smoothify.surgery.composites import Composite
-from smoothify.surgery.edges import walk
+from smoothify.surgery.attributes import FunctionSlot, everything
 from smoothify.surgery.frames import has_own_backward, place
-from smoothify.surgery.modules import recognised
+from smoothify.surgery.modules import described, recognised
 from smoothify.surgery.operations import (
     ANYWHERE,
     FACTORIES,
@@ -28,6 +27,7 @@ from smoothify.surgery.operations import (
 )
 from smoothify.surgery.shell import Shell
 from smoothify.surgery.sites import Found
+from smoothify.surgery.slots import SLOT
 
 Category = Literal["activation", "nonsmooth", "unverified"]
 
@@ -59,9 +59,13 @@ class Event:
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not type its modes
-    """Sees every operation, follows which tensors depend on the input, keeps what is not smooth."""
+    """Sees every operation, follows which tensors depend on the input, keeps what is not smooth.
 
-    def __init__(self, shell: Shell, inputs: Any) -> None:
+    ``watched`` are modules by id that leave their input as it was, where the original wrote over it.
+    ``read_after`` gets those whose input somebody read afterwards, who would have read the result.
+    """
+
+    def __init__(self, shell: Shell, inputs: Any, watched: frozenset[int] = frozenset()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.shell = shell
         self.events: list[Event] = []
@@ -71,9 +75,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         self.shared: dict[int, list[tuple[nn.Module, str]]] = {}
         self._opaque = [0]
         self._known = {
-            id(module): isinstance(module, Composite) or recognised(module) is not None for module in shell.modules
+            id(module): described(module)[1] is not None and not isinstance(module, FunctionSlot)
+            for module in shell.modules
         }
-        self._registered = {id(node.module) for node in walk(shell.root)}
+        nodes = everything(shell.root)
+        calls = {id(node.module) for node in nodes if node.path.rpartition(".")[2].startswith(SLOT)}
+        self._sites = {id(child) for node in nodes for child in (node.module, *node.module._modules.values())} - calls
+        self._owners = {id(node.module): shell.original[id(node.module)] for node in nodes}
+        self._watched, self._stale = watched, dict[int, int]()
+        self.read_after: set[int] = set()
         self._marks: dict[int, int] = {}
         self._storages: list[Any] = []
         for tensor in _tensors(inputs):
@@ -83,12 +93,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
 
     def enter(self, module: nn.Module) -> None:
         """A module of the shell is being called."""
-        if not self._opaque[-1] and self._known[id(module)] and id(module) not in self._registered:
+        if not self._opaque[-1] and self._known[id(module)] and id(module) not in self._sites:
             found = recognised(module)
             if found is not None:
-                self._add("activation", "slot", found)
+                self._add("activation", "slot", found)  # a call that was rewritten
         if not self._opaque[-1] and self._known[id(module)] and next(module.parameters(), None) is not None:
-            asked = place(self.shell.original)
+            asked = place(self._owners)
             if asked is not None:
                 original = self.shell.original[id(module)]
                 self.shared.setdefault(id(original), []).append(asked[:2])
@@ -101,6 +111,26 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         self._opaque.pop()
         self._stack.pop()
 
+    def returned(self, module: nn.Module, args: Any, result: Any) -> None:
+        """A module of the shell has returned: of a watched one, nobody may read the input any more."""
+        key = id(self.shell.original[id(module)])
+        if key in self._watched and args:
+            storage = args[0].untyped_storage()
+            if all(tensor.untyped_storage()._cdata != storage._cdata for tensor in _tensors(result)):
+                self._storages.append(storage)
+                self._stale[storage._cdata] = key
+
+    def read(self, value: Any) -> None:
+        """Something reads tensors."""
+        for tensor in _tensors(value) if self._stale else ():
+            key = self._stale.get(tensor.untyped_storage()._cdata)
+            if key is not None:
+                self.read_after.add(key)
+
+    def ended(self, result: Any) -> None:
+        """The forward has ended: what it returns, or keeps in attributes, may be read."""
+        self.read([result, *(list(vars(module).values()) for module in self.shell.modules)])
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -110,6 +140,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
             return func(*args, **kwargs)
         name = full.rstrip("_") if not full.endswith("__") else full
         marks = [(tensor, self._mark_of(tensor)) for tensor in _tensors((args, kwargs))]
+        if name not in FACTORIES:
+            self.read((args, kwargs))
         if name == "_transformer_encoder_layer_fwd":
             result = torch.empty_like(args[0])
             self._mark(result, _INPUT)
@@ -146,7 +178,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
                 return
             found = activation(name, _given(func, args, kwargs))
             if found is not None and (found.function != "clamp" or (from_input and not self._on_boxes())):
-                self._add("activation", name, found)
+                self._add("activation", name, replace(found, inplace=func._schema.name.endswith("_")))
                 return
         if not from_input or (namespace == "aten" and name in SMOOTH):
             return
@@ -162,7 +194,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         self._add("activation", "fused", Found("gelu" if given["use_gelu"] else "relu"))
 
     def _add(self, category: Category, name: str, found: Found | None) -> None:
-        asked = place(self.shell.original)
+        asked = place(self._owners)
         if asked is not None:
             module, method, frame = asked
             self.events.append(
@@ -175,13 +207,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
                     frame.f_code,
                     frame.f_code.co_filename,
                     frame.f_lineno,
-                    has_own_backward(self.shell.original),
+                    has_own_backward(self._owners),
                 )
             )
 
     def _on_boxes(self) -> bool:
         """Whether a helper over boxes asked: their sides and overlaps are clamped at 0, and no activation."""
-        asked = place(self.shell.original)
+        asked = place(self._owners)
         return asked is not None and any(word in asked[2].f_code.co_name for word in _BOX_HELPERS)
 
     def _mark(self, tensor: Tensor, mark: int) -> None:

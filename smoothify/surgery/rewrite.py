@@ -16,7 +16,7 @@ from smoothify.surgery.graphs import call_in, put_slot, rewrite_graph_module
 from smoothify.surgery.rules import spelled
 from smoothify.surgery.runtime import RedirectedCallable
 from smoothify.surgery.sites import Found, How
-from smoothify.surgery.slots import Build, Place, Slots, Target
+from smoothify.surgery.slots import Build, Place, Slots, Target, has_tensors
 from smoothify.surgery.source import SourceRefusedError, rewrite_source
 from smoothify.surgery.tracing import Traced, TraceRefusedError, trace
 
@@ -78,7 +78,8 @@ def _by_mode(target: Target, slots: Slots) -> Method:
 
 def _by_source(function: Any, target: Target, slots: Slots) -> Method:
     def slot(found: Found, file: str, line: int, column: int) -> str | None:
-        return slots.name(found, file, line, column) if (file, line, spelled(found)) in target.places else None
+        seen = target.calls.get((file, line, spelled(found)))
+        return slots.name(replace(found, inplace=seen.inplace), file, line, column) if seen else None
 
     made = rewrite_source(function, frozenset((file, line) for file, line, _ in target.places), slot)
     return Method(target.method, "source", made.text, made.scope)
@@ -106,12 +107,15 @@ def _assembled(
     redirections: dict[str, str],
 ) -> Method:
     (train, train_body, train_scope), (evaluation, eval_body, eval_scope) = modes[True], modes[False]
-    parameters = list(inspect.signature(getattr(type(module), target.method)).parameters)
+    _, *others = inspect.signature(getattr(type(module), target.method)).parameters
+    parameters = ["self", *others]  # whatever the method calls it
     arguments = [f"{name}={train.constants[name]!r}" if name in train.constants else name for name in parameters]
     lines = [f"def {target.method}({', '.join(arguments)}):"]
     if train.constants:
-        other = " or ".join(
-            f"{name} is not {value!r}" if value is None or isinstance(value, bool) else f"{name} != {value!r}"
+        other = " or ".join(  # a tensor may equal a number, and learn
+            f"{name} is not {value!r}"
+            if value is None or isinstance(value, bool)
+            else f"type({name}) is not {type(value).__name__} or {name} != {value!r}"
             for name, value in train.constants.items()
         )
         lines += [f"    if {other}:", f"        return otherwise({', '.join(parameters)})"]
@@ -186,9 +190,10 @@ def _again(module: nn.Module, method: Method) -> Method:
     for place, found, name in method.seen:
         times[place] += 1
         calls[place] = found
-        known._by_call[(place[2], *map(str, place), str(times[place]))] = name
-        if name in module.__dict__:
-            known._by_call[(place[2],)] = name
+        word = (place[2], "in place") if found.inplace else (place[2],)
+        known._by_call[(*word, *map(str, place), str(times[place]))] = name
+        if not has_tensors(getattr(module, name)):
+            known._by_call[word] = name
     try:
         again = _by_graph(module, Target(method.name, calls), known)
         return replace(again, redirected=method.redirected, seen=method.seen)

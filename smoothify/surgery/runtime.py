@@ -12,6 +12,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from smoothify.surgery.calls import read_call
+from smoothify.surgery.composites import run_as
 from smoothify.surgery.rules import spelled
 
 
@@ -30,10 +31,7 @@ class Redirect(TorchFunctionMode):
         if call is None or slot is None:
             return func(*args, **(kwargs or {}))
         with torch._C.DisableTorchFunction():
-            if not call.found.inplace:
-                return getattr(self.module, slot)(*call.operands)
-            first, *others = call.operands
-            return first.copy_(getattr(self.module, slot)(first.clone(), *others))
+            return run_as(getattr(self.module, slot), call.found.inplace, *call.operands)
 
 
 def redirected(method: Callable[..., Any], slots: Mapping[str, str]) -> Callable[..., Any]:

@@ -8,8 +8,9 @@ from functools import partial
 
 from torch import nn
 
+from smoothify.surgery.composites import InPlace
 from smoothify.surgery.edges import walk
-from smoothify.surgery.modules import Snapshot, build, described, settle
+from smoothify.surgery.modules import Snapshot, build, described, learns, settle
 from smoothify.surgery.plan import Planned
 from smoothify.surgery.probe import Run
 from smoothify.surgery.rewrite import rewrite_by_graph
@@ -32,7 +33,12 @@ def split_shared(
     added: list[Site] = []
     for item in planned:
         places = every.get(id(item.module), [])
-        if item.found is None or item.site.kind != "module" or len(places) < 2 or not _learns(item):
+        if (
+            item.found is None
+            or item.site.kind != "module"
+            or len(places) < 2
+            or not (item.new and learns(item.new, item.found))
+        ):
             noted.append(item)
             continue
         try:
@@ -42,14 +48,6 @@ def split_shared(
             note = f"one learned activation is shared by {len(places)} calls: {error}"
             noted.append(replace(item, site=replace(item.site, note=note)))
     return noted, added
-
-
-def _learns(item: Planned) -> bool:
-    """Whether a site got parameters that the original did not have (a PReLU's shared slope stays shared)."""
-    if item.new is None or item.found is None:
-        return False
-    kept = {id(tensor) for tensor in item.found.parameters.values()}
-    return any(id(parameter) not in kept for parameter in item.new.parameters())
 
 
 def _split(
@@ -70,7 +68,7 @@ def _split(
         raise TraceRefusedError("a module that is not registered calls it")
     made: dict[int, Slots] = {}
     for number, (key, (owner, method)) in enumerate(methods.items()):
-        made[key] = Slots(owner, partial(_new, owner=owner, root=root, to=to))
+        made[key] = Slots(owner, partial(_new, owner=owner, root=root, to=to, inplace=isinstance(item.new, InPlace)))
         snapshot.take(owner)
         rewrite_by_graph(owner, Target(method, {}, {id(item.module): (found, number == 0)}), made[key])
     return [
@@ -80,9 +78,9 @@ def _split(
     ]
 
 
-def _new(found: Found, owner: nn.Module, root: nn.Module, to: To) -> nn.Module | None:
+def _new(found: Found, owner: nn.Module, root: nn.Module, to: To, inplace: bool) -> nn.Module | None:
     new = build(found, to)
-    return settle(new, None, owner, root) if new is not None else None
+    return settle(InPlace(new) if inplace else new, None, owner, root) if new is not None else None
 
 
 def _site(path: str, item: Planned, new: nn.Module) -> Site:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from torch import nn
 
+from smoothify.surgery.modules import described
 from smoothify.surgery.rules import spelled
 from smoothify.surgery.sites import Found
+
+SLOT = "smoothify_"
+"""What the names of the attributes begin with that hold the activations of rewritten calls."""
 
 Build = Callable[[Found], "nn.Module | None"]
 
@@ -33,12 +38,18 @@ class Target:
         return frozenset(self.calls)
 
 
+def has_tensors(new: nn.Module) -> bool:
+    """Whether an activation has parameters or buffers, which its owner must know of."""
+    return next(chain(new.parameters(), new.buffers()), None) is not None
+
+
 @dataclass
 class Slots:
     """The activations that rewritten calls run, as attributes of the module that holds the calls.
 
-    Learnable ones are registered, each call its own; the others stay out of the module tree, so that
-    neither keys nor children change, and calls of the same function share one.
+    Those with parameters or buffers are registered, each call its own, and so are those of which nobody knows
+    whether they depend on the mode. The others stay out of the module tree, so that neither keys nor children
+    change. Calls of the same function share one.
     """
 
     module: nn.Module
@@ -48,7 +59,8 @@ class Slots:
 
     def name(self, found: Found, *call: object) -> str | None:
         """Return the slot of one call, built if need be; None where nothing replaces the function."""
-        plain, own = (spelled(found),), (spelled(found), *map(str, call))
+        plain = (spelled(found), "in place") if found.inplace else (spelled(found),)
+        own = (*plain, *map(str, call))
         if plain in self._by_call:
             return self._by_call[plain]
         if own in self._by_call:
@@ -56,17 +68,16 @@ class Slots:
         new = self.build(found)
         if new is None:
             return None
-        learnable = next(new.parameters(), None) is not None
-        free = (f"smoothify_{number}" for number in range(10_000))
+        free = (f"{SLOT}{number}" for number in range(10_000))
         name = next(word for word in free if word not in self.made and not hasattr(self.module, word))
         self.made[name] = new
-        self._by_call[own if learnable else plain] = name
+        self._by_call[own if has_tensors(new) else plain] = name
         return name
 
     def shared(self, found: Found) -> str | None:
         """Return a slot of this function, whichever call it was made for."""
         made = (name for (word, *_), name in self._by_call.items() if word == spelled(found))
-        return next(made, None) or self.name(found, "shared")
+        return next(made, None) or self.name(replace(found, inplace=False), "shared")
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -81,7 +92,7 @@ class Slots:
     def install(self) -> None:
         """Put the activations on the module."""
         for name, new in self.made.items():
-            if next(new.parameters(), None) is not None:
+            if has_tensors(new) or described(new)[1] is None:
                 self.module._modules[name] = new
             else:
                 self.module.__dict__[name] = new

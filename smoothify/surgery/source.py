@@ -155,12 +155,6 @@ class _Change(ast.NodeTransformer):
     def __init__(self, names: Mapping[str, Any], rewriting: _Rewriting, file: str, offset: int, module: str) -> None:
         self.names, self.rewriting, self.file, self.offset, self.module = names, rewriting, file, offset, module
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST:
-        call = self._read(node.value) if isinstance(node.value, ast.Call) else None
-        if call is not None and call.found.inplace:
-            raise SourceRefusedError("it drops the result of an in-place call")
-        return self.generic_visit(node)
-
     def visit_Call(self, node: ast.Call) -> ast.AST:
         call = self._read(node)
         function = self._resolve(node.func)
@@ -195,8 +189,7 @@ class _Change(ast.NodeTransformer):
         if not callable(function):
             return None
         kwargs = {word.arg: _literal(word.value) for word in node.keywords if word.arg}
-        if isinstance(kwargs.get("inplace"), ast.expr):
-            kwargs["inplace"] = False
+        kwargs.pop("inplace", None)  # the run saw whether it was
         return read_call(function, tuple(args[:1] + [_literal(arg) for arg in args[1:]]), kwargs)
 
     def _resolve(self, node: ast.expr) -> Any:

@@ -149,6 +149,7 @@ def test_evaluate(arguments: list[str], words: str, tmp_path: Path, monkeypatch:
         (["inspect"], "model"),
         (["inspect", "resnt18"], "did you mean 'resnet18'"),
         (["inspect", "torchvision/resnt18"], "did you mean 'resnet18'"),
+        (["inspect", "transformers/resnt"], "did you mean 'resnet'"),
     ],
 )
 def test_inspect(arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

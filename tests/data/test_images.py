@@ -35,9 +35,9 @@ def parquet(root: Path, images: list[bytes], labels: list[int]) -> Path:
     return root
 
 
-def png(mode: str = "RGB", size: tuple[int, int] = (8, 8)) -> bytes:
+def png(mode: str = "RGB", size: tuple[int, int] = (8, 8), color: str = "black") -> bytes:
     buffer = io.BytesIO()
-    Image.new(mode, size).save(buffer, format="PNG")
+    Image.new(mode, size, color).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -117,8 +117,8 @@ def test_wrong_data_is_named(tmp_path: Path) -> None:
     broken = parquet(tmp_path / "broken", [png(), b"not an image"], [0, 1])
     with pytest.raises(DataError, match="row 1"):
         Images(load(str(broken)), input_size=(3, 8, 8))
-    colour = parquet(tmp_path / "colour", [png()], [0])
-    with pytest.raises(DataError, match="row 0: an image of mode 'RGB'"):
+    colour = parquet(tmp_path / "colour", [png(color="red")], [0])
+    with pytest.raises(DataError, match=r"row 0: an image of mode 'RGB', .* or store the images in grey$"):
         Images(load(str(colour)), input_size=(1, 8, 8))
     negative = parquet(tmp_path / "negative", [png()], [-1])
     with pytest.raises(DataError, match="labels must be whole numbers from 0"):

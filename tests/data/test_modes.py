@@ -38,15 +38,34 @@ def palette() -> Image.Image:
         (stored(filled(128, np.uint16)), 0, (0, 0, 0)),
         (stored(Image.new("RGBA", (2, 2), (255, 10, 0, 0))), None, (255, 10, 0)),
         (stored(Image.new("CMYK", (2, 2), (0, 255, 255, 0)), "TIFF"), None, (255, 0, 0)),
+        (stored(Image.new("RGB", (2, 2), (100, 100, 100))), 100, (100, 100, 100)),
+        (stored(Image.new("RGB", (16, 16), (77, 77, 77)), "JPEG"), 77, (77, 77, 77)),
+        (stored(Image.new("RGBA", (2, 2), (100, 100, 100, 3))), 100, (100, 100, 100)),
+        (stored(Image.new("RGB", (2, 2), (100, 100, 101))), None, (100, 100, 101)),
         (stored(palette()), None, (10, 200, 30)),
         (stored(palette(), transparency=b"\x80\x00"), None, (10, 200, 30)),
     ],
-    ids=["L", "1", "LA", "16 bits", "16 bits TIFF", "16 bits dark", "RGBA", "CMYK", "P", "P transparent"],
+    ids=[
+        "L",
+        "1",
+        "LA",
+        "16 bits",
+        "16 bits TIFF",
+        "16 bits dark",
+        "RGBA",
+        "CMYK",
+        "RGB all grey",
+        "JPEG all grey",
+        "RGBA all grey",
+        "RGB nearly grey",
+        "P",
+        "P transparent",
+    ],
 )
 def test_mode(image: Image.Image, grey: int | None, colour: tuple[int, int, int]) -> None:
     assert to_mode(image, 3).getpixel((0, 0)) == colour
     if grey is None:
-        with pytest.raises(ValueError, match="one grey channel"):
+        with pytest.raises(ValueError, match=r"one grey channel; choose a model that takes RGB, such as model\.name="):
             to_mode(image, 1)
     else:
         assert to_mode(image, 1).getpixel((0, 0)) == grey

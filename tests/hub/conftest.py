@@ -15,8 +15,8 @@ import conftest
 from smoothify import surgery
 from tests.hub.server import Hub
 
-TOKEN = "hf_loopbacktokenofme12345678"
-STRANGER = "hf_loopbacktokenofsomebodyelse"
+TOKEN = "hf_loopbacktokenofme1234567890123456"
+STRANGER = "hf_loopbacktokenofsomebodyelse12345678"
 
 Make = Callable[..., nn.Module]
 

@@ -61,12 +61,16 @@ CONFIGS: dict[str, tuple[Callable[[Config], Config], str]] = {
     "argument's name is no name": (_arguments(**{"a.b()": 1}), "may not hold 'a.b()'"),
     "unknown argument": (_arguments(no_such_argument=1), "timm cannot build resnet18"),
     "activation of no library": (_arguments(act_layer="os.system"), "timm cannot build resnet18"),
-    "a billion blocks": (_arguments(layers=[10**6, 1, 1, 1]), "more than 20,000 modules"),
+    "a billion blocks": (_arguments(layers=[10**5, 1, 1, 1]), "more than 20,000 modules"),
     "as many blocks as would fill the memory before the first is built": (
         lambda config: {"architecture": "convnext_tiny", "model_args": {"depths": [10**9, 1, 1, 1]}},
         "not a number below 1e+06",
     ),
-    "a huge width": (_arguments(channels=[10**6] * 4), "more than 10,000,000,000 parameters"),
+    "as many blocks, each stage within bounds": (
+        lambda config: {"architecture": "levit_128", "model_args": {"depths": [10**6] * 40}},
+        "adds up to 40,000,000, which is more than 1,000,000",
+    ),
+    "a huge width": (_arguments(channels=[2 * 10**5] * 4), "more than 10,000,000,000 parameters"),
     "a number beyond bounds": (_arguments(stem_width=10**30), "not a number below"),
     "a negative width": (_arguments(stem_width=-8), "cannot build|missing|stored"),
     "another width than the weights'": (_arguments(channels=[16, 32, 64, 256]), "is stored as"),
@@ -134,7 +138,7 @@ CONFIGS: dict[str, tuple[Callable[[Config], Config], str]] = {
         lambda config: {
             "model_type": "resnet",
             "architectures": ["ResNetForImageClassification"],
-            "hidden_sizes": [10**6] * 4,
+            "hidden_sizes": [2 * 10**5] * 4,
         },
         "more than 10,000,000,000 parameters",
     ),

@@ -97,6 +97,25 @@ def test_numbers_of_other_weights_are_refused(hub: Hub, tmp_path: Path) -> None:
     assert list(hub.repos) == ["me/x"]
 
 
+def test_an_evaluation_beside_a_model_must_be_of_its_weights(hub: Hub, tmp_path: Path, capsys) -> None:
+    """``overwrite=True`` keeps other files, and so the figures of the model that was there before."""
+    folder = save_pretrained(small_model("silu"), tmp_path / "out")
+    (folder / "evaluation.json").write_text(json.dumps(EVALUATION))
+    for publish in (push_folder, lambda folder, name: main(["push", str(folder), name])):
+        with pytest.raises(HubError, match=r"evaluation\.json: does not say on which weights .* --overwrite`, or take"):
+            publish(folder, "me/x")
+    measured = {**EVALUATION, "weights_sha256": weights_digest(folder)}
+    (folder / "evaluation.json").write_text(json.dumps(measured))
+    push_folder(folder, "me/x")
+    other = small_model("silu")
+    other.fc.bias.data += 1
+    save_pretrained(other, folder, overwrite=True)
+    assert (folder / "evaluation.json").is_file()
+    with pytest.raises(HubError, match=r"evaluation\.json: was measured on other weights"):
+        push_folder(folder, "me/y")
+    assert list(hub.repos) == ["me/x"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -132,6 +151,7 @@ def test_trained_measured_checked_and_pushed(
                    "--images", "16", "--threads", "1"])  # fmt: skip
     written = json.loads((best / "evaluation.json").read_text())
     assert written["weights_sha256"] == weights_digest(best)
+    assert (written["rows"], written["sanity_rows"]) == ("the first 16 of 48 images", "the first 8 of 48 images")
     main(["push", str(best), "me/robust", "--private"])
     assert f"pushed: {hub.url}/me/robust/commit/" in capsys.readouterr().out
     assert hub.repos["me/robust"].private

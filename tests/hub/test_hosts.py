@@ -41,6 +41,7 @@ def logits(model: nn.Module, size: int) -> torch.Tensor:
         ("shufflenet_v2_x0_5", {}, "smoothrelu"),
         ("squeezenet1_1", {"dropout": 0.1}, "silu"),
         ("mobilenet_v3_small", {"reduced_tail": True}, "silu"),
+        ("mnasnet0_5", {}, None),
     ],
 )
 def test_torchvision(name: str, arguments: dict[str, Any], to: str | None, hub: Hub, cache: Path) -> None:

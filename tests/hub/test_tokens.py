@@ -77,6 +77,12 @@ def test_a_token_in_a_file_beside_the_model_stops_the_push(hub: Hub, tmp_path: P
     assert TOKEN not in str(caught.value) and hub.repos == {}
 
 
+def test_what_only_begins_like_a_token_is_published(tmp_path: Path) -> None:
+    card = "Load it with hf_hub_download; hf_transfer, hf_hub_url and HF_TOKEN help."
+    folder = save_pretrained(small_model("silu"), tmp_path / "out", card=card)
+    assert card in (folder / "README.md").read_text()
+
+
 def test_tokens_are_blotted_out_of_any_text() -> None:
     assert TOKEN not in without_tokens(f"https://user:{TOKEN}@host/x?y={TOKEN}")
     assert "sesame" not in without_tokens("open sesame", token="sesame")

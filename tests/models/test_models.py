@@ -51,6 +51,30 @@ def test_pixels_are_normalised_once() -> None:
         assert torch.allclose(classifier(images).view(2, 3, 4, 4)[:, channel], expected)
 
 
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_host_in_another_precision(precision: torch.dtype) -> None:
+    host = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()).to(precision)
+    host.pretrained_cfg = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+    images = torch.rand(2, 3, 4, 4, requires_grad=True)
+    for classifier in (
+        PixelClassifier.from_host(host),
+        PixelClassifier(host.float(), mean=[0.5], std=[0.2]).to(precision),
+    ):
+        logits = classifier(images)
+        assert logits.dtype == precision
+        (gradient,) = torch.autograd.grad(logits.sum(), images)
+        assert gradient.dtype == torch.float32 and gradient.any()
+        host.to(precision)
+    assert PixelClassifier.from_host(host).mean.dtype == torch.float32, "0.485 is not rounded because weights are"
+
+
+def test_a_host_on_another_device() -> None:
+    with torch.device("meta"):
+        host = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())
+    classifier = PixelClassifier(host, mean=[0.5] * 3, std=[0.2] * 3)
+    assert classifier(torch.empty(2, 3, 4, 4, device="meta")).device.type == "meta"
+
+
 def test_objects_with_logits_are_unwrapped() -> None:
     classifier = PixelClassifier(Returning(lambda x: Output(x.flatten(1))), mean=(0.0,), std=(1.0,))
     assert classifier(torch.rand(2, 1, 2, 2)).shape == (2, 4)

@@ -3,6 +3,7 @@
 import json
 import random
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from smoothify.reproduction import (
     reproduce,
     results_page,
 )
+from smoothify.reproduction.job import Job
 from smoothify.reproduction.record import file_of
 
 RECIPE = """
@@ -118,6 +120,26 @@ def test_a_run_that_fails_names_its_log_and_stops_no_other(zoo: Path, tmp_path: 
     with pytest.raises(SmoothifyError, match=r"1 of 2 runs failed: .*did you mean 'relu'.*\w+\.seed-0\.log"):
         reproduce(only_table(zoo), runs=tmp_path / "runs", seeds=[0])
     assert [path.name for path in only_table(zoo).results.iterdir()] == ["silu.seed-0.json"]
+
+
+def test_ctrl_c_starts_no_further_run(zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started, interrupted = [], threading.Event()
+
+    def fail(job: Job) -> Record:
+        started.append(job)
+        if len(started) > 1:
+            interrupted.wait(10)  # not longer, should nobody cancel the others
+        raise SmoothifyError("failed")
+
+    def say(line: str) -> None:
+        if line == "failed":
+            threading.Timer(0.2, interrupted.set).start()  # when the pool has heard of it
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("smoothify.reproduction.run._do", fail)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(only_table(zoo), runs=tmp_path / "runs", say=say)
+    assert len(started) <= 2, "of 4: the one that failed, and one that its thread took up at once"
 
 
 def test_a_row_starts_from_the_model_of_another(zoo: Path, tmp_path: Path) -> None:

@@ -41,13 +41,14 @@ WAYS = {
     "TypeDependent": {"source"},
     "Random": {"source"},
     "Helper": {"source"},
-    "HelperInPlace": {"runtime"},
+    "HelperInPlace": {"source"},
     "HelperOfHelper": {"source"},
     "RecursiveHelper": {"source"},
     "SuperInSource": {"source"},
     "NoGradBranch": {"source"},
     "AutocastInside": {"source"},
     "LambdaUnderVmap": {"source"},
+    "Mangled": {"runtime"},
     "TwoPRelus": {"module"},
     "PartialAttribute": {"attribute"},
     "UnregisteredModule": {"attribute"},
@@ -151,7 +152,7 @@ def test_functional_call_compile_and_export_agree_with_eager() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ReadsTraining", "DataDependent", "Helper", "HelperInPlace", "ClampMinInPlace", "OptionalMask"]
+    "name", ["ReadsTraining", "DataDependent", "Helper", "HelperInPlace", "Mangled", "ClampMinInPlace", "OptionalMask"]
 )
 def test_compiled_agrees_with_eager_for_every_way(name: str) -> None:
     model = smoothify.convert(build(name))
@@ -302,3 +303,86 @@ def test_a_compiled_child_is_converted_inside_and_runs_compiled() -> None:
     assert {site.path for site in report.converted} == {"1._orig_mod", "2"}
     with torch.no_grad():
         torch.testing.assert_close(model(x), F.silu(F.silu(child.linear(model[0](x)))))
+
+
+class Temperature(awkward.Plain):
+    def forward(self, x: torch.Tensor, temperature: float = 1.0, times: int = 2) -> torch.Tensor:
+        return F.relu(self.linear(x)) / temperature * times
+
+
+def test_a_tensor_in_the_place_of_a_default_is_used_and_learned() -> None:
+    model = Temperature()
+    smooth = smoothify.convert(model)
+    x, learned = torch.randn(4, 6), torch.tensor(1.0, requires_grad=True)
+    smooth(x, learned).sum().backward()
+    expected = F.silu(model.linear(x)) * 2
+    torch.testing.assert_close(learned.grad, -expected.sum())
+    torch.testing.assert_close(smooth(x, torch.ones(6)), expected)
+    torch.testing.assert_close(smooth(x, times=torch.tensor(2)), expected)
+
+
+class SharedByAnother(nn.Module):
+    def __init__(this) -> None:  # noqa: N805  # what this is about
+        super().__init__()
+        this.linear, this.act = nn.Linear(6, 6), nn.ReLU()
+
+    def forward(this, x: torch.Tensor) -> torch.Tensor:  # noqa: N805  # as above
+        return this.act(this.linear(this.act(x)))
+
+
+def test_whatever_a_method_calls_its_module_a_shared_activation_is_split() -> None:
+    model = SharedByAnother()
+    for example in (torch.randn(4, 6), None):
+        smooth = smoothify.convert(model, "smoothrelu", example_input=example)
+        assert [key for key in smooth.state_dict() if key.endswith("root")] == ["act.root", "smoothify_0.root"]
+        torch.testing.assert_close(smooth(torch.ones(4, 6)), model(torch.ones(4, 6)), atol=0.2, rtol=0)
+
+
+class RandomSlope(awkward.Plain):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.rrelu(self.linear(x), training=self.training) + F.rrelu(x)
+
+
+class RandomSlopeBranch(awkward.Plain):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.rrelu(self.linear(x), 0.2, 0.4, training=self.training) if x.shape[0] else x
+
+
+@pytest.mark.parametrize("cls", [RandomSlope, RandomSlopeBranch])
+@pytest.mark.parametrize("built_in", [True, False])
+def test_a_random_slope_is_drawn_in_training_only(cls: type[nn.Module], built_in: bool) -> None:
+    model = smoothify.convert(cls().train(built_in))
+    assert not smoothify.inspect(model).remaining
+    x = torch.randn(4, 6)
+    assert not torch.equal(model.train()(x), model(x))
+    assert torch.equal(model.eval()(x), model(x))
+    slope = 0.3 if cls is RandomSlopeBranch else (1 / 8 + 1 / 3) / 2
+    smooth = [slope * y + (1 - slope) * F.silu(y) for y in (model.linear(x), x)]
+    torch.testing.assert_close(model(x), smooth[0] if cls is RandomSlopeBranch else sum(smooth))
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(1.5))
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.dropout(x * torch.sigmoid(self.scale * x))
+
+
+class Wavering(Scaled):
+    def __init__(self) -> None:
+        super().__init__()
+        del self.scale
+        self.scale = 1.5
+
+
+@pytest.mark.parametrize("factory", [Scaled, Wavering])
+def test_what_a_factory_builds_for_a_call_follows_its_model(factory: type[nn.Module]) -> None:
+    model = smoothify.convert(build("Functional"), factory, strict=False)
+    assert ("smoothify_0.scale" in model.state_dict()) is (factory is Scaled)
+    x = torch.randn(4, 6, dtype=torch.float64)
+    model.double().eval()
+    y = model.linear(x)
+    torch.testing.assert_close(model(x), y * torch.sigmoid(1.5 * y))

@@ -21,7 +21,7 @@ WAYS = {
     "module": "SlicedSequential",
     "attribute": "PartialAttribute",
     "source": "DataDependent",
-    "runtime": "HelperInPlace",
+    "runtime": "Mangled",
 }
 
 

@@ -120,9 +120,9 @@ Image.new("F", (28, 28), float("nan")).save(NAN, format="TIFF")
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (png(10)[:45], "truncated|broken"),
-        (png(10, "RGB"), "an image of mode 'RGB', but the model takes one grey channel"),
-        (NAN.getvalue(), "an image of mode 'F', 32 bits a pixel"),
+        (png(10)[:45], "(truncated|broken).*; correct or drop the row"),
+        (png(10, "RGB"), "an image of mode 'RGB', but the model takes one grey channel; choose a model that takes RGB"),
+        (NAN.getvalue(), "an image of mode 'F', 32 bits a pixel.*; store it in 8 or 16 bits"),
     ],
     ids=["corrupt", "colour", "NaN"],
 )
@@ -131,7 +131,7 @@ def test_an_image_that_cannot_be_used_names_its_file_before_the_first_step(
     content: bytes, words: str, tiny: Config, tmp_path: Path
 ) -> None:
     wrong = damaged(tmp_path / "data", content)
-    with pytest.raises(DataError, match=rf"split 'train', row 6 \({wrong}\): .*({words}).*; correct or drop") as raised:
+    with pytest.raises(DataError, match=rf"split 'train', row 6 \({wrong}\): .*{words}") as raised:
         train(small(tmp_path / "data", tiny))
     assert "\n" not in str(raised.value)
     assert not Path(tiny.output).exists()

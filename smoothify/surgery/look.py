@@ -1,0 +1,140 @@
+"""Look: run a shell of a model, and say which sites, and what else that is not smooth, were seen to run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from smoothify.surgery import hosts
+from smoothify.surgery.attributes import everything
+from smoothify.surgery.edges import Node, walk
+from smoothify.surgery.hosts import examples
+from smoothify.surgery.modules import is_smooth
+from smoothify.surgery.plan import Planned
+from smoothify.surgery.probe import Example, ProbeError, Run, probe
+from smoothify.surgery.recorder import Event
+from smoothify.surgery.rules import qualified_name, spelled
+from smoothify.surgery.shell import has_hooks
+from smoothify.surgery.sites import Found, Operation, Site
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found in a model: its sites, what else is not smooth, and the runs that showed it."""
+
+    seen: tuple[Planned, ...]
+    calls: tuple[Planned, ...]
+    operations: tuple[Operation, ...] = ()
+    unverified: tuple[Operation, ...] = ()
+    runs: tuple[Run, ...] = ()
+    example: Example | None = None
+    note: str = ""
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes that were run."""
+        return tuple(dict.fromkeys(run.mode for run in self.runs))
+
+    @property
+    def read_after(self) -> frozenset[int]:
+        """The watched modules, by id, whose input was read after their call in some run."""
+        return frozenset().union(*(run.read_after for run in self.runs))
+
+
+def look_at(
+    root: nn.Module, seen: list[Planned], example_input: Any = None, watched: frozenset[int] = frozenset()
+) -> Look:
+    """Run a shell of the model and add to the sites that can be seen those that only show by running."""
+    example, runs, note = run(root, example_input, watched)
+    events = [event for one in runs for event in one.events]
+    return Look(
+        tuple(_settled(seen, events, runs)),
+        tuple(_call_sites(events, {id(node.module): node for node in everything(root)})),
+        operations(root, "nonsmooth", runs),
+        operations(root, "unverified", runs),
+        tuple(runs),
+        example,
+        note,
+    )
+
+
+def run(root: nn.Module, example_input: Any, watched: frozenset[int]) -> tuple[Example | None, list[Run], str]:
+    """Probe with the caller's input or the first of the host's that works; say why where none does."""
+    if example_input is not None:
+        example = examples.from_input(example_input)
+        return example, probe(root, example, watched), hooks_left_out(root)
+    note = "no example input is known for this model; pass example_input="
+    for example in examples.examples(root):
+        try:
+            return example, probe(root, example, watched), hooks_left_out(root)
+        except ProbeError as error:
+            note = f"{error}; pass example_input="
+    return None, [], note
+
+
+def hooks_left_out(root: nn.Module) -> str:
+    """Say of which modules the probe does not run the forward hooks; '' where there are none."""
+    paths = [node.path or "(root)" for node in walk(root) if has_hooks(node.module)]
+    return f"the forward hooks of {', '.join(paths[:3])}{' …' * (len(paths) > 3)} were not run" if paths else ""
+
+
+def _settled(sites: list[Planned], events: list[Event], runs: list[Run]) -> Iterable[Planned]:
+    """Decide the subclasses with their own forward by what they were seen to run."""
+    called = {key for one in runs for key in one.called}
+    doubtful = {id(event.module) for event in events if event.category != "activation"}
+    calling = {id(event.module) for event in events if event.category == "activation"}
+    for item in sites:
+        if item.site.smooth is not None or id(item.module) not in called or id(item.module) in doubtful:
+            yield item
+        elif id(item.module) not in calling:  # else its calls are sites of their own
+            name = type(item.module).__qualname__
+            note = f"{name} has a forward of its own, all of whose operations are smooth"
+            yield replace(item, site=replace(item.site, smooth=True, note=note))
+
+
+def _call_sites(events: list[Event], paths: dict[int, Node]) -> list[Planned]:
+    sites: dict[tuple[Any, ...], Planned] = {}
+    for event in events:
+        if event.category != "activation" or event.found is None:
+            continue
+        key = (id(event.module), event.method, event.file, event.line, spelled(event.found))
+        if key not in sites:
+            sites[key] = Planned(
+                _call_site(event, event.found, paths[id(event.module)]), event.module, event.found, event
+            )
+    return list(sites.values())
+
+
+def _call_site(event: Event, found: Found, node: Node) -> Site:
+    owner = qualified_name(type(event.module))
+    constraint = hosts.OUTPUT_CONSTRAINTS.get(owner, "")
+    note = f"kept: {constraint}" if constraint else ""
+    if event.own_backward:
+        note = "it stands in an autograd.Function, whose backward is its own; register_rule says what its class is"
+    return Site(
+        node.path,
+        "fused" if event.name == "fused" else "call",
+        spelled(found),
+        is_smooth(found),
+        owner,
+        aliases=node.aliases,
+        source=event.source,
+        note=note,
+    )
+
+
+def operations(root: nn.Module, category: str, runs: Collection[Run]) -> tuple[Operation, ...]:
+    """Return what ran, averaged over the runs, of one category: "nonsmooth" or "unverified"."""
+    paths = {id(node.module): node.path for node in everything(root)}
+    counts = Counter(
+        (paths[id(event.module)], event.name, event.source)
+        for one in runs
+        for event in one.events
+        if event.category == category
+    )
+    times = max(len(runs), 1)
+    return tuple(Operation(path, name, source, -(-count // times)) for (path, name, source), count in counts.items())

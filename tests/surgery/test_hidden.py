@@ -1,0 +1,103 @@
+"""Modules that are held and not registered, and what a factory builds: nothing runs there unseen."""
+
+import functools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import smoothify
+from smoothify.activations.recompute import with_slots
+from smoothify.errors import UnconvertedError
+
+X = torch.linspace(-2, 2, 24).reshape(4, 6)
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.linear(x))
+
+
+class Holds(nn.Module):
+    def __init__(self, held: object, key: object = 0) -> None:
+        super().__init__()
+        self.head, self.held, self.key = nn.Linear(6, 2), held, key
+
+    def forward(self, x: Tensor) -> Tensor:
+        block = self.held.func if isinstance(self.held, functools.partial) else self.held[self.key]
+        return self.head(block(x))
+
+
+def chain() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 6), nn.ReLU())
+
+
+CONTAINERS = {
+    "list": lambda block: Holds([block]),
+    "tuple": lambda block: Holds((block,)),
+    "dict": lambda block: Holds({0: block}),
+    "nested": lambda block: Holds({"a": ([block],)}["a"][0]),
+    "partial": lambda block: Holds(functools.partial(block)),
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("build", [Block, chain])
+def test_what_an_unregistered_module_runs_is_a_site(container: str, build: type[nn.Module]) -> None:
+    block = build()
+    model = CONTAINERS[container](block)
+    linear = next(module for module in block.modules() if isinstance(module, nn.Linear))
+    expected = model.head(F.silu(linear(X)))
+    assert [site.function for site in smoothify.inspect(model, example_input=X).remaining] == ["relu"]
+    report = smoothify.convert_(model, example_input=X)
+    assert len(report.converted) == 1 and report.verified
+    torch.testing.assert_close(model(X), expected)
+
+
+def test_a_function_in_a_tuple_is_a_call() -> None:
+    model = Holds((F.relu,))
+    assert smoothify.convert_(model, example_input=X).converted
+    torch.testing.assert_close(model(X), model.head(F.silu(X)))
+
+
+@pytest.mark.parametrize("hidden", [lambda: [nn.ReLU()], lambda: [Block()]])
+def test_a_learned_activation_that_nobody_would_register_is_refused(hidden: object) -> None:
+    model = Holds(hidden())
+    keys = list(model.state_dict())
+    with pytest.raises(UnconvertedError, match="nobody would see its parameters"):
+        smoothify.convert_(model, "smoothrelu", example_input=X)
+    assert smoothify.convert_(model, "smoothrelu", strict=False, example_input=X).remaining
+    assert list(model.state_dict()) == keys
+
+
+class Kinked(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x) * 1.0
+
+
+@pytest.mark.parametrize("model", [chain(), Block(), Holds([F.relu]), nn.Sequential(nn.LeakyReLU())])
+def test_a_factory_with_a_kink_is_refused_and_nothing_is_put_inside_it(model: nn.Module) -> None:
+    with pytest.raises(UnconvertedError, match="relu"):
+        smoothify.convert_(model, Kinked, example_input=X)
+    report = smoothify.convert_(model, Kinked, strict=False, example_input=X)
+    assert not report.smooth
+    built = [module for module in with_slots(model) if type(module) is Kinked]
+    assert len(built) <= 1
+    assert "relu" in {site.function for site in smoothify.inspect(model, example_input=X).remaining}
+
+
+def test_an_attribute_called_with_other_arguments_than_it_was_converted_for_is_seen() -> None:
+    class Steeper(Holds):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.held(self.head(x)) + self.held(self.head(x), 0.5)
+
+    model = Steeper(F.leaky_relu)
+    report = smoothify.convert_(model, example_input=X)
+    assert report.verified
+    y = model.head(X)
+    torch.testing.assert_close(model(X), 0.01 * y + 0.99 * F.silu(y) + 0.5 * y + 0.5 * F.silu(y))
