@@ -185,6 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     "std": classifier.std.flatten().tolist(),
                 },
                 "sanity": checked.to_dict() if checked else None,
+                "sanity_rows": name_rows(few.indices, len(source)) if checked else None,
                 "results": [result.to_dict() for result in results],
                 "seconds": round(time.perf_counter() - started, 1),
                 "versions": library_versions(),

@@ -85,13 +85,13 @@ def surrogate_gradients(spec: str | None) -> Iterator[None]:
         yield
 
 
-def refuse_without_relu(model: Callable[[Tensor], object], images: Tensor, spec: str) -> None:
+def refuse_without_relu(model: Callable[[Tensor], object], images: Tensor, spec: str | None) -> None:
     """Refuse a model that runs no ReLU, and in which a surrogate gradient would change nothing; it is run once.
 
     Args:
         model: maps images (batch, channels, height, width) to anything; in the mode that it is to be attacked in.
         images: a few.
-        spec: what `surrogate_gradients` is to be given.
+        spec: what `surrogate_gradients` is to be given; with None there is nothing to refuse.
 
     Raises:
         UnsupportedModelError: it runs no ReLU.
@@ -101,6 +101,8 @@ def refuse_without_relu(model: Callable[[Tensor], object], images: Tensor, spec:
     Traceback (most recent call last):
     smoothify.errors.UnsupportedModelError: surrogate 'silu' takes the place of ReLU's derivative, and ...
     """
+    if spec is None:
+        return
     with torch.no_grad(), torch.compiler.set_stance("force_eager"), Substitute(_function(spec)) as substitute:
         model(images)
     if not substitute.met_relu:

@@ -76,9 +76,16 @@ class AutoAttackPart(Attack):
             fell = model(attacked).argmax(1) != labels
         return Found(attacked, fell, watch.step.where(fell, -1), (str(self),) * len(labels))
 
-    def possible(self, classes: int) -> bool:
-        """Whether the loss is defined for a model with so many classes."""
-        return classes >= _FEWEST_CLASSES[self.part]
+    def require(self, classes: int) -> None:
+        """Pyautoattack, and as many classes as the loss compares."""
+        if classes < _FEWEST_CLASSES[self.part]:
+            raise ConfigError(
+                f"{self} needs {_FEWEST_CLASSES[self.part]} classes, the model has {classes}; use apgd-ce"
+            )
+        try:
+            import pyautoattack.autopgd_base  # noqa: F401
+        except ImportError as error:
+            raise ConfigError(f"{self} needs pyautoattack; pip install 'smoothify-torch[autoattack]'") from error
 
     def _watch(self, model: nn.Module, labels: Tensor) -> Watch:
         if self.part == "square":
@@ -91,10 +98,7 @@ class AutoAttackPart(Attack):
         if images.min() < 0 or images.max() > 1:
             raise DataError(f"images in [{images.min():g}, {images.max():g}]; {self} takes images in [0, 1]")
         classes = count_classes(watch.model, images)
-        if not self.possible(classes):
-            raise ConfigError(
-                f"{self} needs {_FEWEST_CLASSES[self.part]} classes, the model has {classes}; use apgd-ce"
-            )
+        self.require(classes)
         runner = self._runner(watch, classes, seed_of(generator), images.device)
         cuda = [torch.cuda.current_device()] if images.is_cuda else []
         with torch.random.fork_rng(devices=cuda), _frozen(watch.model):
@@ -103,12 +107,10 @@ class AutoAttackPart(Attack):
 
     def _runner(self, watch: Watch, classes: int, seed: int, device: torch.device) -> Any:
         """Return the library's attack as `AutoAttack._set_version("standard")` sets it up, targets within reach."""
-        try:
-            from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
-            from pyautoattack.fab_pt import FABAttack_PT
-            from pyautoattack.square import SquareAttack
-        except ImportError as error:
-            raise ConfigError(f"{self} needs pyautoattack; pip install 'smoothify-torch[autoattack]'") from error
+        from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+        from pyautoattack.fab_pt import FABAttack_PT
+        from pyautoattack.square import SquareAttack
+
         norm, targets = self.threat.norm.capitalize(), min(9, classes - 1)
         common = {"norm": norm, "eps": self.threat.radius, "seed": seed, "device": device}
         steps = self.steps or 100
@@ -154,6 +156,10 @@ class AutoAttack(Attack):
         second: tuple[Part, ...] = ("apgd-t",) if classes > 3 else ("apgd-dlr",) if classes == 3 else ()
         parts: tuple[Part, ...] = ("apgd-ce", *second, "fab-t", "square")
         return Ensemble(self.threat, str(self), tuple(AutoAttackPart(self.threat, part) for part in parts))
+
+    def require(self, classes: int) -> None:
+        """What its parts require."""
+        self.members(classes).require(classes)
 
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
         """Attack with one after the other."""

@@ -42,6 +42,10 @@ class Attack(ABC):
         """How far from its image an attacked one may be: epsilon. Some attacks that only train go further."""
         return self.threat.radius
 
+    def require(self, classes: int) -> None:
+        """Raise ConfigError if a model with so many classes cannot be attacked; most attacks take any."""
+        return
+
     @abstractmethod
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
         """Return attacked images (batch, channels, height, width); the caller projects and clips them."""

@@ -51,6 +51,11 @@ class Ensemble(Attack):
         """The members' names."""
         return tuple(name for member in self.members for name in member.names)
 
+    def require(self, classes: int) -> None:
+        """What every member requires."""
+        for member in self.members:
+            member.require(classes)
+
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
         """Search; an image that stands is as the last member leaves it."""
         return self.find(model, images, labels, generator=generator).images
@@ -97,6 +102,10 @@ class Restart(Attack):
     def keeps_attempts(self) -> bool:
         """Whether the attack does."""
         return self.attack.keeps_attempts
+
+    def require(self, classes: int) -> None:
+        """What the attack requires."""
+        self.attack.require(classes)
 
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
         """Run the attack."""

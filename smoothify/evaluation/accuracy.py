@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from smoothify.activations import surrogate_gradients
+from smoothify.activations import refuse_without_relu, surrogate_gradients
 from smoothify.attacks import Attack, SampleNoise, inference_mode_of, sample_keys
 from smoothify.data import Images
 from smoothify.errors import ConfigError, DataError, NonFiniteError, UnsupportedModelError
@@ -59,7 +59,8 @@ def robust_accuracy(
         DataError: no images, images outside [0, 1], or a label that the model has no class for.
         ConfigError: an attack that leaves its threat model; a batch without images.
         NonFiniteError: logits that are not finite.
-        UnsupportedModelError: an output that is not (batch, classes), or parameters that are not float32.
+        UnsupportedModelError: an output that is not (batch, classes), parameters that are not float32, or a surrogate
+            for a model without a ReLU.
     """
     if len(images) == 0:
         raise DataError("no images to measure accuracy on; choose a split that has some")
@@ -93,6 +94,7 @@ def robust_accuracy(
         if advance:
             advance(len(known[0]))
     with full_precision(device), inference_mode_of(model):
+        refuse_without_relu(model, images.batch(range(1))[0].to(device), surrogate)
         for turn, number in enumerate(left):
             positions = range(starts[number], min(starts[number] + batch_size, len(images)))
             if turn % processes == rank:

@@ -8,10 +8,10 @@ from smoothify.evaluation.results import RobustAccuracy
 from smoothify.hub import Result
 
 
-def card_results(results: Sequence[RobustAccuracy]) -> tuple[Result, ...]:
+def card_results(results: Sequence[RobustAccuracy], *, split: str = "test") -> tuple[Result, ...]:
     """Return measurements as a model card takes them: each clean accuracy once, then one line for every attack.
 
-    A result that fails a sanity check says so in its verdict.
+    A result that fails a sanity check says so in its verdict. ``split`` is the part of the data set it was measured on.
 
     >>> measured = RobustAccuracy("PGD-50", "linf", 0.1, None, 0, (True,) * 1000, (True,) * 700 + (False,) * 300)
     >>> for result in card_results([measured]):
@@ -20,7 +20,8 @@ def card_results(results: Sequence[RobustAccuracy]) -> tuple[Result, ...]:
     robust accuracy under pgd-50 (linf, epsilon 0.1): 70.0% [67.1, 72.8]
     """
     clean = dict.fromkeys(
-        Result("none", one.clean.value, interval=one.clean.interval, images=one.clean.images) for one in results
+        Result("none", one.clean.value, interval=one.clean.interval, images=one.clean.images, split=split)
+        for one in results
     )
     robust = (
         Result(
@@ -31,6 +32,7 @@ def card_results(results: Sequence[RobustAccuracy]) -> tuple[Result, ...]:
             interval=one.robust.interval,
             images=one.robust.images,
             verdict=one.sanity,
+            split=split,
         )
         for one in results
     )

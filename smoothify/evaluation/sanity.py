@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
+from smoothify.activations import refuse_without_relu
 from smoothify.attacks import Attack, inference_mode_of
 from smoothify.data import Images
 from smoothify.errors import DataError, SmoothifyError
@@ -144,6 +145,7 @@ def sanity(
 
     Raises:
         DataError: no images.
+        UnsupportedModelError: a surrogate for a model without a ReLU.
     """
     from smoothify.evaluation.checks import CHECKS
 
@@ -153,6 +155,7 @@ def sanity(
     batch, labels = (tensor.to(device) for tensor in images.batch(range(len(images))))
     outcomes = []
     with full_precision(device), inference_mode_of(model):
+        refuse_without_relu(model, batch[:1], surrogate)
         subject = Subject(model, batch, labels, attack, seed, batch_size, surrogate, accelerator)
         for check in CHECKS if checks is None else checks:
             outcomes.append(check(subject))

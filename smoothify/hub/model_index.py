@@ -24,7 +24,7 @@ def entries(results: Sequence[Result], dataset: str, dataset_types: Mapping[str,
                 task_name="Image classification",
                 dataset_type=dataset_types.get(name) or _slug(name),
                 dataset_name=name,
-                dataset_split="test",
+                dataset_split=result.split,
                 metric_type="accuracy",
                 metric_name=result.name,
                 metric_value=round(result.accuracy, 6),
@@ -122,6 +122,7 @@ def _result_of(entry: EvalResult, dataset: str) -> Result:
         images=arguments.get("images"),
         verdict=arguments.get("sanity"),
         dataset=None if entry.dataset_name == dataset else entry.dataset_name,
+        split=entry.dataset_split or "test",
     )
 
 

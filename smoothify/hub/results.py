@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ class Result:
     """One measured accuracy. ``attack`` is "none" for clean accuracy, else for example "pgd-50"; ``accuracy``
     and ``interval`` (95%, low and high) are fractions; ``epsilon`` is in [0, 1] pixel units; ``verdict`` is what the
     checks of ``smoothify.evaluate --sanity`` came to; ``dataset`` is what it was measured on, where that is another one
-    than the card's.
+    than the card's, and ``split`` which part of it.
 
     >>> str(Result("pgd-50", 0.741, epsilon=0.1, interval=(0.721, 0.760)))
     'robust accuracy under pgd-50 (linf, epsilon 0.1): 74.1% [72.1, 76.0]'
@@ -32,6 +32,7 @@ class Result:
     images: int | None = None
     verdict: str | None = None
     dataset: str | None = None
+    split: str = "test"
 
     def __post_init__(self) -> None:
         for value in (self.accuracy, *(self.interval or ())):
@@ -83,10 +84,11 @@ def read_evaluation(source: str | Path | Mapping[str, Any]) -> Evaluation:
     rows = checks.sequence("results", measured, range(1, 101), lambda w, v: checks.mapping(w, v))
     dataset = checks.text("data", found["data"], limit=300) if found.get("data") is not None else None
     dataset = Path(dataset).name if dataset and Path(dataset).is_absolute() else dataset
+    split = checks.text("split", found.get("split", "test"), limit=300) or "test"
     results: dict[str, Result] = {}
     for number, row in enumerate(rows):
-        for result in _results(f"results[{number}]", row, dataset, checks):
-            results.setdefault(result.name, result)
+        for result in _results(f"results[{number}]", row, checks):
+            results.setdefault(result.name, replace(result, dataset=dataset, split=split))
     sha256 = found.get("weights_sha256")
     if sha256 is not None:
         sha256 = checks.text("weights_sha256", sha256, r"[0-9a-f]{64}")
@@ -94,7 +96,7 @@ def read_evaluation(source: str | Path | Mapping[str, Any]) -> Evaluation:
     return Evaluation(tuple(results.values()), sha256)
 
 
-def _results(where: str, row: Mapping[str, Any], dataset: str | None, checks: Checks) -> list[Result]:
+def _results(where: str, row: Mapping[str, Any], checks: Checks) -> list[Result]:
     def share(kind: str) -> tuple[float, tuple[float, float]]:
         value = checks.number(f"{where}.{kind}_accuracy", row.get(f"{kind}_accuracy"), 0, 1)
         interval = checks.sequence(
@@ -114,7 +116,7 @@ def _results(where: str, row: Mapping[str, Any], dataset: str | None, checks: Ch
     surrogate = row.get("surrogate")
     through = f" through {checks.text(f'{where}.surrogate', surrogate, limit=100)}" if surrogate else ""
     return [
-        Result("none", clean, interval=clean_interval, images=images, dataset=dataset),
+        Result("none", clean, interval=clean_interval, images=images),
         Result(
             attack.lower() + through,
             robust,
@@ -123,7 +125,6 @@ def _results(where: str, row: Mapping[str, Any], dataset: str | None, checks: Ch
             interval=robust_interval,
             images=images,
             verdict=verdict,
-            dataset=dataset,
         ),
     ]
 

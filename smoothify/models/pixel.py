@@ -14,8 +14,7 @@ from smoothify.errors import SmoothifyError, UnsupportedModelError
 class PixelClassifier(nn.Module):
     """A classifier that takes images in [0, 1] and returns logits, whatever its host expects and returns.
 
-    The host is given images in the precision of its first floating-point parameter, whose device mean and standard
-    deviation are on.
+    Images are normalised in float32, and given to the host in the precision of its first floating-point parameter.
 
     Args:
         model: the host; takes normalised images (batch, channels, height, width) and returns logits
@@ -42,9 +41,10 @@ class PixelClassifier(nn.Module):
         if any(not value > 0 for value in std):
             raise UnsupportedModelError(f"std={tuple(std)}: a standard deviation must be positive")
         self.model = model
-        like = next((one for one in model.parameters() if one.is_floating_point()), torch.empty(0))
         for name, values in (("mean", mean), ("std", std)):
-            channels = torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
+            channels = torch.tensor(values, dtype=torch.float32, device=_like(model, torch.empty(0)).device).view(
+                1, -1, 1, 1
+            )
             self.register_buffer(name, channels, persistent=False)
 
     @classmethod
@@ -64,7 +64,8 @@ class PixelClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (batch, classes) of images (batch, channels, height, width) in [0, 1]."""
-        output = self.model(((images - self.mean) / self.std).to(self.mean.dtype))
+        normalised = (images - self.mean) / self.std
+        output = self.model(normalised.to(_like(self.model, normalised).dtype))
         logits = getattr(output, "logits", output)
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
             found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
@@ -73,6 +74,11 @@ class PixelClassifier(nn.Module):
                 "a classifier returns logits of shape (batch, classes)"
             )
         return logits
+
+
+def _like(model: nn.Module, otherwise: Tensor) -> Tensor:
+    """Return a tensor of the device and the precision that a host computes in, if it has any."""
+    return next((one for one in model.parameters() if one.is_floating_point()), otherwise)
 
 
 def input_size(model: nn.Module) -> tuple[int, int, int]:

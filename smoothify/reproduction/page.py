@@ -165,11 +165,12 @@ def _evidence(table: Table, records: Sequence[Record]) -> str:
             if name != "commit"  # the records have it
         )
     )
-    precisions = " and ".join(dict.fromkeys(_PRECISIONS[record.attack_precision] for record in records))
+    precisions = dict.fromkeys(_PRECISIONS[record.attack_precision] for record in records if record.attack_precision)
+    attacked = f"training attacks on {' and '.join(precisions)}; " if precisions else ""
     hours = sum(record.training_seconds for record in records) / 3600
     return (
         f"{len(records)} runs of {len(table.rows) * len(table.seeds)}, {hours:.1f} hours of training; {machines}; "
-        f"training attacks on {precisions}; {versions}."
+        f"{attacked}{versions}."
     )
 
 

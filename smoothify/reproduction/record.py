@@ -89,7 +89,7 @@ class Record:
         train_loss: likewise.
         held_out: robust accuracy on held-out training images after every epoch, in [0, 1], against the run's own check.
         held_out_single_step: likewise, against PGD-1.
-        attack_precision: that training attacks were computed in, which "auto" leaves to the machine.
+        attack_precision: that training attacks were computed in, which "auto" leaves to the machine; None without any.
         measures: the slugs of the table's measures that are among what was measured.
         measured: what the attacks did, the run's own final one first.
         training_seconds: wall-clock time of all epochs.
@@ -108,7 +108,7 @@ class Record:
     train_loss: float
     held_out: tuple[float, ...]
     held_out_single_step: tuple[float, ...]
-    attack_precision: str
+    attack_precision: str | None
     measures: tuple[str, ...]
     measured: tuple[Measurement, ...]
     training_seconds: float

@@ -9,7 +9,8 @@ from smoothify.training.config import (
     ModelConfig,
     OptimizerConfig,
 )
-from smoothify.training.loop import Outcome, train
+from smoothify.training.loop import train
+from smoothify.training.outcome import Outcome
 from smoothify.training.progress import Reporter, Silent, Terminal
 from smoothify.training.run_folder import RunFolder
 

@@ -20,6 +20,7 @@ from smoothify.files import write_atomically
 from smoothify.hub import CardFacts, Result, from_pretrained, push_folder, save_pretrained
 from smoothify.models import PRESETS, PixelClassifier
 from smoothify.models.importing import is_import_path
+from smoothify.objectives import objective
 from smoothify.training.config import Config
 from smoothify.training.plots import curves
 from smoothify.training.progress import Reporter
@@ -83,7 +84,7 @@ class Exporter:
         measured: RobustAccuracy,
         rows: Sequence[Mapping[str, Any]],
         best: int,
-        precision: str,
+        precision: str | None,
     ) -> None:
         """Write the pictures and the figures, complete the best model's card, and push it if the config says so.
 
@@ -92,7 +93,7 @@ class Exporter:
             measured: its figures.
             rows: one for each epoch.
             best: the index of the best model's.
-            precision: that training attacks were computed in, which "auto" left to the machine.
+            precision: that training attacks were computed in, which "auto" left to the machine; None without attacks.
         """
         if not self.accelerator.is_main_process:
             return
@@ -103,9 +104,12 @@ class Exporter:
         write_atomically(self.folder.curves, curves(rows, f"{self.config.model.name}, {self.config.model.activation}"))
         if self.config.attack.sanity:
             measured = self._checked(classifier, final).attached_to(measured)
-        self.folder.write_evaluation(measured, epoch=rows[best]["epoch"], attack_precision=precision)
-        about = f"Trained adversarially for {rows[best]['epoch']} of {self.config.epochs} epochs."
-        self._save(self.folder.best, classifier.model, about, card_results([measured]), {"adversarial.png": picture})
+        epoch, split = rows[best]["epoch"], self.config.data.test_split
+        self.folder.write_evaluation(measured, epoch=epoch, attack_precision=precision, split=split)
+        how = "adversarially" if objective(self.config.objective).attacks else "without an adversary"
+        about = f"Trained {how} for {epoch} of {self.config.epochs} epochs."
+        results = card_results([measured], split=split)
+        self._save(self.folder.best, classifier.model, about, results, {"adversarial.png": picture})
         if self.config.push is not None:
             self._push(self.config.push)
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 from accelerate import Accelerator
 
 from smoothify.data import Stream
 from smoothify.errors import NonFiniteError
-from smoothify.evaluation import RobustAccuracy
 from smoothify.objectives import objective
 from smoothify.training import state
 from smoothify.training.alarms import alarms
@@ -24,39 +22,16 @@ from smoothify.training.conversion import Annealing, recalibrate
 from smoothify.training.export import Exporter
 from smoothify.training.free import Perturbation
 from smoothify.training.mixing import mixing
+from smoothify.training.outcome import Outcome
 from smoothify.training.progress import Reporter, Silent
 from smoothify.training.record import Record, describe_accuracies, describe_row
 from smoothify.training.run_folder import RunFolder, flat, open_run_folder, recipe, refuse_occupied
 from smoothify.training.schedule import factor, optimizer
-from smoothify.training.setup import Parts, assemble, start
+from smoothify.training.setup import Parts, as_started, assemble, start
 from smoothify.training.sharded import ShardedModel, ShardedOptimizer, shard
 from smoothify.training.update import Update
 
 _REPORT_EVERY = 10  # steps; reading the loss more often would make a GPU wait
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a finished run comes to.
-
-    Args:
-        folder: where everything is.
-        final: the best model, loaded back from its folder, on the test images.
-        best_epoch: the epoch that it is from, counted from 1.
-        reloaded_identical: whether the model loaded back gives the logits, bit for bit, of the one that was saved;
-            None when that was before the run was resumed.
-        parameters: how many numbers were trained.
-        training_seconds: wall-clock time of the epochs, checks and checkpoints included.
-        total_seconds: wall-clock time from the command's first line to the last figure.
-    """
-
-    folder: RunFolder
-    final: RobustAccuracy
-    best_epoch: int
-    reloaded_identical: bool | None
-    parameters: int
-    training_seconds: float
-    total_seconds: float
 
 
 def train(
@@ -81,6 +56,7 @@ def train(
     """
     started = time.perf_counter()
     accelerator = start(config)
+    config = as_started(config, accelerator)
     reporter = reporter if reporter is not None and accelerator.is_main_process else Silent()
     if accelerator.is_main_process:
         refuse_occupied(config, overwrite=overwrite, resume=resume)
@@ -95,8 +71,6 @@ def _run(
     config: Config, parts: Parts, accelerator: Accelerator, reporter: Reporter, *, resume: bool, started: float
 ) -> Outcome:
     folder = RunFolder(Path(config.output))
-    settings = flat(recipe(config))
-    accelerator.init_trackers("smoothify", config={name: str(value) for name, value in settings.items()})
     batches = Batches(
         parts.train,
         batch_size=config.batch_size,
@@ -120,9 +94,10 @@ def _run(
         descent = accelerator.prepare(optimizer(trained, config.lr, config.optimizer))
     else:
         model, descent = accelerator.prepare(trained, optimizer(trained, config.lr, config.optimizer))
+    chosen = objective(config.objective, label_smoothing=config.label_smoothing)
     free = config.attack.method == "free"
     attacked = attacked_model(
-        "same" if config.engine.fsdp or free else config.attack.precision,
+        "same" if config.engine.fsdp or free or not chosen.attacks else config.attack.precision,
         accelerator.unwrap_model(model),
         parts.classifier,
         parts.held_out.batch(range(1))[0].to(accelerator.device),
@@ -136,7 +111,7 @@ def _run(
         model=model,
         attacked=attacked,
         optimizer=descent,
-        objective=objective(config.objective, label_smoothing=config.label_smoothing),
+        objective=chosen,
         surrogate=config.surrogate,
         attack=lambda step: config.attack.at((step + 1) / len(batches)),
         mixing=mixing(config, classes=len(parts.train.source.classes)),
@@ -151,7 +126,7 @@ def _run(
     annealed = [parts.classifier, attacked, measured.classifier]
     check = Check(config, measured, accelerator)
     exporter = Exporter(config, measured, folder, accelerator)
-    record = Record(accelerator, judged_by=update.objective.judged_by, unjudged=annealing.unfinished_epochs)
+    record = Record(accelerator, judged_by=chosen.judged_by, unjudged=annealing.unfinished_epochs)
     kept: dict[str, state.Stateful] = {"model": parts.classifier, "optimizer": descent, "record": record}
     if config.engine.fsdp:
         kept |= {
@@ -160,7 +135,8 @@ def _run(
         }
     kept |= {} if average is None else {"average": average}
     kept |= {} if carried is None else {"carried": carried}
-    saver = state.Saver(kept, folder.checkpoints, accelerator)
+    precision = precision_of(attacked) if chosen.attacks else None
+    saver = state.Saver(kept, folder.checkpoints, accelerator, precision)
 
     if isinstance(parts.train.source, Stream):
         reporter.note(str(parts.train.source))
@@ -168,12 +144,19 @@ def _run(
         reporter.note(told)
     if resume:
         saver.restore(warn=reporter.note)
+        if accelerator.is_main_process:
+            folder.write_config(config)
         reporter.note(f"resumed after step {record.step} ({record.step / len(batches):.2f} of {config.epochs} epochs)")
     else:
         saver.agree()
         if config.model.pretrained:
             reporter.note(f"to begin with: {describe_accuracies(check())}")
-        exporter.save(folder.last, record.rows)  # what cannot be published is refused before it is trained
+        exporter.save(folder.beginning, record.rows)  # what cannot be published is refused before it is trained
+        if accelerator.is_main_process:
+            folder.begin(config)
+        accelerator.wait_for_everyone()
+    settings = flat(recipe(config))
+    accelerator.init_trackers("smoothify", config={name: str(value) for name, value in settings.items()})
 
     for epoch in range(record.step // len(batches), config.epochs):
         if config.patience is not None and record.stalled >= config.patience:
@@ -228,7 +211,7 @@ def _run(
         saver.save(record.step)
 
     final, classifier, identical = exporter.measure_best(reporter)
-    exporter.publish(classifier, final, record.rows, record.best, precision_of(attacked))
+    exporter.publish(classifier, final, record.rows, record.best, precision)
     outcome = Outcome(
         folder=folder,
         final=final,

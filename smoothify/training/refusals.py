@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import torch
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from torch import nn
 
-from smoothify.attacks import inference_mode_of
+from smoothify.attacks import attack, inference_mode_of
 from smoothify.data import Source, Stream
 from smoothify.errors import ConfigError, DataError, UnknownNameError
 from smoothify.models import PixelClassifier
-from smoothify.training.config import Config, EngineConfig
+from smoothify.training.config import AttackConfig, Config, EngineConfig
 from smoothify.training.host import sketch
 from smoothify.training.schedule import optimizer
 
@@ -54,9 +55,29 @@ def refuse_tracker(engine: EngineConfig) -> None:
         raise ConfigError(f"engine.log_with={engine.log_with!r} is not installed; install it, or leave it out")
 
 
+def refuse_launchers_own() -> None:
+    """Refuse what ``accelerate launch`` can be configured to do to a model, and what would not be the config's."""
+    for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG"):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true":
+            raise ConfigError(
+                f"accelerate is configured for {name.lower()}, which is not what engine says: launch with several "
+                "processes alone (--multi_gpu), and set engine.fsdp to shard"
+            )
+
+
+def refuse_impossible_attacks(attacks: AttackConfig, *, classes: int) -> None:
+    """Refuse attacks that could not measure a model with so many classes once it is trained."""
+    for name, built in (("check", attack(attacks.check, attacks.threat)), ("final", attacks.build_final())):
+        try:
+            built.require(classes)
+        except ConfigError as error:
+            raise ConfigError(f"attack.{name}={getattr(attacks, name)!r}: {error}") from error
+
+
 def checkpoint_activations(host: nn.Module) -> None:
     """Have a host compute activations again in its backward pass; refuse one that does not offer it."""
-    names = ("set_grad_checkpointing", "activation_checkpointing_enable")  # timm's and transformers'
+    # timm's, that of transformers, and that of transformers 4
+    names = ("set_grad_checkpointing", "activation_checkpointing_enable", "gradient_checkpointing_enable")
     enable = next((getattr(host, name) for name in names if hasattr(host, name)), None)
     try:
         if enable is None:

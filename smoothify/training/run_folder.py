@@ -21,6 +21,14 @@ from smoothify.training.config import Config
 
 # where a run is kept and sent says nothing about the run, and may name a person or a machine
 _NOT_PART_OF_THE_RUN = ("output", "push")
+# what is trained does not depend on these, so a run may be resumed with others
+_FREE = (
+    *_NOT_PART_OF_THE_RUN,
+    *("data.workers", "engine.checkpoint_every", "engine.log_with"),
+    *("attack.final", "attack.final_step_size", "attack.sanity"),
+)
+# what was left to the first machine may be said on the next one; its checkpoints know which precision it was
+_LEFT_OPEN = {"attack.precision": "auto", "engine.mixed_precision": None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +62,11 @@ class RunFolder:
         return self.path / "last"
 
     @property
+    def beginning(self) -> Path:
+        """The model before it is trained, until the run has begun."""
+        return self.path / "beginning"
+
+    @property
     def checkpoints(self) -> Path:
         """What a run resumes from."""
         return self.path / "checkpoints"
@@ -73,6 +86,14 @@ class RunFolder:
         """Clean images, perturbations, attacked images and predictions."""
         return self.path / "adversarial.png"
 
+    def begin(self, config: Config) -> None:
+        """Write the config, delete what else a run left that was here, and name the first model `last`."""
+        self.write_config(config)
+        for path in self.path.iterdir():
+            if path not in (self.config, self.beginning):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.beginning.rename(self.last)
+
     def write_config(self, config: Config) -> None:
         """Write the resolved config, in the form that ``--config`` reads."""
         write_atomically(self.config, yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False))
@@ -81,9 +102,11 @@ class RunFolder:
         """Write all rows; a reader never sees half a line."""
         write_atomically(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
-    def write_evaluation(self, measured: RobustAccuracy, *, epoch: int, attack_precision: str) -> None:
+    def write_evaluation(
+        self, measured: RobustAccuracy, *, epoch: int, attack_precision: str | None, split: str
+    ) -> None:
         """Write accuracies and verdicts of the model of an epoch, and what they depend on beside the config."""
-        run = {"epoch": epoch, "attack_precision": attack_precision, "versions": library_versions()}
+        run = {"split": split, "epoch": epoch, "attack_precision": attack_precision, "versions": library_versions()}
         write_atomically(self.evaluation, json.dumps({**measured.to_dict(), **run}, indent=1) + "\n")
 
 
@@ -93,7 +116,7 @@ def refuse_occupied(config: Config, *, overwrite: bool = False, resume: bool = F
     Raises:
         OutputExistsError: it holds something, and neither overwrite nor resume is set; or it holds something
             that is not a run, which is never deleted.
-        ConfigError: resume is set, and there is no run or another config in it.
+        ConfigError: resume is set, and there is no run in it, or one that was to come to something else.
     """
     folder = RunFolder(Path(config.output))
     if folder.path.exists() and not folder.path.is_dir():
@@ -114,7 +137,7 @@ def refuse_occupied(config: Config, *, overwrite: bool = False, resume: bool = F
 
 @contextmanager
 def open_run_folder(config: Config, *, overwrite: bool = False, resume: bool = False) -> Iterator[RunFolder]:
-    """Make the output folder ready, without losing anything that nobody asked to lose, and keep other runs out of it.
+    """Make the output folder ready and keep other runs out of it; a run that is there stays until another has begun.
 
     Raises:
         OutputExistsError: another run is in it at this moment.
@@ -124,9 +147,7 @@ def open_run_folder(config: Config, *, overwrite: bool = False, resume: bool = F
     folder = RunFolder(Path(config.output))
     folder.path.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder.path):
-        if not resume:
-            for path in folder.path.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if not folder.config.is_file():
             folder.write_config(config)
         yield folder
 
@@ -155,9 +176,11 @@ def _check_same_run(config: Config, folder: RunFolder) -> None:
         raise ConfigError(f"output={config.output!r} holds no run to resume; name the folder of a run")
     before = flat(yaml.safe_load(folder.config.read_text(encoding="utf-8")))
     now, usual = flat(recipe(config)), flat(recipe(Config()))
-    names = [name for name in {**before, **now} if name not in _NOT_PART_OF_THE_RUN]
+    names = [name for name in {**before, **now} if name not in _FREE]
     # an option that is newer than the run had its default then
-    differing = [name for name in names if before.get(name, usual.get(name)) != now.get(name, usual.get(name))]
+    before, now = ({name: run.get(name, usual.get(name)) for name in names} for run in (before, now))
+    left_open = {name for name, value in _LEFT_OPEN.items() if before[name] == value}
+    differing = [name for name in names if before[name] != now[name] and name not in left_open]
     if differing:
         raise ConfigError(
             f"{folder.config} differs from this command in {', '.join(differing)}; "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
+from smoothify.activations import refuse_without_relu
+from smoothify.attacks import inference_mode_of
 from smoothify.data import (
     Images,
     Resizing,
@@ -22,12 +24,14 @@ from smoothify.data import (
 )
 from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier, input_size
-from smoothify.training.config import Config, DataConfig, EngineConfig
+from smoothify.training.config import Config, DataConfig, EngineConfig, MixedPrecision
 from smoothify.training.conversion import convert_as_configured_
 from smoothify.training.host import classifier_of, host_of, resizing_of
 from smoothify.training.refusals import (
     checkpoint_activations,
     refuse_before_data,
+    refuse_impossible_attacks,
+    refuse_launchers_own,
     refuse_misfit,
     refuse_tracker,
     with_classes_of,
@@ -79,8 +83,9 @@ def start(config: Config) -> Accelerator:
     """Start Accelerate as the config and ``accelerate launch`` say."""
     engine = config.engine
     refuse_tracker(engine)
+    refuse_launchers_own()
     try:
-        return Accelerator(
+        accelerator = Accelerator(
             mixed_precision=engine.mixed_precision,
             gradient_accumulation_steps=engine.accumulation,
             log_with=engine.log_with,
@@ -88,6 +93,20 @@ def start(config: Config) -> Accelerator:
         )
     except ValueError as error:
         raise ConfigError(f"engine: {str(error).splitlines()[0]}") from error
+    accelerator.gradient_accumulation_steps = engine.accumulation  # the launcher's environment would go before it
+    return accelerator
+
+
+def as_started(config: Config, accelerator: Accelerator) -> Config:
+    """Return the config with what it left to the launcher, so that the run's records say it.
+
+    Raises:
+        SmoothifyError: what the launcher says does not go with the rest.
+    """
+    precision = accelerator.mixed_precision
+    if precision not in get_args(MixedPrecision):
+        raise ConfigError(f"engine.mixed_precision={precision}, as the launcher says: choose no, bf16 or fp16")
+    return replace(config, engine=replace(config.engine, mixed_precision=precision))
 
 
 def assemble(config: Config, *, processes: int = 1) -> Parts:
@@ -106,11 +125,15 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
     else:
         train_source = load(data.path, data.train_split)
     test_source = with_classes_of(test_source, train_source)
+    refuse_impossible_attacks(config.attack, classes=len(train_source.classes))
     host = host_of(config.model, num_classes=len(train_source.classes))
     classifier = classifier_of(host, config.model)
     size = config.model.input_size or input_size(host)
     refuse_misfit(classifier, size, classes=len(train_source.classes), name=config.model.name)
     convert_as_configured_(host, config.model)
+    with inference_mode_of(classifier):
+        for spec in (config.surrogate.attacker, config.surrogate.optimizer):
+            refuse_without_relu(classifier, torch.zeros(1, *size), spec)
     resizing = resizing_of(host, config.model)
     train, held_out = _training_images(data, train_source, size, resizing, seed=config.seed)
     if config.batch_size > len(train):

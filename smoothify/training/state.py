@@ -47,12 +47,14 @@ class Checkpoint:
         processes: how many processes took them.
         version: of smoothify.
         states: the ``state_dict`` of everything that has one, by name.
+        precision: that training attacks are computed in; None where there are none.
     """
 
     step: int
     processes: int
     version: str
     states: dict[str, Any]
+    precision: str | None = None
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> Path:
@@ -93,12 +95,15 @@ class Saver:
         kept: what is saved, by name; the model and the optimizer among it.
         folder: where checkpoints are.
         accelerator: of the run; its gradient scaler is saved with the rest.
+        precision: that training attacks are computed in; None where there are none.
     """
 
-    def __init__(self, kept: Mapping[str, Stateful], folder: Path, accelerator: Accelerator) -> None:
+    def __init__(
+        self, kept: Mapping[str, Stateful], folder: Path, accelerator: Accelerator, precision: str | None
+    ) -> None:
         scaler = {"scaler": accelerator.scaler} if accelerator.scaler is not None else {}
         self._kept: dict[str, Stateful] = {**kept, **scaler}
-        self._folder, self._accelerator = folder, accelerator
+        self._folder, self._accelerator, self._precision = folder, accelerator, precision
 
     def agree(self) -> None:
         """Make the state of all processes the same where each has its own: batch statistics and sums of figures."""
@@ -116,7 +121,8 @@ class Saver:
         self.agree()
         states = {name: dict(holder.state_dict()) for name, holder in self._kept.items()}  # sharded: a common effort
         if self._accelerator.is_main_process:
-            save(Checkpoint(step, self._accelerator.num_processes, __version__, states), self._folder)
+            processes = self._accelerator.num_processes
+            save(Checkpoint(step, processes, __version__, states, self._precision), self._folder)
         self._accelerator.wait_for_everyone()
 
     def restore(self, warn: Callable[[str], None]) -> None:
@@ -124,7 +130,8 @@ class Saver:
 
         Raises:
             SmoothifyError: there is none.
-            ConfigError: other than this many processes wrote it, or a newer smoothify did.
+            ConfigError: other than this many processes wrote it, or a newer smoothify did, or attacks were computed in
+                another precision.
         """
         checkpoint = load(self._folder, warn)
         refuse_newer(checkpoint.version, str(self._folder))
@@ -132,6 +139,11 @@ class Saver:
             raise ConfigError(
                 f"{self._folder} was written by {checkpoint.processes} processes and this run has "
                 f"{self._accelerator.num_processes}; resume it with --num_processes {checkpoint.processes}"
+            )
+        if checkpoint.precision not in (None, self._precision):
+            raise ConfigError(
+                f"{self._folder}: this run's attacks were computed in {checkpoint.precision}, and here would be in "
+                f"{self._precision}; resume it with --attack.precision {checkpoint.precision}"
             )
         for name, holder in self._kept.items():
             holder.load_state_dict(checkpoint.states[name])

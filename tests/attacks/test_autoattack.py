@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from smoothify.attacks import AutoAttack, AutoAttackPart, SampleNoise, ThreatModel, attack, sample_keys
+from smoothify.attacks import PGD, AutoAttack, AutoAttackPart, SampleNoise, ThreatModel, attack, restarts, sample_keys
 from smoothify.attacks.noise import seed_of
 from smoothify.errors import ConfigError, DataError, UnknownNameError, UnsupportedModelError
 
@@ -53,6 +53,18 @@ def test_the_step_is_the_one_at_which_it_fell() -> None:
         short = attack(f"square-{steps}", ThreatModel("linf", 0.05)).find(model, images, labels, generator=noise())
         long = attack("square-20", ThreatModel("linf", 0.05)).find(model, images, labels, generator=noise())
         assert torch.equal(short.fell, long.fell & (long.step <= steps))
+
+
+@pytest.mark.parametrize("name", [*PARTS, "autoattack"])
+def test_an_image_that_stands_comes_back_as_it_was(name: str) -> None:
+    """That is what the library does; PGD gives back what it tried last, and an ensemble what its last member does."""
+    model = network(10)
+    images, labels = right(model, 4)
+    adversary = attack(name if name == "autoattack" else f"{name}-2", ThreatModel("linf", 1e-7))
+    small = adversary.members(10).members[0] if name == "autoattack" else adversary
+    assert torch.equal(small.find(model, images, labels, generator=noise(4)).images, images)
+    assert not adversary.keeps_attempts and not restarts(small, 2).keeps_attempts
+    assert PGD().keeps_attempts and restarts(PGD(), 2).keeps_attempts
 
 
 @pytest.mark.parametrize(("norm", "epsilon"), NORMS)

@@ -5,9 +5,11 @@ import json
 import pytest
 import torch
 
+import smoothify
 from smoothify.attacks import PGD, Attack, AutoAttackPart, Ensemble, SampleNoise, ThreatModel, attack, sample_keys
-from smoothify.errors import ConfigError
-from smoothify.evaluation import robust_accuracy
+from smoothify.errors import ConfigError, UnsupportedModelError
+from smoothify.evaluation import robust_accuracy, sanity
+from smoothify.models import PixelClassifier
 from tests.evaluation.conftest import EPSILON
 
 LINF = ThreatModel("linf", EPSILON)
@@ -92,6 +94,15 @@ def test_surrogate_gradients_reach_the_attack_only(test_images) -> None:
     assert own.clean_correct == other.clean_correct
     assert other.surrogate == "parametric_softplus"
     assert own.fell_at != other.fell_at
+
+
+def test_a_surrogate_for_a_model_without_a_relu_is_refused(trained, test_images) -> None:
+    """It would change nothing, and the result would say "through" it."""
+    smooth = smoothify.convert(trained.model, to="silu", strict=False)
+    classifier = PixelClassifier(smooth, mean=trained.mean.flatten().tolist(), std=trained.std.flatten().tolist())
+    for measure in (robust_accuracy, sanity):
+        with pytest.raises(UnsupportedModelError, match="runs no ReLU; leave it out"):
+            measure(classifier, test_images, PGD(LINF), surrogate="parametric_softplus")
 
 
 def test_an_interrupted_evaluation_goes_on(trained, test_images, tmp_path) -> None:

@@ -151,6 +151,7 @@ def test_trained_measured_checked_and_pushed(
                    "--images", "16", "--threads", "1"])  # fmt: skip
     written = json.loads((best / "evaluation.json").read_text())
     assert written["weights_sha256"] == weights_digest(best)
+    assert (written["rows"], written["sanity_rows"]) == ("the first 16 of 48 images", "the first 8 of 48 images")
     main(["push", str(best), "me/robust", "--private"])
     assert f"pushed: {hub.url}/me/robust/commit/" in capsys.readouterr().out
     assert hub.repos["me/robust"].private

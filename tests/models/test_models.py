@@ -65,6 +65,7 @@ def test_a_host_in_another_precision(precision: torch.dtype) -> None:
         (gradient,) = torch.autograd.grad(logits.sum(), images)
         assert gradient.dtype == torch.float32 and gradient.any()
         host.to(precision)
+    assert PixelClassifier.from_host(host).mean.dtype == torch.float32, "0.485 is not rounded because weights are"
 
 
 def test_a_host_on_another_device() -> None:

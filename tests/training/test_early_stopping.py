@@ -70,7 +70,7 @@ def test_a_run_from_before_an_option_existed_is_resumed(standing_still: Config) 
     assert len(older) == len(lines) - 3
     config.write_text("".join(older))
     assert train(whole, resume=True).best_epoch == 1
-    with pytest.raises(ValueError, match=r"differs from this command in data\.augmentation, patience"):
+    with pytest.raises(ValueError, match=r"differs from this command in patience, data\.augmentation"):
         train(replace(whole, patience=3, data=replace(whole.data, augmentation="crop")), resume=True)
     assert Path(whole.output).is_dir()
 

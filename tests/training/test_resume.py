@@ -10,6 +10,7 @@ import torch
 
 import smoothify
 from smoothify.errors import ConfigError, OutputExistsError
+from smoothify.train import read
 from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, state, train
 from smoothify.training.run_folder import open_run_folder
 
@@ -77,8 +78,6 @@ def test_killed_in_the_middle_of_an_epoch(often: Config, tmp_path: Path) -> None
 
 
 def test_the_command_line_resumes(tiny: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    from smoothify.train import read
-
     with open_run_folder(tiny):
         pass
     monkeypatch.setattr("sys.argv", ["smoothify.train", "--resume", tiny.output, "--threads", "1"])
@@ -101,6 +100,10 @@ def test_one_run_a_folder_at_a_time(tiny: Config) -> None:
     [
         ({"processes": 2}, "written by 2 processes and this run has 1; resume it with --num_processes 2"),
         ({"version": "99.0.0"}, "of smoothify 99.0.0, newer than the installed"),
+        (
+            {"precision": "autocast"},
+            "attacks were computed in autocast, .*; resume it with --attack.precision autocast",
+        ),
     ],
 )
 def test_a_checkpoint_of_another_kind_of_run_is_refused(tiny: Config, changes: dict[str, object], words: str) -> None:
@@ -109,3 +112,20 @@ def test_a_checkpoint_of_another_kind_of_run_is_refused(tiny: Config, changes: d
     state.save(dataclasses.replace(state.load(folder.checkpoints, print), **changes), folder.checkpoints)
     with pytest.raises(ConfigError, match=words):
         train(config, resume=True)
+
+
+def test_what_trains_nothing_may_change_on_resuming(tiny: Config, stripes: Path) -> None:
+    """How images are prepared, how often is saved, what is measured at the end."""
+    folder = train(dataclasses.replace(tiny, epochs=1)).folder
+    others = [
+        *("--data.workers=1", "--engine.checkpoint_every=3", "--attack.final=pgd-1"),
+        "--attack.precision=autocast",  # what "auto" left to the machine, its checkpoint knows
+    ]
+    asked = read(["--resume", str(folder.path), *others])
+    with pytest.raises(ConfigError, match="attacks were computed in"):
+        train(asked.config, resume=True)
+    outcome = train(read(["--resume", str(folder.path), *others[:-1]]).config, resume=True)
+    assert outcome.final.attack == "PGD-1"
+    assert read(["--resume", str(folder.path)]).config.attack.final == "pgd-1"
+    with pytest.raises(ConfigError, match=r"differs from this command in attack\.check"):
+        train(read(["--resume", str(folder.path), "--attack.check=pgd-3"]).config, resume=True)

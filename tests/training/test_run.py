@@ -4,6 +4,7 @@ import dataclasses
 import json
 import resource
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,29 @@ import yaml
 from PIL import Image
 
 import smoothify
+from smoothify.activations import SurrogateGradients
 from smoothify.data import Resizing
-from smoothify.errors import ConfigError, NonFiniteError, OutputExistsError, SmoothifyError
+from smoothify.errors import (
+    ConfigError,
+    HubError,
+    NonFiniteError,
+    OutputExistsError,
+    SmoothifyError,
+    UnsupportedModelError,
+)
 from smoothify.evaluation import RobustAccuracy
-from smoothify.training import Config, ModelConfig, RunFolder, Silent, state, train
+from smoothify.hub.results import read_evaluation
+from smoothify.training import (
+    AttackConfig,
+    Config,
+    EngineConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunFolder,
+    Silent,
+    state,
+    train,
+)
 from smoothify.training.export import telling
 
 
@@ -116,7 +136,8 @@ def test_saved_config_gives_the_same_run(tiny: Config, tmp_path: Path) -> None:
     first = train(tiny)
     asked = read(["--config", str(first.folder.config), "--output", str(tmp_path / "again")])
     assert (asked.overwrite, asked.resume) == (False, False)
-    assert dataclasses.replace(asked.config, output=tiny.output) == tiny
+    said = dataclasses.replace(tiny.engine, mixed_precision="no")  # by the launcher, here
+    assert dataclasses.replace(asked.config, output=tiny.output) == with_changes(tiny, engine=said)
     second = train(asked.config)
     assert same(weights(first.folder.last), weights(second.folder.last))
     assert first.final.robust_correct == second.final.robust_correct
@@ -163,6 +184,75 @@ def test_nothing_is_overwritten_unasked(tiny: Config) -> None:
         train(tiny, resume=True)
     assert before == {path: path.stat().st_mtime_ns for path in Path(tiny.output).rglob("*")}
     assert train(with_changes(tiny, epochs=2), overwrite=True).best_epoch <= 2
+
+
+class OwnCode(torch.nn.Module):
+    """A host that does not say which its layers are, nor offers checkpointing, nor computes in bfloat16."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.pretrained_cfg = {"input_size": (1, 28, 28), "mean": (0.5,), "std": (0.25,)}
+        self.head = torch.nn.Linear(784, num_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if images.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("expected float32")
+        return self.head(images.flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"optimizer": OptimizerConfig(layer_decay=0.5)}, "OwnCode does not say which its layers are"),
+        ({"engine": EngineConfig(activation_checkpointing=True)}, "OwnCode: it offers none"),
+        ({"attack": AttackConfig(precision="replica")}, "OwnCode does not compute in bfloat16"),
+        ({}, "no such file, or no permission"),
+    ],
+    ids=["layer_decay", "activation_checkpointing", "replica", "unpublishable"],
+)
+def test_a_run_is_kept_until_nothing_more_can_refuse_the_one_over_it(
+    tiny: Config, changes: dict[str, object], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(with_changes(tiny, epochs=1))
+    before = {path: path.stat().st_mtime_ns for path in Path(tiny.output).rglob("*")}
+    if not changes:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise HubError(words)
+
+        monkeypatch.setattr("smoothify.training.export.save_pretrained", refuse)
+    model = ModelConfig(name=f"{__name__}:OwnCode", activation="keep")
+    with pytest.raises(SmoothifyError, match=words):
+        train(with_changes(tiny, model=model, **changes), overwrite=True)
+    assert before == {path: path.stat().st_mtime_ns for path in Path(tiny.output).rglob("*")}
+
+
+def test_a_run_over_another_leaves_nothing_of_it(tiny: Config) -> None:
+    folder = train(with_changes(tiny, epochs=2)).folder
+    (folder.last / "evaluation.json").write_text("{}")
+    train(with_changes(tiny, epochs=1), overwrite=True)
+    assert not (folder.last / "evaluation.json").exists()
+    assert len(folder.metrics.read_text().splitlines()) == len(list(folder.checkpoints.iterdir())) == 1
+
+
+def test_measuring_attacks_that_cannot_be_are_refused_before_training(
+    tiny: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("check", "final"):
+        attack = dataclasses.replace(tiny.attack, **{name: "apgd-t"})
+        with pytest.raises(ConfigError, match=rf"attack\.{name}='apgd-t': APGD-T needs 4 classes, the model has 2"):
+            train(with_changes(tiny, attack=attack))
+    monkeypatch.setitem(sys.modules, "pyautoattack.autopgd_base", None)
+    with pytest.raises(ConfigError, match=r"attack\.final='autoattack': APGD-CE needs pyautoattack"):
+        train(with_changes(tiny, attack=dataclasses.replace(tiny.attack, final="autoattack")))
+    assert not Path(tiny.output).exists()
+
+
+def test_a_surrogate_for_a_model_without_a_relu_is_refused(tiny: Config) -> None:
+    model = ModelConfig(name=f"{__name__}:OwnCode", activation="keep")
+    with pytest.raises(UnsupportedModelError, match="surrogate 'silu' takes the place of ReLU's derivative"):
+        train(with_changes(tiny, model=model, surrogate=SurrogateGradients(optimizer="silu")))
+    assert not Path(tiny.output).exists()
 
 
 def test_a_folder_that_is_no_run_is_never_deleted(tiny: Config) -> None:
@@ -240,9 +330,18 @@ def test_a_torchvision_model_trains_and_is_published(tiny: Config) -> None:
 
 
 def test_standard_training_and_relu_baseline(tiny: Config) -> None:
-    outcome = train(with_changes(tiny, objective="standard", model=ModelConfig(activation="keep")))
+    listener = Listener()
+    data, keep = dataclasses.replace(tiny.data, test_split="train"), ModelConfig(activation="keep")
+    outcome = train(with_changes(tiny, objective="standard", model=keep, data=data), reporter=listener)
+    assert not any("replica" in note for note in listener.notes)
     assert outcome.final.clean.value > 0.8
     assert not any(site.smooth for site in smoothify.inspect(smoothify.from_pretrained(outcome.folder.best)).sites)
+    measured = json.loads(outcome.folder.evaluation.read_text())
+    assert measured["attack_precision"] is None
+    card = (outcome.folder.best / "README.md").read_text()
+    assert "Trained without an adversary for" in card
+    assert "split: train" in card and "split: test" not in card
+    assert {result.split for result in read_evaluation(outcome.folder.evaluation).results} == {"train"}
 
 
 def test_adversarial_training_makes_the_model_robust(tiny: Config) -> None:

@@ -3,7 +3,7 @@
 from smoothify.training.config.attack import AttackConfig
 from smoothify.training.config.averaging import AveragingConfig
 from smoothify.training.config.data import DataConfig
-from smoothify.training.config.engine import EngineConfig
+from smoothify.training.config.engine import EngineConfig, MixedPrecision
 from smoothify.training.config.model import ModelConfig
 from smoothify.training.config.optimizer import OptimizerConfig
 from smoothify.training.config.run import Config
@@ -15,6 +15,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "EngineConfig",
+    "MixedPrecision",
     "ModelConfig",
     "OptimizerConfig",
     "refuse_newer",

@@ -7,6 +7,8 @@ from typing import Literal
 
 from smoothify.training.config.bounds import at_least
 
+MixedPrecision = Literal["no", "bf16", "fp16"]
+
 
 @dataclass(frozen=True)
 class EngineConfig:
@@ -27,7 +29,7 @@ class EngineConfig:
         log_with: an experiment tracker that Accelerate knows, such as "tensorboard"; none by default.
     """
 
-    mixed_precision: Literal["no", "bf16", "fp16"] | None = None
+    mixed_precision: MixedPrecision | None = None
     compile: bool = False
     channels_last: bool = False
     activation_checkpointing: bool = False

@@ -1,0 +1,56 @@
+"""What ``accelerate launch`` says beside the config is recorded, or refused; nothing of it takes effect silently."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+from accelerate.state import AcceleratorState
+
+from smoothify.errors import ConfigError
+from smoothify.training import Config, EngineConfig, train
+from smoothify.training.setup import as_started, start
+
+
+@pytest.fixture
+def launcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Accelerate keeps what the first accelerator of a process was told."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield monkeypatch
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_accumulation_is_the_configs(launcher: pytest.MonkeyPatch) -> None:
+    launcher.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "100")
+    assert start(Config()).gradient_accumulation_steps == 1
+    assert start(Config(engine=EngineConfig(accumulation=4))).gradient_accumulation_steps == 4
+
+
+@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
+def test_what_would_wrap_the_model_is_refused(name: str, launcher: pytest.MonkeyPatch) -> None:
+    launcher.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(ConfigError, match=f"accelerate is configured for {name.lower()}, .* set engine.fsdp to shard"):
+        start(Config())
+
+
+def test_mixed_precision_is_recorded_and_part_of_the_run(tiny: Config, launcher: pytest.MonkeyPatch) -> None:
+    tiny = dataclasses.replace(tiny, epochs=1)
+    launcher.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    folder = train(tiny).folder
+    for file in (folder.config, folder.best / "training.yaml"):
+        assert "mixed_precision: bf16" in file.read_text()
+    assert "| engine.mixed_precision | bf16 |" in (folder.best / "README.md").read_text()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    launcher.delenv("ACCELERATE_MIXED_PRECISION")
+    with pytest.raises(ConfigError, match=r"differs from this command in engine\.mixed_precision"):
+        train(tiny, resume=True)
+
+
+def test_a_launchers_precision_that_does_not_go_with_the_config_is_refused(launcher: pytest.MonkeyPatch) -> None:
+    config = Config(engine=EngineConfig(fsdp=True))
+    accelerator = start(config)
+    launcher.setattr(type(accelerator), "mixed_precision", "fp16")
+    with pytest.raises(ConfigError, match=r"engine\.fsdp does not go with engine\.mixed_precision=fp16"):
+        as_started(config, accelerator)
+    launcher.setattr(type(accelerator), "mixed_precision", "fp8")
+    with pytest.raises(ConfigError, match=r"engine\.mixed_precision=fp8, as the launcher says"):
+        as_started(Config(), accelerator)
