@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,18 +59,21 @@ def global_read(frame: FrameType, known: set[CodeType]) -> str:
 @contextmanager
 def watched(root: nn.Module, refuse: Callable[[str], None]) -> Iterator[None]:
     """Refuse what model code reads of other modules than the traced one, except tensors and modules; and any write."""
-    plain_set = nn.Module.__setattr__
+    plain_set, thread = nn.Module.__setattr__, threading.get_ident()
+
+    def asked_by_a_model() -> bool:
+        return threading.get_ident() == thread and is_of_a_model(sys._getframe(2))
 
     def read(module: nn.Module, name: str) -> Any:
         value = object.__getattribute__(module, name)
         held = object.__getattribute__(module, "__dict__")
         outside = module is not root and name in held and name not in _STATE
-        if outside and not isinstance(value, (Tensor, nn.Module)) and is_of_a_model(sys._getframe(1)):
+        if outside and not isinstance(value, (Tensor, nn.Module)) and asked_by_a_model():
             refuse(f"it reads .{name} of a {type(module).__name__}, which may change")
         return value
 
     def write(module: nn.Module, name: str, value: Any) -> None:
-        if is_of_a_model(sys._getframe(1)):
+        if asked_by_a_model():
             refuse(f"it sets .{name} of a {type(module).__name__}")
         plain_set(module, name, value)
 

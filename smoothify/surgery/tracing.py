@@ -23,6 +23,7 @@ from torch import fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from smoothify.surgery.baked import EFFECTS, global_read, is_of_a_model, numpy_state, refusal, watched
+from smoothify.surgery.frames import ALONE
 from smoothify.surgery.shell import Shell
 
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
@@ -81,7 +82,7 @@ def trace(module: nn.Module, method: str, training: bool) -> Traced:
     tracer = _Tracer()
     state, drawn = random.getstate(), numpy_state()
     try:
-        with _uncollected(), watched(copied, _refuse), _NoKernels(), _AmbientRefused():
+        with ALONE, _uncollected(), watched(copied, _refuse), _NoKernels(), _AmbientRefused():
             graph = tracer.trace(copied)
     except TraceRefusedError:
         raise
