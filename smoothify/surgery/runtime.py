@@ -44,9 +44,9 @@ class Redirect(TorchFunctionMode):
         while frame is not None:
             code = frame.f_code
             first = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
-            if isinstance(first, nn.Module) and hasattr(type(first), code.co_name):
-                if first is self.module or id(first) in self._children:
-                    return first is not self.module
+            known = first is self.module or id(first) in self._children
+            if known and isinstance(first, nn.Module) and hasattr(type(first), code.co_name):
+                return first is not self.module
             frame = frame.f_back
         return False
 
