@@ -111,6 +111,8 @@ def run(program: Program, tensors: Sequence[Tensor], parameters: Sequence[Number
     if path == "compiled":
         try:
             outputs = _run_compiled(program, tensors, parameters)
+        except torch.OutOfMemoryError:  # nothing that a compiler did: the plain path needs no less
+            raise
         except Exception as error:  # whatever a compiler can throw: the plain path is still right
             _refused[program.name] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
             message = f"{program.name} runs on its plain path: {_refused[program.name]}"

@@ -47,7 +47,8 @@ def convert(
     wrapped comes back unwrapped. ``to`` is a spec ("silu",
     "celu(alpha=1.4)"), a factory (``nn.SiLU``) or a mapping per function ({"relu": "silu", "elu": "celu"}).
     ``only`` and ``exclude`` are globs over module paths; ``replace`` is "nonsmooth", "all" or a set of
-    function names; "all" leaves sigmoid and tanh, which are gates. The result is verified by running a shell
+    function names; "all" leaves the gates: sigmoid, tanh, softsign,
+    tanhshrink and logsigmoid. The result is verified by running a shell
     of it on fake tensors, with the host's example input or ``example_input`` (a tensor, a tuple of
     arguments, a mapping of keyword arguments). ``recompute`` lets it train in the memory of its ReLU original,
     as `smoothify.activations.recompute_` does. What each function becomes is the table of rules in the
@@ -55,7 +56,7 @@ def convert(
 
     Raises UnconvertedError, naming every site, where a non-smooth activation would remain
     (``strict=False`` returns nevertheless), and UnsupportedModelError for scripted or wrapped models. Warns
-    (UnverifiedWarning) where the model could not be run for want of an input.
+    (UnverifiedWarning) where the result could not be verified, and says why.
 
     >>> import torch
     >>> convert(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), to="silu")[1]
@@ -74,8 +75,11 @@ def convert(
         example_input=example_input,
         recompute=recompute,
     )
-    if not report.modes:
-        warnings.warn(f"{type(root).__name__}: {report.verdict}", UnverifiedWarning, stacklevel=2)
+    unknown = {site.becomes or site.function for site in report.unknown if strict}
+    doubts = (*report.doubts, *(f"nobody knows whether {name} is smooth" for name in sorted(unknown)))
+    if doubts:
+        shown = "; ".join(doubts[:5]) + " …" * (len(doubts) > 5)
+        warnings.warn(f"{report.model}: {shown}", UnverifiedWarning, stacklevel=2)
     return copied
 
 

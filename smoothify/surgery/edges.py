@@ -20,6 +20,7 @@ WRAPPERS = {
     "torch.distributed.fsdp.FSDPModule": "FSDP (fully_shard)",
 }
 _QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
+_FLOAT = ("FloatFunctional", "FXFloatFunctional")  # they stand beside them, and compute in floating point
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,9 @@ def unwrapped(model: nn.Module) -> nn.Module:
         where = f"{path!r} is" if path else "the model is"
         if isinstance(module, torch.jit.ScriptModule):
             raise UnsupportedModelError(
-                f"{where} a ScriptModule, whose code is fixed; convert the eager model, then script it"
+                f"{where} a ScriptModule, whose code is fixed; convert the eager model, then use torch.export"
             )
-        if type(module).__module__.startswith(_QUANTISED):
+        if type(module).__module__.startswith(_QUANTISED) and type(module).__name__ not in _FLOAT:
             raise UnsupportedModelError(
                 f"{where} quantised ({type(module).__name__}), which has no derivative; convert the float model first"
             )

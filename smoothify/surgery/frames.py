@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -19,6 +20,9 @@ _TORCH_MODULES = f"{Path(torch.nn.modules.__file__).parent}{os.sep}"
 _MODULE_CALL = str(Path(torch.nn.modules.module.__file__))
 _ACTIVATIONS = f"{Path(smoothify.__file__).parent / 'activations'}{os.sep}"
 _SURGERY = f"{Path(__file__).parent}{os.sep}"
+
+ALONE = threading.RLock()
+"""Held while ``nn.Module`` itself is followed, by a probe or a trace: two at once would not put it back."""
 
 Modules = Mapping[int, nn.Module]
 """Each original module, by the id of the one in its place that runs."""

@@ -25,31 +25,43 @@ Seen = tuple[tuple[str, int, str], Found, str]
 
 
 @dataclass(frozen=True)
-class Method:
-    """A rewritten method: source text that defines it, and the objects that the text names.
+class Code:
+    """The text of a function and what it names.
 
-    ``text`` defines a function ``make(__class__, otherwise)`` that returns the method. ``otherwise`` runs
-    the method in the way that never bakes anything in, for calls which the text does not cover.
+    ``text`` defines ``make``, which returns the function, called with the class, the method ``otherwise`` that
+    never bakes anything in (for calls which the text does not cover), ``captured``, and the helpers by name.
     """
 
-    name: str
-    how: str
     text: str
-    scope: Mapping[str, Any] = field(repr=False)
-    reads: frozenset[str] = frozenset()
-    """Plain attributes whose value the text has baked in."""
-    redirected: Mapping[str, str] = field(default_factory=dict)
-    """For ``otherwise``: the slot of each function, by its spelling."""
-    seen: tuple[Seen, ...] = ()
-    """Every rewritten call: what a new trace is matched with."""
+    home: str = ""
+    """The Python module whose globals the text reads, as they are whenever it runs."""
+    scope: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The globals where there is no such module."""
+    captured: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What the function had captured: the variables of its closure and its defaults."""
 
     def __reduce__(self) -> Any:
         scope = {
             name: _ModuleName(value.__name__) if isinstance(value, ModuleType) else value
             for name, value in self.scope.items()
         }
-        rest = (self.reads, dict(self.redirected), self.seen)
-        return _method, (self.name, self.how, self.text, scope, *rest)
+        return _code, (self.text, self.home, scope, dict(self.captured))
+
+
+@dataclass(frozen=True)
+class Method:
+    """A rewritten method: its code, and that of the functions that it calls."""
+
+    name: str
+    how: str
+    code: Code
+    helpers: Mapping[str, Code] = field(default_factory=dict)
+    reads: frozenset[str] = frozenset()
+    """Plain attributes whose value the text has baked in."""
+    redirected: Mapping[str, str] = field(default_factory=dict)
+    """For ``otherwise``: the slot of each function, by its spelling."""
+    seen: tuple[Seen, ...] = ()
+    """Every rewritten call: what a new trace is matched with."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +71,11 @@ class _ModuleName:
     name: str
 
 
-def _method(name: str, how: str, text: str, scope: Mapping[str, Any], *rest: Any) -> Method:
+def _code(text: str, home: str, scope: Mapping[str, Any], captured: Mapping[str, Any]) -> Code:
     known = {
         key: import_module(value.name) if isinstance(value, _ModuleName) else value for key, value in scope.items()
     }
-    return Method(name, how, text, known, *rest)
+    return Code(text, home, known, captured)
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,7 @@ def generate(base: type[nn.Module], recipe: Recipe) -> type[nn.Module]:
         "__module__": base.__module__,
         "__qualname__": base.__qualname__,
         "__doc__": base.__doc__,
+        "__copy__": _copy,
         "__deepcopy__": _deepcopy,
         "__reduce_ex__": _reduce,
         RECIPE: recipe,
@@ -94,13 +107,21 @@ def generate(base: type[nn.Module], recipe: Recipe) -> type[nn.Module]:
 
 
 def _built(cls: type[nn.Module], base: type[nn.Module], method: Method) -> Callable[..., Any]:
-    scope = dict(method.scope)
-    file = f"<smoothify {base.__qualname__}.{method.name} {next(_numbers)}>"
-    linecache.cache[file] = len(method.text), None, method.text.splitlines(keepends=True), file
-    exec(compile(method.text, file, "exec"), scope)
     otherwise = redirected(getattr(base, method.name), method.redirected)
-    made: Callable[..., Any] = scope["make"](cls, otherwise)
-    return made
+    helpers: dict[str, Callable[..., Any]] = {}
+
+    def made(code: Code) -> Callable[..., Any]:
+        file = f"<smoothify {base.__qualname__}.{method.name} {next(_numbers)}>"
+        linecache.cache[file] = len(code.text), None, code.text.splitlines(keepends=True), file
+        defined: dict[str, Any] = {}
+        names = vars(import_module(code.home)) if code.home else dict(code.scope)
+        exec(compile(code.text, file, "exec"), names, defined)
+        function: Callable[..., Any] = defined["make"](cls, otherwise, code.captured, helpers)
+        return function
+
+    for name, code in method.helpers.items():
+        helpers[name] = made(code)
+    return made(method.code)
 
 
 def adopt(module: nn.Module, recipe: Recipe) -> None:
@@ -151,11 +172,22 @@ def _new(base: type[nn.Module], chain: tuple[Recipe, ...]) -> nn.Module:
     return made
 
 
+def _copy(self: Any) -> Any:
+    copied = object.__new__(type(self))
+    _restore(copied, _state(self))
+    return copied
+
+
 def _deepcopy(self: Any, memo: dict[int, Any]) -> Any:
     copied = object.__new__(type(self))
     memo[id(self)] = copied
-    _restore(copied, deepcopy(self.__getstate__(), memo))
+    _restore(copied, deepcopy(_state(self), memo))
     return copied
+
+
+def _state(module: Any) -> Any:
+    """Return what a copy is made of; a parametrized module may be copied, and only refuses to be pickled."""
+    return dict(vars(module)) if parametrize.is_parametrized(module) else module.__getstate__()
 
 
 def _restore(made: Any, state: Any) -> None:

@@ -83,12 +83,18 @@ def hooks_left_out(root: nn.Module) -> str:
 
 
 def _settled(sites: list[Planned], events: list[Event], runs: list[Run]) -> Iterable[Planned]:
-    """Decide the subclasses with their own forward by what they were seen to run."""
+    """Decide subclasses with their own forward, and replacements that nobody knows, by what they were seen to run."""
     called = {key for one in runs for key in one.called}
     doubtful = {id(event.module) for event in events if event.category != "activation"}
     calling = {id(event.module) for event in events if event.category == "activation"}
+    kinked = {id(event.module) for event in events if event.found is not None and not is_smooth(event.found)}
     for item in sites:
-        if item.site.smooth is not None or id(item.module) not in called or id(item.module) in doubtful:
+        if item.site.becomes_smooth is None and item.new is not None:
+            inside = {id(item.module)} if item.held is None else set[int]()
+            inside |= {id(module) for module in item.new.modules()}
+            known = bool(inside & called) and not inside & (doubtful | kinked)  # all that it runs is smooth
+            yield replace(item, site=replace(item.site, becomes_smooth=True)) if known else item
+        elif item.site.smooth is not None or id(item.module) not in called or id(item.module) in doubtful:
             yield item
         elif id(item.module) not in calling:  # else its calls are sites of their own
             name = type(item.module).__qualname__

@@ -62,6 +62,30 @@ SMOOTH: frozenset[str] = _words(
     """
 )
 
+
+def _between(power: Any) -> bool:
+    return power is None or 1 < float(power) < float("inf")
+
+
+# Those of them that are so for some arguments only.
+CONDITIONS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "linalg_vector_norm": lambda given: _between(given.get("ord", 2)),
+    "norm": lambda given: _between(given.get("p", 2)),
+    "_cdist_forward": lambda given: _between(given["p"]),
+    "scatter_reduce": lambda given: given.get("reduce") not in ("amax", "amin"),
+    "logit": lambda given: given.get("eps") is None,
+}
+
+
+def is_smooth_operation(name: str, given: Mapping[str, Any]) -> bool:
+    """Whether an operation is known to be smooth with these arguments.
+
+    >>> is_smooth_operation("norm", {"p": 2}), is_smooth_operation("norm", {"p": 1})
+    (True, False)
+    """
+    return name in SMOOTH and (name not in CONDITIONS or CONDITIONS[name](given))
+
+
 NONSMOOTH: frozenset[str] = _words(
     """
     max_pool1d max_pool1d_with_indices max_pool2d max_pool2d_with_indices max_pool3d_with_indices

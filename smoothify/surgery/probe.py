@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from smoothify.errors import SmoothifyError
 from smoothify.surgery.caches import undisturbed
-from smoothify.surgery.frames import followed_apply
+from smoothify.surgery.frames import ALONE, followed_apply
 from smoothify.surgery.recorder import Event, Recorder
 from smoothify.surgery.shell import Shell, fake_tensor, real_tensor, spec_of
 
@@ -90,7 +90,8 @@ def _runs(
     model: nn.Module, example: Example, watched: frozenset[int], fake: FakeTensorMode | None, finite: bool = False
 ) -> list[Run]:
     convert: Callable[[Tensor], Tensor] = fake_tensor(fake) if fake else real_tensor
-    with undisturbed(model), torch.random.fork_rng(devices=[]), ExitStack() as stack:
+    drawing = [] if fake else sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
+    with ALONE, undisturbed(model), torch.random.fork_rng(devices=drawing), ExitStack() as stack:
         if fake:
             stack.enter_context(fake)
         if finite:
@@ -119,7 +120,7 @@ def _run(
     device = next((p.device for p in (*shell.root.parameters(), *shell.root.buffers())), torch.device("cpu"))
     args, kwargs = spec_of((example.args, dict(example.kwargs or {})), device, convert)
     shell.root.train(mode == "train")
-    torch.manual_seed(0)  # the same draws in every probe, so that two of them compare
+    torch.default_generator.manual_seed(0)  # the same draws in every probe, so that two of them compare
     recorder = Recorder(shell, (args, kwargs), watched)
     try:
         with _calls_followed(recorder), warnings.catch_warnings(), torch.set_grad_enabled(grad), recorder:
@@ -127,7 +128,7 @@ def _run(
             result = shell.root(*args, **kwargs)
             if isinstance(result, Generator):  # it has run nothing yet
                 deque(result, maxlen=0)
-            recorder.ended(result)
+            recorder.inputs.ended(result)
     except Exception as error:
         raise ProbeError(f"the model's forward failed in {mode} mode: {type(error).__name__}: {error}") from error
     return Run(
@@ -136,7 +137,7 @@ def _run(
         tuple(recorder.trace),
         frozenset(recorder.called),
         recorder.shared,
-        frozenset(recorder.read_after),
+        frozenset(recorder.inputs.read_after),
     )
 
 
@@ -154,7 +155,7 @@ def _calls_followed(recorder: Recorder) -> Iterator[None]:
             result = original(module, *args, **kwargs)
         finally:
             recorder.leave()
-        recorder.returned(module, args, result)
+        recorder.inputs.returned(module, args, result)
         return result
 
     apply = vars(torch.autograd.Function)["apply"]

@@ -13,17 +13,20 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from smoothify.surgery.attributes import FunctionSlot, everything
+from smoothify.surgery.constants import Constants
 from smoothify.surgery.frames import has_own_backward, place
+from smoothify.surgery.inputs import Inputs, tensors
 from smoothify.surgery.modules import described, recognised
 from smoothify.surgery.operations import (
     ANYWHERE,
+    CONDITIONS,
     FACTORIES,
     INCIDENTAL,
     NONSMOOTH,
     SAMPLERS,
-    SMOOTH,
     SMOOTH_ACTIVATIONS,
     activation,
+    is_smooth_operation,
 )
 from smoothify.surgery.shell import Shell
 from smoothify.surgery.sites import Found
@@ -32,6 +35,7 @@ from smoothify.surgery.slots import SLOT
 Category = Literal["activation", "nonsmooth", "unverified"]
 
 _BOX_HELPERS = ("box", "iou", "inter_union")
+_BOX_HOMES = ("torchvision.ops.", "torchvision.models.detection.", "transformers.")
 _INPUT, _LEARNED = 1, 2
 
 
@@ -61,8 +65,7 @@ class Event:
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not type its modes
     """Sees every operation, follows which tensors depend on the input, keeps what is not smooth.
 
-    ``watched`` are modules by id that leave their input as it was, where the original wrote over it.
-    ``read_after`` gets those whose input somebody read afterwards, who would have read the result.
+    ``watched`` are modules by id whose ``inputs`` are watched.
     """
 
     def __init__(self, shell: Shell, inputs: Any, watched: frozenset[int] = frozenset()) -> None:
@@ -82,11 +85,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         calls = {id(node.module) for node in nodes if node.path.rpartition(".")[2].startswith(SLOT)}
         self._sites = {id(child) for node in nodes for child in (node.module, *node.module._modules.values())} - calls
         self._owners = {id(node.module): shell.original[id(node.module)] for node in nodes}
-        self._watched, self._stale = watched, dict[int, int]()
-        self.read_after: set[int] = set()
+        self.inputs = Inputs(shell, watched)
+        self._constants = Constants()
         self._marks: dict[int, int] = {}
         self._storages: list[Any] = []
-        for tensor in _tensors(inputs):
+        for tensor in tensors(inputs):
             self._mark(tensor, _INPUT)
         for parameter in shell.root.parameters():
             self._mark(parameter, _LEARNED)
@@ -111,26 +114,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         self._opaque.pop()
         self._stack.pop()
 
-    def returned(self, module: nn.Module, args: Any, result: Any) -> None:
-        """A module of the shell has returned: of a watched one, nobody may read the input any more."""
-        key = id(self.shell.original[id(module)])
-        if key in self._watched and args:
-            storage = args[0].untyped_storage()
-            if all(tensor.untyped_storage()._cdata != storage._cdata for tensor in _tensors(result)):
-                self._storages.append(storage)
-                self._stale[storage._cdata] = key
-
-    def read(self, value: Any) -> None:
-        """Something reads tensors."""
-        for tensor in _tensors(value) if self._stale else ():
-            key = self._stale.get(tensor.untyped_storage()._cdata)
-            if key is not None:
-                self.read_after.add(key)
-
-    def ended(self, result: Any) -> None:
-        """The forward has ended: what it returns, or keeps in attributes, may be read."""
-        self.read([result, *(list(vars(module).values()) for module in self.shell.modules)])
-
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -139,20 +122,22 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         if namespace == "prim":
             return func(*args, **kwargs)
         name = full.rstrip("_") if not full.endswith("__") else full
-        marks = [(tensor, self._mark_of(tensor)) for tensor in _tensors((args, kwargs))]
+        marks = [(tensor, self._mark_of(tensor)) for tensor in tensors((args, kwargs))]
         if name not in FACTORIES:
-            self.read((args, kwargs))
+            self.inputs.read((args, kwargs))
         if name == "_transformer_encoder_layer_fwd":
             result = torch.empty_like(args[0])
             self._mark(result, _INPUT)
             self._fused(func, args, kwargs)
             return result
         result = func(*args, **kwargs)
+        given = _given(func, args, kwargs)
+        self._constants.ran(name, func, args, given, result)
         union = 0
         for _, mark in marks:
             union |= mark
         if union and name not in FACTORIES:
-            for tensor in _tensors(result):
+            for tensor in tensors(result):
                 self._mark(tensor, union)
         if self._opaque[-1]:
             return result
@@ -160,7 +145,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
             self.trace.append((self._stack[-1], name))
         if union == 0 and name not in ANYWHERE:
             return result
-        self._judge(namespace, name, func, args, kwargs, marks)
+        self._judge(namespace, name, func, given, marks)
         return result
 
     def _judge(
@@ -168,26 +153,38 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         namespace: str,
         name: str,
         func: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        given: dict[str, Any],
         marks: Sequence[tuple[Tensor, int]],
     ) -> None:
         from_input = [tensor for tensor, mark in marks if mark & _INPUT and _floating(tensor)]
         if namespace == "aten":
-            if name in SMOOTH and name not in SMOOTH_ACTIVATIONS:
+            if name == "add" and from_input and self._constants.is_with_its_absolute(tuple(given.values())):
+                self._add("activation", name, Found("relu"))  # x + |x|
                 return
-            found = activation(name, _given(func, args, kwargs))
+            if is_smooth_operation(name, given) and name not in SMOOTH_ACTIVATIONS:
+                return
+            found = activation(name, self._with_bounds(given))
             if found is not None and (found.function != "clamp" or (from_input and not self._on_boxes())):
                 self._add("activation", name, replace(found, inplace=func._schema.name.endswith("_")))
                 return
-        if not from_input or (namespace == "aten" and name in SMOOTH):
+        if not from_input or (namespace == "aten" and is_smooth_operation(name, given)):
             return
-        if name == "maximum" and len(marks) == 2 and marks[1][1] == _LEARNED:
-            self._add("activation", name, Found("maximum"))  # max(x, τ), τ learned
+        other = next((tensor for tensor, mark in marks if not mark), None)
+        if name == "maximum" and len(marks) == 2 and (marks[1][1] == _LEARNED or other is not None):
+            value = self._constants.value(other) if other is not None else 0.0  # max(x, τ), τ learned, is one too
+            category: Category = "unverified" if value is None else "nonsmooth" if value else "activation"
+            self._add(category, name, None if value is None or value else Found("maximum"))
         elif name in SAMPLERS and not (marks[1][1] & _INPUT):
             return
         else:
-            self._add("nonsmooth" if namespace == "aten" and name in NONSMOOTH else "unverified", name, None)
+            self._add(
+                "nonsmooth" if namespace == "aten" and name in {*NONSMOOTH, *CONDITIONS} else "unverified", name, None
+            )
+
+    def _with_bounds(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of an operation with the value of every bound that is a known tensor."""
+        bounds = {key: given[key] for key in ("min", "max") if isinstance(given.get(key), Tensor)}
+        return {**given, **{key: v for key, bound in bounds.items() if (v := self._constants.value(bound)) is not None}}
 
     def _fused(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = _given(func, args, kwargs)
@@ -214,7 +211,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
     def _on_boxes(self) -> bool:
         """Whether a helper over boxes asked: their sides and overlaps are clamped at 0, and no activation."""
         asked = place(self._owners)
-        return asked is not None and any(word in asked[2].f_code.co_name for word in _BOX_HELPERS)
+        return asked is not None and (
+            str(asked[2].f_globals.get("__name__")).startswith(_BOX_HOMES)
+            and any(word in asked[2].f_code.co_name for word in _BOX_HELPERS)
+        )
 
     def _mark(self, tensor: Tensor, mark: int) -> None:
         storage = tensor.untyped_storage()
@@ -224,16 +224,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
 
     def _mark_of(self, tensor: Tensor) -> int:
         return self._marks.get(tensor.untyped_storage()._cdata, 0)
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, (list, tuple)):
-        return [tensor for item in value for tensor in _tensors(item)]
-    if isinstance(value, dict):
-        return [tensor for item in value.values() for tensor in _tensors(item)]
-    return []
 
 
 def _floating(tensor: Tensor) -> bool:

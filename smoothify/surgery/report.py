@@ -37,6 +37,7 @@ class Report:
     applied: bool = False
     """Whether a conversion changed something."""
     note: str = ""
+    """What was not run, and why."""
     followed: str = ""
     """What the host's own description of the model now says, where it could follow."""
 
@@ -62,8 +63,8 @@ class Report:
 
     @property
     def verified(self) -> bool:
-        """Whether an execution proved it: both modes probed, everything on the input's path known."""
-        return self.smooth and not self.unverified and {"train", "eval"} <= set(self.modes)
+        """Whether an execution proved it: both modes probed, everything on the input's path run and known."""
+        return self.smooth and not self.unverified and not self.note and {"train", "eval"} <= set(self.modes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-able values."""
@@ -97,6 +98,13 @@ class Report:
         parts.append(self.verdict)
         return "\n".join(parts)
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why an execution proves less than it could: what was not run, and operations that nobody vouches for."""
+        if not self.modes:
+            return (self.verdict,)
+        return (*((self.note,) if self.note else ()), *map(str, self.unverified))
+
     def _headline(self) -> str:
         total = len(self.sites)
         count = f"{total} activation site{'' if total == 1 else 's'}"
@@ -117,8 +125,7 @@ class Report:
             return f"not verified: {why}; calls of functions inside forward methods were not looked for"
         ran = " and ".join(self.modes)
         if self.verified:
-            said = f"verified by execution ({ran} mode): every operation on the input's path is known"
-            return f"{said}; {self.note}" if self.note else said
+            return f"verified by execution ({ran} mode): every operation on the input's path is known"
         if not self.smooth:
             return f"not smooth (run in {ran} mode)"
         left = f"{len(self.unverified)} operations are of unknown smoothness" if self.unverified else self.note

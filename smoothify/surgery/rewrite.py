@@ -11,15 +11,17 @@ from typing import Any
 
 from torch import fx, nn
 
-from smoothify.surgery.generated import Method, Recipe, Seen, adopt, generate, original_class, recipes
+from smoothify.errors import UnconvertedError
+from smoothify.surgery.generated import Code, Method, Recipe, Seen, adopt, generate, original_class, recipes
 from smoothify.surgery.graphs import call_in, put_slot, rewrite_graph_module
 from smoothify.surgery.rules import spelled
 from smoothify.surgery.runtime import RedirectedCallable
 from smoothify.surgery.sites import Found, How
 from smoothify.surgery.slots import Build, Place, Slots, Target, has_tensors
-from smoothify.surgery.source import SourceRefusedError, rewrite_source
+from smoothify.surgery.source import SourceRefusedError, mentions_checkpoint, rewrite_source
 from smoothify.surgery.tracing import Traced, TraceRefusedError, trace
 
+_OTHERWISE = Code("def make(__class__, otherwise, captured, helpers):\n    return otherwise\n")
 WAYS: tuple[How, ...] = ("graph", "source", "runtime")
 
 
@@ -54,7 +56,8 @@ def rewrite_by_graph(module: nn.Module, target: Target, slots: Slots) -> None:
 
 def _method(module: nn.Module, target: Target, slots: Slots, ways: Sequence[How]) -> tuple[Method, How]:
     function = getattr(type(module), target.method)
-    for way in ways:
+    checkpoints = mentions_checkpoint(function)  # what runs again in the backward pass is not redirected there
+    for way in (way for way in ways if way != "graph" or not checkpoints):
         try:
             with slots.attempt():
                 if way == "graph":
@@ -63,6 +66,11 @@ def _method(module: nn.Module, target: Target, slots: Slots, ways: Sequence[How]
                     return _by_source(function, target, slots), way
         except (TraceRefusedError, SourceRefusedError):
             continue
+    if checkpoints:
+        raise UnconvertedError(
+            f"{type(module).__qualname__}.{target.method} uses checkpoint and its source cannot be rewritten; leave "
+            f"the module out with exclude=, or call its activations in a method of their own"
+        )
     return _by_mode(target, slots), "runtime"
 
 
@@ -72,8 +80,7 @@ def _redirections(target: Target, slots: Slots) -> dict[str, str]:
 
 
 def _by_mode(target: Target, slots: Slots) -> Method:
-    text = "def make(__class__, otherwise):\n    return otherwise\n"
-    return Method(target.method, "runtime", text, {}, redirected=_redirections(target, slots))
+    return Method(target.method, "runtime", _OTHERWISE, redirected=_redirections(target, slots))
 
 
 def _by_source(function: Any, target: Target, slots: Slots) -> Method:
@@ -81,8 +88,8 @@ def _by_source(function: Any, target: Target, slots: Slots) -> Method:
         seen = target.calls.get((file, line, spelled(found)))
         return slots.name(replace(found, inplace=seen.inplace), file, line, column) if seen else None
 
-    made = rewrite_source(function, frozenset((file, line) for file, line, _ in target.places), slot)
-    return Method(target.method, "source", made.text, made.scope)
+    code, helpers = rewrite_source(function, frozenset((file, line) for file, line, _ in target.places), slot)
+    return Method(target.method, "source", code, helpers)
 
 
 def _by_graph(module: nn.Module, target: Target, slots: Slots) -> Method:
@@ -123,16 +130,15 @@ def _assembled(
         lines.append(train_body)
     else:
         lines += ["    if self.training:", textwrap.indent(train_body, "    "), eval_body]
-    text = "def make(__class__, otherwise):\n" + textwrap.indent("\n".join(lines), "    ")
+    text = "def make(__class__, otherwise, captured, helpers):\n" + textwrap.indent("\n".join(lines), "    ")
     text += f"\n    return {target.method}\n"
     return Method(
         target.method,
         "graph",
-        text,
-        {**train_scope, **eval_scope},
-        train.reads | evaluation.reads,
-        redirections,
-        tuple(seen),
+        Code(text, scope={**train_scope, **eval_scope}),
+        reads=train.reads | evaluation.reads,
+        redirected=redirections,
+        seen=tuple(seen),
     )
 
 
@@ -194,9 +200,21 @@ def _again(module: nn.Module, method: Method) -> Method:
         known._by_call[(*word, *map(str, place), str(times[place]))] = name
         if not has_tensors(getattr(module, name)):
             known._by_call[word] = name
+    names: dict[Place, set[str]] = defaultdict(set)
+    for place, _, name in method.seen:
+        names[place].add(name)
+
+    def only(found: Found, file: str, line: int, column: int) -> str | None:
+        there = names[file, line, spelled(found)]
+        return next(iter(there)) if len(there) == 1 else None
+
     try:
         again = _by_graph(module, Target(method.name, calls), known)
         return replace(again, redirected=method.redirected, seen=method.seen)
     except TraceRefusedError:
-        text = "def make(__class__, otherwise):\n    return otherwise\n"
-        return Method(method.name, "runtime", text, {}, redirected=method.redirected)
+        pass
+    try:
+        lines = frozenset((file, line) for file, line, _ in calls)
+        return Method(method.name, "source", *rewrite_source(getattr(type(module), method.name), lines, only))
+    except SourceRefusedError:
+        return Method(method.name, "runtime", _OTHERWISE, redirected=method.redirected)

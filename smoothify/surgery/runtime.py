@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import torch
@@ -22,16 +24,31 @@ class Redirect(TorchFunctionMode):
     def __init__(self, module: nn.Module, slots: Mapping[str, str]) -> None:
         super().__init__()
         self.module, self.slots = module, slots
+        self._children: set[int] | None = None
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         call = read_call(func, args, kwargs or {})
         slot = self.slots.get(spelled(call.found)) if call else None
-        if call is None or slot is None:
+        if call is None or slot is None or self._in_a_child():
             return func(*args, **(kwargs or {}))
         with torch._C.DisableTorchFunction():
             return run_as(getattr(self.module, slot), call.found.inplace, *call.operands)
+
+    def _in_a_child(self) -> bool:
+        """Whether a registered module further down asks: its calls are its own, to be rewritten or not."""
+        if self._children is None:
+            self._children = {id(child) for child in self.module.modules() if child is not self.module}
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None:
+            code = frame.f_code
+            first = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+            known = first is self.module or id(first) in self._children
+            if known and hasattr(type(first), code.co_name):
+                return first is not self.module
+            frame = frame.f_back
+        return False
 
 
 def redirected(method: Callable[..., Any], slots: Mapping[str, str]) -> Callable[..., Any]:

@@ -125,9 +125,17 @@ def _own_hooks(module: nn.Module, table: str) -> Any:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody else than the host has put a hook on the forward of a module: a shell leaves it out."""
-    tables = ("_forward_hooks", "_forward_pre_hooks")
-    return any(len(module.__dict__[table]) > len(_own_hooks(module, table)) for table in tables)
+    """Whether somebody else than the host or torch has put a hook on the forward of a module.
+
+    A shell leaves those out. torch's own compute a weight before the forward (weight and spectral norm).
+    """
+    hooks = (
+        hook
+        for table in ("_forward_hooks", "_forward_pre_hooks")
+        for key, hook in module.__dict__[table].items()
+        if key not in _own_hooks(module, table)
+    )
+    return any(not getattr(hook, "__module__", "").startswith("torch.nn.utils.") for hook in hooks)
 
 
 def fake_tensor(mode: Any) -> Callable[[Tensor], Tensor]:

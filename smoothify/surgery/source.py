@@ -5,15 +5,16 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import CodeType, FunctionType
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
 import torch
 
 from smoothify.surgery.calls import Call, read_call
+from smoothify.surgery.generated import Code
 from smoothify.surgery.sites import Found
 
 Line = tuple[str, int]
@@ -21,37 +22,30 @@ Line = tuple[str, int]
 SlotName = Callable[[Found, str, int, int], "str | None"]
 """Of what was found at a file, line and column: the name of the attribute that is called instead."""
 
-_CAPTURED = "_captured"
+_CAPTURED, _HELPERS, _OTHERWISE = "_smoothify_captured", "_smoothify_helpers", "_smoothify_otherwise"
 _MODULE = "_smoothify_module"
+_CHECKPOINTS = frozenset({"checkpoint", "checkpoint_sequential", "checkpoint_seq"})
 
 
 class SourceRefusedError(Exception):
     """A method whose text cannot be rewritten; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rewritten:
-    """The text of ``make(__class__, otherwise)`` and the names that it needs."""
-
-    text: str
-    scope: Mapping[str, Any]
-
-
-def rewrite_source(function: Callable[..., Any], lines: frozenset[Line], slot: SlotName) -> Rewritten:
+def rewrite_source(
+    function: Callable[..., Any], lines: frozenset[Line], slot: SlotName
+) -> tuple[Code, Mapping[str, Code]]:
     """Replace the recognised calls on the given lines, which stand in a method or in functions that it calls.
 
-    Raises SourceRefusedError where a line has none that can be read, or there is no plain text to rewrite.
+    Returns the code of the method, and that of the functions which changed with it. Raises SourceRefusedError
+    where a line has none that can be read, or there is no plain text to rewrite.
     """
     if not isinstance(function, FunctionType) or not function.__code__.co_argcount:
         raise SourceRefusedError("it is no plain method")
     rewriting = _Rewriting(lines, slot, {function.__code__.co_filename, *(file for file, _ in lines)})
-    method = rewriting.definition(function, function.__code__.co_varnames[0])
+    method = rewriting.code(function, function.__code__.co_varnames[0])
     if lines - rewriting.done:
         raise SourceRefusedError("a call on one of the lines cannot be read from the text")
-    captured = [f"{name} = {_CAPTURED}[{name!r}]" for name in rewriting.captured if name.isidentifier()]
-    body = "\n".join([*captured, *map(ast.unparse, (*rewriting.helpers, method)), f"return {method.name}"])
-    text = f"def make(__class__, otherwise):\n{textwrap.indent(body, '    ')}\n"
-    return Rewritten(text, {**rewriting.scope, _CAPTURED: rewriting.captured})
+    return method, rewriting.helpers
 
 
 class _Rewriting:
@@ -60,70 +54,78 @@ class _Rewriting:
     def __init__(self, lines: frozenset[Line], slot: SlotName, files: set[str]) -> None:
         self.lines, self.slot, self.files = lines, slot, files
         self.done: set[Line] = set()
-        self.scope: dict[str, Any] = {}
-        self.captured: dict[str, Any] = {}
-        self.helpers: list[ast.FunctionDef] = []
+        self.helpers: dict[str, Code] = {}
         self._names: dict[FunctionType, str | None] = {}
 
-    def helper(self, function: Any) -> str | None:
-        """Return the name of the rewritten copy of a function; None where nothing in it changes."""
-        if not isinstance(function, FunctionType) or function.__code__.co_filename not in self.files:
+    def helper(self, function: Any, *, again: bool = False) -> str | None:
+        """Return the name of the rewritten copy of a function; None where nothing in it changes.
+
+        ``again`` is for the copy of an earlier rewriting, which is needed in any case.
+        """
+        if not isinstance(function, FunctionType) or not (again or function.__code__.co_filename in self.files):
             return None
         if function not in self._names:
-            self._names[function] = name = f"smoothify_{function.__name__}_{len(self._names)}"
+            self._names[function] = name = f"{function.__name__}_{len(self._names)}"
             before = len(self.done)
             try:
-                definition = self.definition(function, _MODULE)
+                code = self.code(function, _MODULE)
             except SourceRefusedError:
-                definition = None
-            if definition is None or len(self.done) == before:
+                if again:
+                    raise
+                code = None
+            if code is None or (len(self.done) == before and not again):
                 self._names[function] = None
             else:
-                definition.name = name
-                definition.args.args.insert(0, ast.arg(_MODULE))
-                self.helpers.append(definition)
+                self.helpers[name] = code
         return self._names[function]
 
-    def definition(self, function: FunctionType, module: str) -> ast.FunctionDef:
-        """Return the changed definition of a function, in which ``module`` names the one that holds the slots."""
+    def code(self, function: FunctionType, module: str) -> Code:
+        """Return the changed code of a function, in which ``module`` names the one that holds the slots."""
         definition, offset = _parsed(function)
         closure = {
             name: cell.cell_contents
             for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         }
-        known = _global_names(function.__code__) & function.__globals__.keys()
-        self._add(self.scope, {name: function.__globals__[name] for name in known})
-        self._add(self.captured, closure)
-        self._keep_defaults(function, definition)
         local = {*function.__code__.co_varnames, *function.__code__.co_cellvars}
         names = {**vars(builtins), **function.__globals__, **closure}
         free = {name: value for name, value in names.items() if name not in local}
+        closure.pop(_HELPERS, None)
+        captured: dict[str, Any] = {**closure.pop(_CAPTURED, {}), **closure}
+        _keep_defaults(function, definition, captured)
         change = _Change(free, self, function.__code__.co_filename, offset, module)
         changed: ast.FunctionDef = change.visit(definition)
-        return changed
+        if module == _MODULE and (not changed.args.args or changed.args.args[0].arg != _MODULE):
+            changed.args.args.insert(0, ast.arg(_MODULE))
+        assigned = [f"{name} = {_CAPTURED}[{name!r}]" for name in closure]
+        body = "\n".join([*assigned, ast.unparse(changed), f"return {changed.name}"])
+        text = f"def make(__class__, {_OTHERWISE}, {_CAPTURED}, {_HELPERS}):\n{textwrap.indent(body, '    ')}\n"
+        return Code(text, *_globals(function), captured)
 
-    def _keep_defaults(self, function: FunctionType, definition: ast.FunctionDef) -> None:
-        """Let the defaults be the very objects that they are: they were computed when the function was made."""
-        for index, value in enumerate(function.__defaults__ or ()):
-            if not isinstance(definition.args.defaults[index], ast.Constant):
-                definition.args.defaults[index] = self._kept(f"{function.__qualname__} {index}", value)
-        for index, (argument, node) in enumerate(
-            zip(definition.args.kwonlyargs, definition.args.kw_defaults, strict=True)
-        ):
-            if node is not None and not isinstance(node, ast.Constant):
-                value = (function.__kwdefaults__ or {})[argument.arg]
-                definition.args.kw_defaults[index] = self._kept(f"{function.__qualname__} {argument.arg}", value)
 
-    def _kept(self, key: str, value: Any) -> ast.expr:
-        self._add(self.captured, {key: value})
-        return ast.Subscript(ast.Name(_CAPTURED, ast.Load()), ast.Constant(key), ast.Load())
+def _globals(function: FunctionType) -> tuple[str, dict[str, Any]]:
+    """Return the Python module that a function's globals are those of, or else those that it names."""
+    home = str(function.__globals__.get("__name__", ""))
+    if home in sys.modules and vars(sys.modules[home]) is function.__globals__:
+        return home, {}
+    known = _global_names(function.__code__) & function.__globals__.keys()
+    return "", {name: function.__globals__[name] for name in known}
 
-    @staticmethod
-    def _add(known: dict[str, Any], new: Mapping[str, Any]) -> None:
-        clash = next((name for name, value in new.items() if name in known and known[name] is not value), None)
-        if clash is not None:
-            raise SourceRefusedError(f"{clash} means one thing in it and another in a function that it calls")
-        known.update(new)
+
+def _keep_defaults(function: FunctionType, definition: ast.FunctionDef, captured: dict[str, Any]) -> None:
+    """Let the defaults be the very objects that they are: they were computed when the function was made."""
+    for index, value in enumerate(function.__defaults__ or ()):
+        if not isinstance(definition.args.defaults[index], ast.Constant):
+            definition.args.defaults[index] = _kept(captured, f"{function.__qualname__} {index}", value)
+    keywords = zip(definition.args.kwonlyargs, definition.args.kw_defaults, strict=True)
+    for index, (argument, node) in enumerate(keywords):
+        if node is not None and not isinstance(node, ast.Constant):
+            value = (function.__kwdefaults__ or {})[argument.arg]
+            definition.args.kw_defaults[index] = _kept(captured, f"{function.__qualname__} {argument.arg}", value)
+
+
+def _kept(captured: dict[str, Any], key: str, value: Any) -> ast.expr:
+    captured[key] = value
+    return ast.Subscript(ast.Name(_CAPTURED, ast.Load()), ast.Constant(key), ast.Load())
 
 
 def _parsed(function: FunctionType) -> tuple[ast.FunctionDef, int]:
@@ -141,6 +143,14 @@ def _parsed(function: FunctionType) -> tuple[ast.FunctionDef, int]:
     if any(isinstance(node, (ast.Global, ast.Nonlocal)) for node in ast.walk(definition)):
         raise SourceRefusedError("it sets a variable outside itself")
     return definition, first - 1
+
+
+def mentions_checkpoint(function: Callable[..., Any]) -> bool:
+    """Whether a method, or what it wraps, names one of the functions that run code again in the backward pass."""
+    if not isinstance(function, FunctionType):
+        return False
+    inner = [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]
+    return bool(_global_names(function.__code__) & _CHECKPOINTS) or any(map(mentions_checkpoint, inner))
 
 
 def _global_names(code: CodeType) -> set[str]:
@@ -161,10 +171,12 @@ class _Change(ast.NodeTransformer):
         self.generic_visit(node)
         if call is not None:
             return self._replaced(node, call)
-        helper = self.rewriting.helper(function)
+        again = isinstance(node.func, ast.Subscript) and function is not None
+        helper = self.rewriting.helper(function, again=again)
         if helper is not None:
-            node.func = ast.Name(helper, ast.Load())
-            node.args.insert(0, ast.Name(self.module, ast.Load()))
+            node.func = ast.Subscript(ast.Name(_HELPERS, ast.Load()), ast.Constant(helper), ast.Load())
+            if not again:
+                node.args.insert(0, ast.Name(self.module, ast.Load()))
         return ast.fix_missing_locations(node)
 
     def _replaced(self, node: ast.Call, call: Call) -> ast.AST:
@@ -198,6 +210,8 @@ class _Change(ast.NodeTransformer):
         if isinstance(node, ast.Attribute):
             holder = self._resolve(node.value)
             return getattr(holder, node.attr, None) if holder is not None else None
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == _HELPERS:
+            return self.names[_HELPERS][_literal(node.slice)]
         return None
 
 

@@ -15,17 +15,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from smoothify.surgery.baked import EFFECTS, global_read, is_of_a_model, numpy_state, refusal, watched
+from smoothify.surgery.frames import ALONE
 from smoothify.surgery.shell import Shell
 
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
-_MODULES = f"{Path(torch.nn.modules.__file__).parent}{os.sep}"
-_CALL = str(Path(torch.nn.modules.module.__file__))
 _SURGERY = f"{Path(__file__).parent}{os.sep}"
 _STATE = frozenset(nn.Module().__dict__)
 
@@ -79,9 +80,9 @@ def trace(module: nn.Module, method: str, training: bool) -> Traced:
     copied.training = training
     copied.__class__ = _watching(type(module), function, names, constants, reads)
     tracer = _Tracer()
-    state = random.getstate()
+    state, drawn = random.getstate(), numpy_state()
     try:
-        with _uncollected(), _NoKernels(), _AmbientRefused():
+        with ALONE, _uncollected(), watched(copied, _refuse), _NoKernels(), _AmbientRefused():
             graph = tracer.trace(copied)
     except TraceRefusedError:
         raise
@@ -90,9 +91,15 @@ def trace(module: nn.Module, method: str, training: bool) -> Traced:
     if random.getstate() != state:
         random.setstate(state)
         raise TraceRefusedError("it draws random numbers in Python")
+    if numpy_state() != drawn:
+        raise TraceRefusedError("it draws random numbers in numpy")
     if any(node.op == "get_attr" and "_tensor_constant" in str(node.target) for node in graph.nodes):
         raise TraceRefusedError("it computes a constant tensor")
     return Traced(graph, constants, frozenset(reads - {"training"}))
+
+
+def _refuse(why: str) -> None:
+    raise TraceRefusedError(why)
 
 
 def _signature(function: Callable[..., Any]) -> tuple[list[str], dict[str, Any]]:
@@ -120,6 +127,8 @@ def _watching(
     def read(self: nn.Module, name: str) -> Any:
         value = object.__getattribute__(self, name)
         if name not in _STATE and name in object.__getattribute__(self, "__dict__"):
+            if (why := refusal(name, value)) and is_of_a_model(sys._getframe(1)):
+                raise TraceRefusedError(why)
             reads.add(name)
         return value
 
@@ -128,7 +137,7 @@ def _watching(
 
     passed = ", ".join(["self", *names])
     scope: dict[str, Any] = {"function": function, "constants": dict(constants)}
-    exec(f"def forward({passed}):\n    return function({passed}, **constants)", scope)
+    exec(compile(f"def forward({passed}):\n    return function({passed}, **constants)", __file__, "exec"), scope)
     return type(cls.__name__, (cls,), {"forward": scope["forward"], "__getattribute__": read, "__setattr__": write})
 
 
@@ -173,8 +182,7 @@ def place() -> tuple[str, int]:
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        library = (file.startswith(_TORCH) and not file.startswith(_MODULES)) or file == _CALL
-        if not library and not file.startswith(_SURGERY):
+        if is_of_a_model(frame):
             return file, frame.f_lineno
         if frame.f_back is None:
             break
@@ -210,14 +218,15 @@ class _AmbientRefused:
     """Refuses a trace in which the model's own code asks what differs from call to call."""
 
     def __enter__(self) -> None:
-        self.before = sys.getprofile()
+        self.before, self.codes = sys.getprofile(), set[CodeType]()
         sys.setprofile(self._seen)
 
     def __exit__(self, *exception: object) -> None:
         sys.setprofile(self.before)
 
-    @staticmethod
-    def _seen(frame: Any, event: str, argument: Any) -> None:
+    def _seen(self, frame: Any, event: str, argument: Any) -> None:
+        if event == "call" and (variable := global_read(frame, self.codes)):
+            raise TraceRefusedError(f"it reads the variable {variable} of its module, which may change")
         if event == "c_call":
             name, caller = getattr(argument, "__name__", ""), frame
             if name in _MODES:
@@ -226,6 +235,8 @@ class _AmbientRefused:
             name, caller = frame.f_code.co_name, frame.f_back
         else:
             return
+        if name in EFFECTS and caller is not None and is_of_a_model(caller):
+            raise TraceRefusedError(f"it calls {name}(), which a graph would leave out")
         if name in _AMBIENT and caller is not None:
             file = caller.f_code.co_filename
             if not file.startswith((_TORCH, _SURGERY)):

@@ -42,6 +42,26 @@ def test_a_compiler_that_fails_is_reported_once_and_does_no_harm(monkeypatch: py
     assert kernel_report() == {"mish.forward": "whole (could not be compiled: OSError: no space left on device)"}
 
 
+def test_running_out_of_memory_is_no_failure_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(paths, "_compile", lambda program: full)
+    with kernel_path("compiled"), pytest.raises(torch.OutOfMemoryError):
+        functional.mish(torch.randn(64))
+    assert not paths._refused
+
+
+def test_huge_inputs_come_out_of_blocks_as_they_come_out_of_the_whole() -> None:
+    x = torch.zeros(SMALL)
+    x[:4] = torch.tensor([float("inf"), 3e38, 3e35, -float("inf")])
+    with kernel_path("plain"):
+        torch.testing.assert_close(
+            functional.smoothrelu(x),
+            functional.smoothrelu(x[:8]).repeat(SMALL // 8).where(torch.arange(SMALL) < 8, 0.0),
+        )
+
+
 def test_a_wrong_word_is_refused() -> None:
     with pytest.raises(ValueError, match="give one of"), kernel_path("fast"):  # type: ignore[arg-type]
         pass

@@ -101,3 +101,15 @@ def test_an_attribute_called_with_other_arguments_than_it_was_converted_for_is_s
     assert report.verified
     y = model.head(X)
     torch.testing.assert_close(model(X), 0.01 * y + 0.99 * F.silu(y) + 0.5 * y + 0.5 * F.silu(y))
+
+
+class Shifted(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(x - 1) + 1
+
+
+def test_a_factory_is_known_to_be_smooth_when_all_that_it_runs_is() -> None:
+    model = chain()
+    report = smoothify.convert_(model, Shifted, example_input=X)
+    assert [site.becomes_smooth for site in report.converted] == [True] and report.verified
+    assert isinstance(model[1], Shifted)

@@ -59,6 +59,24 @@ def test_a_transformers_config_follows_only_where_it_builds_the_same_model() -> 
     assert stubborn.config.hidden_act == "relu"
 
 
+def test_a_host_class_that_does_not_build_twice_is_converted_and_its_config_left_alone() -> None:
+    transformers = pytest.importorskip("transformers")
+
+    class Once(transformers.MobileNetV1ForImageClassification):
+        built = False
+
+        def __init__(self, config: object) -> None:
+            if Once.built:
+                raise OSError("its weights are not to be had")
+            super().__init__(config)
+            Once.built = True
+
+    model = Once(transformers.MobileNetV1Config(depth_multiplier=0.25, image_size=32))
+    report = smoothify.convert_(model, "silu")
+    assert report.verified and not report.followed
+    assert model.config.hidden_act == "relu6"
+
+
 def test_gamma_act_and_the_tlu_of_timm() -> None:
     nfnet = timm.create_model("test_nfnet", act_layer="relu")
     report = smoothify.convert_(nfnet)

@@ -57,8 +57,8 @@ def mish_backward(x: Tensor, grad: Tensor) -> tuple[Tensor]:
 
 def smoothrelu_value(x: Tensor, alpha: Number) -> tuple[Tensor]:
     """x - log(αx + 1) / α for x ≥ 0, else 0: the difference in float64, where it has precision to lose."""
-    u = x.clamp(0, _HUGE).to(torch.float64).mul_(alpha)
-    return (u.sub_(u.log1p()).to(x.dtype).mul_(1 / alpha),)
+    u = x.clamp(min=0).to(torch.float64).mul_(alpha)
+    return (u.sub_(u.log1p().clamp_(max=1e3)).mul_(1 / alpha).to(x.dtype),)  # ∞ less a finite number is ∞
 
 
 def smoothrelu_backward(x: Tensor, grad: Tensor, alpha: Number) -> tuple[Tensor]:

@@ -1,0 +1,92 @@
+"""What a trace would bake in without seeing it, or drop: reads outside the traced module, and side effects."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, FrameType, ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+_MODULES = f"{Path(torch.nn.modules.__file__).parent}{os.sep}"
+_CALL = str(Path(torch.nn.modules.module.__file__))
+_SURGERY = f"{Path(__file__).parent}{os.sep}"
+_STATE = frozenset(nn.Module().__dict__) - {"training"}
+_FIXED = (str, bytes, int, float, complex, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
+_SETTLED = (ModuleType, type, tuple, frozenset, logging.Logger, torch.dtype, torch.device)
+
+# What is printed while tracing would be printed no more.
+EFFECTS = frozenset({"print", "warn"})
+
+
+def refusal(name: str, value: Any) -> str:
+    """Say why a trace may not read a plain attribute of its module; '' where setting it anew would be noticed."""
+    return "" if _fixed(value) else f"it reads self.{name}, which may change inside"
+
+
+def _fixed(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_fixed, value))
+    return isinstance(value, (*_FIXED, Tensor, nn.Module)) or callable(value)
+
+
+def is_of_a_model(frame: FrameType) -> bool:
+    """Whether a frame runs a model's own code, not that of torch or of this package."""
+    file = frame.f_code.co_filename
+    library = (file.startswith(_TORCH) and not file.startswith(_MODULES)) or file == _CALL
+    return not library and not file.startswith(_SURGERY)
+
+
+def global_read(frame: FrameType, known: set[CodeType]) -> str:
+    """Return the name of a global variable in the code of a frame that may change; '' for none."""
+    code = frame.f_code
+    standard = str(frame.f_globals.get("__name__")).partition(".")[0] in sys.stdlib_module_names
+    if code in known or not is_of_a_model(frame) or standard:
+        return ""
+    known.add(code)
+    named = ((name, frame.f_globals[name]) for name in code.co_names if name in frame.f_globals)
+    return next((name for name, value in named if not isinstance(value, _SETTLED) and not callable(value)), "")
+
+
+@contextmanager
+def watched(root: nn.Module, refuse: Callable[[str], None]) -> Iterator[None]:
+    """Refuse what model code reads of other modules than the traced one, except tensors and modules; and any write."""
+    plain_set, thread = nn.Module.__setattr__, threading.get_ident()
+
+    def asked_by_a_model() -> bool:
+        return threading.get_ident() == thread and is_of_a_model(sys._getframe(2))
+
+    def read(module: nn.Module, name: str) -> Any:
+        value = object.__getattribute__(module, name)
+        held = object.__getattribute__(module, "__dict__")
+        outside = module is not root and name in held and name not in _STATE
+        if outside and not isinstance(value, (Tensor, nn.Module)) and asked_by_a_model():
+            refuse(f"it reads .{name} of a {type(module).__name__}, which may change")
+        return value
+
+    def write(module: nn.Module, name: str, value: Any) -> None:
+        if asked_by_a_model():
+            refuse(f"it sets .{name} of a {type(module).__name__}")
+        plain_set(module, name, value)
+
+    nn.Module.__getattribute__ = read  # type: ignore[assignment]  # for this trace only
+    nn.Module.__setattr__ = write  # type: ignore[assignment]  # as above
+    try:
+        yield
+    finally:
+        del nn.Module.__getattribute__  # and put back
+        nn.Module.__setattr__ = plain_set  # type: ignore[method-assign]  # as above
+
+
+def numpy_state() -> str:
+    """Return where numpy's generator stands; '' where nobody has imported numpy."""
+    numpy = sys.modules.get("numpy")
+    return repr(numpy.random.get_state()) if numpy is not None else ""

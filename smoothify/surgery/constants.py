@@ -1,0 +1,57 @@
+"""Which tensors of a run are known to be zero: max(x, 0) is a ReLU, max(x, τ) of another constant is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
+
+_ZEROS = frozenset({"zeros", "zeros_like", "new_zeros", "zero"})
+_FULL = frozenset({"full", "full_like", "new_full", "fill"})
+
+
+class Constants:
+    """Follows the tensors that are filled with one number, and those that are |x| of another."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, float] = {}
+        self._absolute: dict[int, int] = {}
+        self._alive: list[Any] = []
+
+    def ran(self, name: str, func: Any, args: tuple[Any, ...], given: dict[str, Any], result: Any) -> None:
+        """Note what an operation made."""
+        if not isinstance(result, Tensor):
+            return
+        key = self._key(result)
+        value = 0 if name in _ZEROS else given.get("fill_value", given.get("value")) if name in _FULL else None
+        whole = result.numel() * result.element_size() == result.untyped_storage().nbytes()
+        if isinstance(value, (int, float)) and whole:
+            self._values[key] = float(value)
+            self._alive.append(result.untyped_storage())
+        elif func._schema.is_mutable:
+            self._values.pop(key, None)
+        if name == "abs" and result is not args[0]:
+            self._absolute[key] = self._key(args[0])
+            self._alive.append(result.untyped_storage())
+
+    def value(self, tensor: Tensor) -> float | None:
+        """Return the number that fills a tensor; None where that is not known."""
+        known = self._values.get(self._key(tensor))
+        held = getattr(tensor, "constant", None) if isinstance(tensor, FakeTensor) else tensor
+        if known is not None or held is None or held.is_meta or not held.numel():
+            return known
+        with unset_fake_temporarily(), torch.no_grad():
+            first = held.flatten()[0]
+            return float(first) if bool((held == first).all()) else None
+
+    def is_with_its_absolute(self, args: tuple[Any, ...]) -> bool:
+        """Whether the first two arguments are x and |x|."""
+        keys = [self._key(tensor) for tensor in args[:2] if isinstance(tensor, Tensor)]
+        return len(keys) == 2 and (self._absolute.get(keys[0]) == keys[1] or self._absolute.get(keys[1]) == keys[0])
+
+    @staticmethod
+    def _key(tensor: Tensor) -> int:
+        key: int = tensor.untyped_storage()._cdata
+        return key

@@ -1,0 +1,53 @@
+"""The inputs of what was in place: whether anybody reads one after the call, who would have read the result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from smoothify.surgery.shell import Shell
+
+
+class Inputs:
+    """Watches the inputs of modules, by id, that leave them as they were where the original wrote over them.
+
+    ``read_after`` gets the modules whose input was read after their call.
+    """
+
+    def __init__(self, shell: Shell, watched: frozenset[int]) -> None:
+        self.shell, self.watched = shell, watched
+        self.read_after: set[int] = set()
+        self._stale: dict[int, int] = {}
+        self._alive: list[Any] = []
+
+    def returned(self, module: nn.Module, args: Any, result: Any) -> None:
+        """A module of the shell has returned: of a watched one, nobody may read the input any more."""
+        key = id(self.shell.original[id(module)])
+        if key in self.watched and args:
+            storage = args[0].untyped_storage()
+            if all(tensor.untyped_storage()._cdata != storage._cdata for tensor in tensors(result)):
+                self._alive.append(storage)  # so that no later storage takes its address
+                self._stale[storage._cdata] = key
+
+    def read(self, value: Any) -> None:
+        """Something reads tensors."""
+        for tensor in tensors(value) if self._stale else ():
+            key = self._stale.get(tensor.untyped_storage()._cdata)
+            if key is not None:
+                self.read_after.add(key)
+
+    def ended(self, result: Any) -> None:
+        """The forward has ended: what it returns, or keeps in attributes, may be read."""
+        self.read([result, *(list(vars(module).values()) for module in self.shell.modules)])
+
+
+def tensors(value: Any) -> list[Tensor]:
+    """Return the tensors in a value, inside lists, tuples and dicts too."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, (list, tuple)):
+        return [tensor for item in value for tensor in tensors(item)]
+    if isinstance(value, dict):
+        return [tensor for item in value.values() for tensor in tensors(item)]
+    return []

@@ -1,0 +1,245 @@
+"""What a trace would bake in is read anew at every call: other modules, containers, globals, effects, checkpoints."""
+
+import copy
+import functools
+import pickle
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+import smoothify
+from smoothify.errors import UnconvertedError
+
+from .awkward import Plain
+
+X = torch.linspace(-1, 1, 24).reshape(4, 6)
+DOUBLED = True
+TIMES = torch.tensor(2.0)
+HALF = lambda x: x / 2  # noqa: E731  # what a pickle cannot hold by value
+
+
+class OfAChild(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(F.relu(self.linear(x)), self.drop.p, self.training)
+
+    def change(self) -> None:
+        self.drop.p = 0.0
+
+
+class OfAConfig(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(doubled=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.linear(x))
+        return x * 2 if self.config.doubled else x
+
+    def change(self) -> None:
+        self.config.doubled = False
+
+
+class OfADict(OfAConfig):
+    def __init__(self) -> None:
+        super().__init__()
+        self.flags = {"doubled": True}
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.linear(x))
+        return x * 2 if self.flags["doubled"] else x
+
+    def change(self) -> None:
+        self.flags["doubled"] = False
+
+
+class OfAGlobal(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.linear(x))
+        return x * 2 if DOUBLED else x
+
+    def change(self) -> None:
+        global DOUBLED
+        DOUBLED = False
+
+
+@pytest.mark.parametrize("cls", [OfAChild, OfAConfig, OfADict, OfAGlobal])
+def test_what_is_changed_elsewhere_after_the_conversion_is_heeded(
+    cls: type[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.DOUBLED", True)
+    model = cls()
+    assert {site.how for site in smoothify.convert_(model).sites} == {"source"}
+    y = F.silu(model.linear(X))
+    assert not torch.allclose(model(X), y)
+    model.change()
+    torch.testing.assert_close(model(X), y)
+
+
+class Collects(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen, self.last = [], {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.linear(x))
+        self.seen.append(x)
+        self.last["x"] = x
+        self.linear.output = x
+        print("ran")
+        return x
+
+
+def test_what_a_forward_does_besides_it_still_does(capsys: pytest.CaptureFixture[str]) -> None:
+    model = Collects()
+    smoothify.convert_(model)
+    assert not model.seen and not model.last and not hasattr(model.linear, "output")
+    capsys.readouterr()
+    y = model(X)
+    assert model.seen[0] is model.last["x"] is model.linear.output is y
+    assert capsys.readouterr().out == "ran\n"
+
+
+class DrawsInNumpy(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.linear(x)) * float(np.random.rand())
+
+
+def test_what_numpy_draws_is_drawn_anew() -> None:
+    model = DrawsInNumpy()
+    smoothify.convert_(model)
+    assert not torch.equal(model(X), model(X))
+
+
+def wrapped(forward: object) -> object:
+    @functools.wraps(forward)
+    def around(self: nn.Module, x: Tensor) -> Tensor:
+        return forward(self, x)
+
+    return around
+
+
+class Checkpoints(Plain):
+    on = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        def body(y: Tensor) -> Tensor:
+            return F.relu(self.linear(y))
+
+        return checkpoint(body, x, use_reentrant=False) if self.on else body(x)
+
+
+class WrappedCheckpoints(Checkpoints):
+    forward = wrapped(Checkpoints.forward)
+
+
+@pytest.mark.parametrize("at_first", [True, False])
+def test_what_checkpoint_runs_again_is_smooth_too(at_first: bool) -> None:
+    model = Checkpoints()
+    model.on = at_first
+    smoothify.convert_(model)
+    gradients = []
+    for model.on in (False, True):
+        x = X.clone().requires_grad_()
+        gradients += torch.autograd.grad(model(x).sum(), x)
+    torch.testing.assert_close(*gradients)
+
+
+def test_checkpoint_where_calls_could_only_be_redirected_is_refused() -> None:
+    model = WrappedCheckpoints()
+    with pytest.raises(UnconvertedError, match=r"uses checkpoint and its source cannot be rewritten.*exclude="):
+        smoothify.convert_(model)
+    torch.testing.assert_close(model(X), F.relu(model.linear(X)))
+
+
+class Wrapped(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.child = Plain()
+        self.child.forward = lambda x: F.relu(x)
+
+    @wrapped
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.linear(x)) + self.child(x) if x.shape[0] else x
+
+
+def test_calls_of_a_child_are_not_redirected_with_those_of_its_parent() -> None:
+    model = Wrapped()
+    smoothify.convert_(model, exclude="child", strict=False)
+    torch.testing.assert_close(model(X), F.silu(model.linear(X)) + F.relu(X))
+
+
+class NamesALambda(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return HALF(F.relu(self.linear(x))) if x.shape[0] else x
+
+
+def test_copies_of_what_was_rewritten_in_its_source() -> None:
+    model = smoothify.convert(NamesALambda())
+    for copied in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(copied(X), model(X))
+    assert copy.copy(model).linear is model.linear
+
+
+class Rectified(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(super().forward(x))
+
+
+def test_a_rewritten_module_that_is_parametrized_later_is_copied() -> None:
+    model = smoothify.convert(nn.Sequential(Rectified(6, 6)), example_input=X)
+    torch.nn.utils.parametrizations.weight_norm(model[0])
+    copied = copy.deepcopy(model)
+    assert torch.equal(copied(X), model(X))
+    assert copied[0].parametrizations.weight.original0 is not model[0].parametrizations.weight.original0
+
+
+class Reads(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.linear(x))
+        return x * 2 if self.wide and x.shape[0] > 1 else x
+
+
+def test_what_cannot_be_traced_anew_is_rewritten_in_its_source() -> None:
+    model = Reads()
+    smoothify.convert_(model)
+    model.wide = True
+    torch.testing.assert_close(model(X), F.silu(model.linear(X)) * 2)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)  # as redirected, it would not be
+    torch.testing.assert_close(compiled(X), model(X))
+
+
+def test_a_method_that_was_rewritten_with_its_helpers_is_rewritten_again() -> None:
+    class Both(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            return first(self.linear(x)) + second(x) if x.shape[0] else x
+
+    model = Both()
+    smoothify.convert_(model, replace={"relu"}, strict=False)
+    report = smoothify.convert_(model, replace={"hardswish"})
+    assert {site.how for site in report.converted} == {"source"} and report.verified
+    torch.testing.assert_close(model(X), 2 * F.silu(model.linear(X)) + 3 * F.silu(X))
+
+
+def first(x: Tensor, times: Tensor = TIMES) -> Tensor:
+    return F.relu(x) * times
+
+
+def second(x: Tensor) -> Tensor:
+    return F.hardswish(x) * 3

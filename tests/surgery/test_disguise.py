@@ -1,0 +1,188 @@
+"""Rectifiers that go by another name, operations that are smooth for some arguments only, and what is said of them."""
+
+import threading
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import smoothify
+from smoothify.errors import UnconvertedError, UnverifiedWarning
+
+from .awkward import Functional, Plain
+
+X = torch.linspace(-1, 1, 24).reshape(4, 6)
+ZERO = torch.zeros(())
+
+
+class Zeros(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        return torch.maximum(x, torch.zeros_like(x))
+
+
+class Reversed(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        return torch.max(x.new_zeros(6), x)
+
+
+class Constant(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.max(self.linear(x), torch.tensor(0.0))
+
+
+class Global(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.max(self.linear(x), ZERO)
+
+
+@pytest.mark.parametrize("cls", [Zeros, Reversed, Constant, Global])
+def test_the_maximum_with_zero_is_a_relu(cls: type[nn.Module]) -> None:
+    model = cls()
+    assert [site.function for site in smoothify.inspect(model, example_input=X).remaining] == ["maximum"]
+    assert smoothify.convert_(model, example_input=X).verified
+    torch.testing.assert_close(model(X), F.silu(model.linear(X)))
+
+
+class AtLeast(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.maximum(self.linear(x), torch.full((6,), 1e-6))
+
+
+class Filled(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        bound = torch.zeros(6)
+        bound[0] = float(x.shape[0])
+        return torch.maximum(self.linear(x), bound)
+
+
+def test_the_maximum_with_another_constant_is_none_and_with_an_unknown_one_unverified() -> None:
+    report = smoothify.inspect(AtLeast(), example_input=X)
+    assert report.verified and [operation.name for operation in report.operations] == ["maximum"]
+    assert [operation.name for operation in smoothify.inspect(Filled(), example_input=X).unverified] == ["maximum"]
+
+
+class Clamped(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x).clamp(min=torch.tensor(0.0))
+
+
+class Absolute(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        return (x + x.abs()) / 2
+
+
+class Boxed(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.toolbox(x)
+
+    def toolbox(self, x: Tensor) -> Tensor:
+        return self.linear(x).clamp(min=0)
+
+
+def test_rectifiers_that_cannot_be_rewritten_are_refused_and_a_name_exempts_nothing() -> None:
+    for cls in (Clamped, Absolute):
+        with pytest.raises(UnconvertedError, match="still runs after the conversion"):
+            smoothify.convert_(cls(), example_input=X)
+        assert smoothify.inspect(cls(), example_input=X).remaining
+    assert [site.function for site in smoothify.convert_(Boxed(), example_input=X).converted] == ["clamp(min=0)"]
+
+
+class Masked(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        return x * (x > 0)
+
+
+def test_what_nobody_knows_to_be_smooth_comes_with_a_warning_that_says_why() -> None:
+    with pytest.warns(UnverifiedWarning, match=r"Masked: \(the model itself\) at test_disguise.py:\d+: gt"):
+        smoothify.convert(Masked(), example_input=X)
+    hooked = Functional()
+    hooked.linear.register_forward_hook(lambda module, args, output: F.relu(output))
+    with pytest.warns(UnverifiedWarning, match="the forward hooks of linear were not run"):
+        smooth = smoothify.convert(hooked, example_input=X)
+    assert not smoothify.inspect(smooth, example_input=X).verified
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        smoothify.convert(nn.Sequential(nn.ReLU(), nn.ReLU()), only="0", example_input=X)
+
+
+def test_hooks_that_torch_puts_on_weights_leave_no_doubt() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        linear = torch.nn.utils.spectral_norm(nn.Linear(6, 6))
+    assert smoothify.inspect(nn.Sequential(linear, nn.SiLU()), example_input=X).verified
+
+
+JUDGED = {
+    "a norm": (lambda x: torch.linalg.vector_norm(x, dim=1), True),
+    "the sum of magnitudes": (lambda x: torch.linalg.vector_norm(x, ord=1, dim=1), False),
+    "the largest magnitude": (lambda x: torch.norm(x, p=float("inf"), dim=1), False),
+    "distances": (lambda x: torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist"), True),
+    "distances along the axes": (lambda x: torch.cdist(x, x, p=1), False),
+    "a sum of parts": (lambda x: x.scatter_reduce(1, torch.zeros(4, 6, dtype=torch.int64), x, "sum"), True),
+    "a maximum of parts": (lambda x: x.scatter_reduce(1, torch.zeros(4, 6, dtype=torch.int64), x, "amax"), False),
+    "a logit": (lambda x: torch.logit(x.sigmoid()), True),
+    "a clamped logit": (lambda x: torch.logit(x.sigmoid(), eps=1e-3), False),
+}
+
+
+class Runs(nn.Module):
+    def __init__(self, function: object) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_some_operations_are_judged_by_their_arguments(name: str) -> None:
+    function, smooth = JUDGED[name]
+    report = smoothify.inspect(Runs(function), example_input=X)
+    assert (not report.operations) is smooth
+    assert not report.unverified
+
+
+def test_conversions_in_several_threads_put_torch_back() -> None:
+    before = nn.Module.__call__, vars(torch.autograd.Function)["apply"], nn.Module.__setattr__
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for _ in range(5):
+                smoothify.convert(Functional(), example_input=X)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert before == (nn.Module.__call__, vars(torch.autograd.Function)["apply"], nn.Module.__setattr__)
+    assert "__getattribute__" not in vars(nn.Module)
+
+
+def test_a_probe_seeds_no_other_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    smoothify.inspect(Functional(), example_input=X)
+    assert not seeded
+
+
+def test_a_float_model_that_is_prepared_for_quantisation_is_converted() -> None:
+    class Prepared(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.sum = torch.ao.nn.quantized.FloatFunctional()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.sum.add(F.relu(self.linear(x)), x)
+
+    assert smoothify.convert_(Prepared(), example_input=X).verified
