@@ -40,7 +40,7 @@ def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def forgotten_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a test registers is unknown after it."""
     for module, registry in (

@@ -20,7 +20,7 @@ class Brighter(Attack):
         return images + self.share * self.threat.radius
 
 
-def test_an_attack_of_ones_own_goes_by_its_name(forgotten_names: None) -> None:
+def test_an_attack_of_ones_own_goes_by_its_name() -> None:
     register_attack("Brighter", Brighter)
     register_attack("half-brighter", lambda threat: Brighter(threat, share=0.5))
     model, images = nn.Flatten(), torch.full((2, 1, 2, 2), 0.5)
@@ -34,14 +34,14 @@ def test_an_attack_of_ones_own_goes_by_its_name(forgotten_names: None) -> None:
 
 
 @pytest.mark.parametrize("name", ["mine", "MINE", "pgd-50", "pgd-3x2", "AutoAttack", "square-100"])
-def test_names_are_never_overwritten(name: str, forgotten_names: None) -> None:
+def test_names_are_never_overwritten(name: str) -> None:
     register_attack("mine", Brighter)
     with pytest.raises(SmoothifyError, match=f"attack '{name.lower()}' is registered already; choose another name"):
         register_attack(name, Brighter)
 
 
 @pytest.mark.parametrize("factory", [lambda threat: Brighter(ThreatModel("linf", 0.2)), lambda threat: "pgd"])
-def test_an_attack_stays_in_the_threat_model_that_is_reported(factory, forgotten_names: None) -> None:
+def test_an_attack_stays_in_the_threat_model_that_is_reported(factory) -> None:
     register_attack("mine", factory)
     with pytest.raises(
         ConfigError, match=r"attack 'mine': its factory returned .*, no attack within Linf, epsilon 0\.1"
@@ -49,7 +49,7 @@ def test_an_attack_stays_in_the_threat_model_that_is_reported(factory, forgotten
         attack("mine", THREAT)
 
 
-def test_what_is_unknown_is_answered_with_all_names(forgotten_names: None) -> None:
+def test_what_is_unknown_is_answered_with_all_names() -> None:
     register_attack("mine", PGD)
     with pytest.raises(UnknownNameError, match=r"it is one of 'pgd-1', .*'square' or 'mine'\. If it is your own"):
         attack("xyzzy", THREAT)

@@ -38,7 +38,7 @@ NAMES = {
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgotten_names: None) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where somebody starts from who has own_names.py and a config that uses its names."""
     (tmp_path / "own_names.py").write_text(MODULE)
     (tmp_path / "own_broken.py").write_text("1 / 0\n")

@@ -38,7 +38,7 @@ class Kinked(nn.Module):
 
 
 @pytest.fixture
-def saved(tmp_path: Path, forgotten_names: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model with an activation of own_gates.py, which this process then knows nothing of."""
     monkeypatch.setattr(OwnGate, "__module__", "own_gates")
     register_activation(Activation("own_gate", "x", "here", OwnGate, nn.functional.silu, 2))
@@ -80,7 +80,7 @@ def test_names_of_modules_are_checked(saved: Path, imports: object) -> None:
         from_pretrained(saved)
 
 
-def test_a_rule_of_ones_own_is_named_too(tmp_path: Path, forgotten_names: None) -> None:
+def test_a_rule_of_ones_own_is_named_too(tmp_path: Path) -> None:
     def becomes(found, to):
         return to.make(found)
 

@@ -29,7 +29,7 @@ def test_registry_holds_every_objective_and_suggests() -> None:
         objectives.objective("standart")
 
 
-def test_an_objective_of_ones_own_goes_by_its_name(forgotten_names: None) -> None:
+def test_an_objective_of_ones_own_goes_by_its_name() -> None:
     @objectives.register_objective
     @dataclasses.dataclass(frozen=True)
     class Own(objectives.StandardTraining):
