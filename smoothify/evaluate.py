@@ -20,6 +20,7 @@ from smoothify.cli import Parser, add_imports, run, use_cores
 from smoothify.data import Images, labels_of, load, name_rows, representative
 from smoothify.errors import ConfigError, OutputExistsError
 from smoothify.evaluation import CHECKS, RobustAccuracy, Sanity, robust_accuracy, sanity, table
+from smoothify.evaluation.accuracy import refuse_impossible
 from smoothify.evaluation.setting import Setting
 from smoothify.evaluation.versions import library_versions
 from smoothify.files import write_atomically
@@ -130,6 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = representative(labels_of(source), asked.images or len(source))
     images = setting.images(host, source, rows)
     few = images.few(asked.sanity_images)
+    refuse_impossible(classifier, few, attacks)
     models = {asked.model: classifier}
     started = time.perf_counter()
     if asked.beside is not None:

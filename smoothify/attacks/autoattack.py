@@ -85,7 +85,7 @@ class AutoAttackPart(Attack):
         try:
             import pyautoattack.autopgd_base  # noqa: F401
         except ImportError as error:
-            raise ConfigError(f"{self} needs pyautoattack; pip install 'smoothify-torch[autoattack]'") from error
+            raise ConfigError(f"{self} needs pyautoattack; pip install pyautoattack") from error
 
     def _watch(self, model: nn.Module, labels: Tensor) -> Watch:
         if self.part == "square":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,13 +66,9 @@ def robust_accuracy(
         raise DataError("no images to measure accuracy on; choose a split that has some")
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size}: at least 1 is needed")
-    for name, parameter in model.named_parameters():
-        if parameter.is_floating_point() and parameter.dtype != torch.float32:
-            raise UnsupportedModelError(f"{name} is {parameter.dtype}; accuracy is measured in float32: model.float()")
-    if attack.reach > attack.threat.radius:
-        raise ConfigError(f"{attack} leaves its threat model ({attack.threat}): it trains, but measures nothing")
+    device = device_of(model)
+    refuse_impossible(model, images, [attack])
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     which = (
         images.source.name,
         images.source.split,
@@ -126,6 +122,25 @@ def robust_accuracy(
     )
 
 
+def refuse_impossible(model: nn.Module, images: Images, attacks: Sequence[Attack]) -> None:
+    """Refuse attacks that cannot measure a model, before the first of them has begun.
+
+    Raises:
+        ConfigError: an attack that leaves its threat model, or needs more classes than the model has.
+        UnsupportedModelError: an output that is not (batch, classes), or parameters that are not float32.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            raise UnsupportedModelError(f"{name} is {parameter.dtype}; accuracy is measured in float32: model.float()")
+    device = device_of(model)
+    with full_precision(device), inference_mode_of(model):
+        classes = _logits(model, images.batch([0])[0].to(device)).shape[1]
+    for attack in attacks:
+        if attack.reach > attack.threat.radius:
+            raise ConfigError(f"{attack} leaves its threat model ({attack.threat}): it trains, but measures nothing")
+        attack.require(classes)
+
+
 def _verdicts(
     model: nn.Module,
     images: Tensor,
@@ -163,14 +178,7 @@ def predict(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> T
         NonFiniteError: logits that are not finite.
         UnsupportedModelError: an output that is not (batch, classes).
     """
-    with torch.no_grad():
-        logits = model(images)
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
-        found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise UnsupportedModelError(
-            f"{type(model).__name__} returned {found} for {len(images)} images; accuracy needs logits of shape "
-            "(batch, classes): wrap the model in smoothify.PixelClassifier"
-        )
+    logits = _logits(model, images)
     if labels is not None and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
         wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
         raise DataError(
@@ -179,3 +187,20 @@ def predict(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> T
     if not torch.isfinite(logits).all():
         raise NonFiniteError("the model's logits are not finite, so its accuracy cannot be measured")
     return logits.argmax(1)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return where a model's parameters are; the CPU if it has none."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        logits = model(images)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
+        found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise UnsupportedModelError(
+            f"{type(model).__name__} returned {found} for {len(images)} image(s); accuracy needs logits of shape "
+            "(batch, classes): wrap the model in smoothify.PixelClassifier"
+        )
+    return logits

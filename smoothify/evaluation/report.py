@@ -12,7 +12,7 @@ from torch import nn
 from smoothify.attacks import PGD, ThreatModel
 from smoothify.data import Images, representative
 from smoothify.evaluation import plots
-from smoothify.evaluation.accuracy import predict, robust_accuracy
+from smoothify.evaluation.accuracy import device_of, predict, robust_accuracy
 from smoothify.evaluation.landscape import landscape
 from smoothify.evaluation.page import Section, page
 from smoothify.evaluation.results import RobustAccuracy, Share
@@ -115,7 +115,7 @@ def draw(
     """
     model = next(iter(models.values()))
     shown = representative(images.labels, _COLUMNS)
-    batch, labels = (tensor.to(_device(model)) for tensor in images.batch(shown))
+    batch, labels = (tensor.to(device_of(model)) for tensor in images.batch(shown))
     with torch.no_grad():
         told_apart = model(batch).shape[1]
     named, search = images.source.classes, PGD(threat, steps=20)
@@ -150,10 +150,6 @@ def draw(
         caption = f"The loss around {which}, as in Figure 5 of arXiv:2006.14536."
         found.append((caption, plots.landscapes(around)))
     return tuple(found)
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def _tells_steps(result: RobustAccuracy) -> bool:

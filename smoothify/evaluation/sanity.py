@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from torch import nn
 
 from smoothify.activations import refuse_without_relu
 from smoothify.attacks import Attack, inference_mode_of
 from smoothify.data import Images
 from smoothify.errors import DataError, SmoothifyError
+from smoothify.evaluation.accuracy import device_of
 from smoothify.evaluation.precision import full_precision
 from smoothify.evaluation.results import RobustAccuracy
 from smoothify.evaluation.subject import Subject
@@ -151,7 +151,7 @@ def sanity(
 
     if len(images) == 0:
         raise DataError("no images to check a measurement on; choose a split that has some")
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     batch, labels = (tensor.to(device) for tensor in images.batch(range(len(images))))
     outcomes = []
     with full_precision(device), inference_mode_of(model):

@@ -148,9 +148,7 @@ def _classes(raw: dict[str, Any], where: str) -> tuple[Any, Any]:
         import transformers
         from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as CLASSES
     except ImportError as error:
-        raise HubError(
-            f"{where}: is a transformers model; install it with `pip install smoothify-torch[transformers]`"
-        ) from error
+        raise HubError(f"{where}: is a transformers model; install it with `pip install transformers`") from error
     model_type, name = _class_name(raw, CLASSES, where)
     return getattr(transformers, name), transformers.CONFIG_MAPPING[model_type]
 

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.xdist_group("command line")
         (["--attack", "pdg-50"], "unknown attack 'pdg-50'; did you mean 'pgd-50'"),
         (["--attack", "autoattack", "--step_size", "0.1"], "AutoAttack, which chooses its own; leave it out"),
         (["--attack", "apgd-dlr"], "APGD-DLR needs 3 classes, the model has 2; use apgd-ce"),
+        (["--attack", "pgd-2", "--attack", "apgd-dlr", "--images", "10"], "APGD-DLR needs 3 classes, the model has 2"),
         (["--norm", "l3"], "unknown norm 'l3'; did you mean 'l2'"),
         (["--surrogate", "slu"], "unknown activation 'slu'; did you mean 'silu'"),
         (["--data", "fashion_mnist_sample"], "label 9 is outside the model's 2 classes; use a model with a head for"),

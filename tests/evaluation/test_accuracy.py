@@ -184,7 +184,7 @@ def test_bad_input() -> None:
     negative.labels = torch.tensor([0, 1, -1, 2, 3])
     with pytest.raises(DataError, match="label -1 is outside"):
         robust_accuracy(Constant(), negative, PGD())
-    with pytest.raises(UnsupportedModelError, match=r"returned shape \(20, 1, 28, 28\) for 20 images"):
+    with pytest.raises(UnsupportedModelError, match=r"returned shape \(1, 1, 28, 28\) for 1 image\(s\)"):
         robust_accuracy(nn.Identity(), sample(20), PGD())
     normalised = sample(5)
     normalised.batch = lambda positions: (torch.full((5, 1, 28, 28), -0.4), normalised.labels)

@@ -97,7 +97,7 @@ def stronger_with_steps(subject: Subject) -> Answer:
 def white_box(subject: Subject) -> Answer:
     """Does an attack without gradients break images that the measuring attack leaves standing?"""
     if importlib.util.find_spec("pyautoattack") is None:
-        return "not applicable", "needs pyautoattack; pip install 'smoothify-torch[autoattack]'"
+        return "not applicable", "needs pyautoattack; pip install pyautoattack"
     square = subject.stands(AutoAttackPart(subject.threat, "square", 200))
     only = 100 * float((subject.stands(subject.attack) & ~square).sum()) / len(subject.labels)
     return passes(only <= SLACK), f"Square with 200 queries breaks {only:.1f}% that {subject.attack} does not"
