@@ -131,7 +131,11 @@ def parse(spec: str) -> tuple[Activation, dict[str, float]]:
 
 
 def create(spec: str, *, inplace: bool = False) -> nn.Module:
-    """Build the module that a spec describes; ``inplace`` is honoured where the entry supports it.
+    """Build the module that a spec describes.
+
+    Args:
+        spec: a name of the catalogue, with or without parameters: "silu", "celu(alpha=1.4)".
+        inplace: honoured where the entry supports it.
 
     Raises:
         SpecError: where the spec cannot be read or its parameters are refused by the module.

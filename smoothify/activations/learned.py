@@ -21,9 +21,14 @@ _MOST_BETA = 0.99  # at 1 PSSiLU is undefined, and beyond it falls where it rose
 class SmoothReLU(Pointwise):
     """x - log(αx + 1) / α for x ≥ 0, else 0; C1 for every α > 0 (paper eq. 5). α is learned, one per module.
 
-    Any shape in, the same shape and dtype out; the input is kept for backward. The parameter ``root`` stores
-    √α, so that no optimizer step can make α negative, as in the released models. ``alpha`` is where it
-    starts. Raises ValueError for an ``alpha`` that is not positive.
+    Any shape in, the same shape and dtype out; the input is kept for backward. The parameter ``root`` stores √α, so
+    that no optimizer step can make α negative, as in the released models.
+
+    Args:
+        alpha: where α starts, > 0.
+
+    Raises:
+        ValueError: an ``alpha`` that is not positive.
 
     >>> SmoothReLU()
     SmoothReLU(alpha=400)
@@ -49,9 +54,15 @@ class SmoothReLU(Pointwise):
 class PSSiLU(Pointwise):
     """x (σ(αx) - β) / (1 - β), smooth of every order (Dai, Mahloujifar and Mittal 2021); α and β are learned.
 
-    Any shape in, the same shape and dtype out; the input is kept for backward. However far an optimizer moves
-    it, β counts as 0.99 at most. Raises ValueError for an ``alpha`` that is not positive or a ``beta``
-    outside [0, 1); the function is not defined at 1.
+    Any shape in, the same shape and dtype out; the input is kept for backward. However far an optimizer moves it, β
+    counts as 0.99 at most.
+
+    Args:
+        alpha: where α starts, > 0.
+        beta: where β starts, in [0, 1); the function is not defined at 1.
+
+    Raises:
+        ValueError: an ``alpha`` that is not positive, or a ``beta`` outside [0, 1).
 
     >>> PSSiLU(beta=0.1)(torch.tensor([-1.0, 0.0, 1.0])).detach()
     tensor([-0.1877,  0.0000,  0.7012])
@@ -77,9 +88,14 @@ class PSSiLU(Pointwise):
 class Hermite(Pointwise):
     """Σ aₙ hₙ(x), n < terms, over normalised Hermite polynomials, smooth of every order (ref. 35).
 
-    Any shape in, the same shape and dtype out; the input is kept for backward. The coefficients are learned
-    and start as those of ReLU. It grows as a power of x: use it after a normalisation. Raises ValueError for
-    fewer than 2 or a fraction of ``terms``.
+    Any shape in, the same shape and dtype out; the input is kept for backward. The coefficients are learned and start
+    as those of ReLU. It grows as a power of x: use it after a normalisation.
+
+    Args:
+        terms: how many, at least 2; a whole number.
+
+    Raises:
+        ValueError: fewer than 2, or a fraction.
 
     >>> Hermite()(torch.tensor([-1.0, 0.0, 1.0])).detach()
     tensor([-0.1011,  0.1995,  0.8989])

@@ -47,10 +47,15 @@ class Pointwise(nn.Module):
 
 
 class ParametricSoftplus(Pointwise):
-    """log(1 + e^(αx)) / α, smooth of every order (paper eq. 2).
+    """log(1 + e^(αx)) / α, smooth of every order (paper eq. 2); ReLU is the limit of large α.
 
-    Any shape in, the same shape and dtype out; the input is kept for backward. ``alpha`` > 0 may be set
-    at any time; ReLU is its limit. Raises ValueError for an ``alpha`` that is not positive.
+    Any shape in, the same shape and dtype out; the input is kept for backward.
+
+    Args:
+        alpha: α > 0; may be set at any time.
+
+    Raises:
+        ValueError: an ``alpha`` that is not positive.
 
     >>> ParametricSoftplus()(torch.tensor([0.0, 1.0]))
     tensor([0.0693, 1.0000])
@@ -66,10 +71,15 @@ class ParametricSoftplus(Pointwise):
 
 
 class Squareplus(Pointwise):
-    """(x + √(x² + b)) / 2, smooth of every order (Barron 2021).
+    """(x + √(x² + b)) / 2, smooth of every order (Barron 2021); ReLU is the limit b → 0.
 
-    Any shape in, the same shape and dtype out; the output is kept for backward. ``b`` > 0; ReLU is the limit
-    b → 0. Raises ValueError for a ``b`` that is not positive.
+    Any shape in, the same shape and dtype out; the output is kept for backward.
+
+    Args:
+        b: > 0.
+
+    Raises:
+        ValueError: a ``b`` that is not positive.
 
     >>> Squareplus()(torch.tensor([0.0, 1.5]))
     tensor([1., 2.])
@@ -87,8 +97,13 @@ class Squareplus(Pointwise):
 class SmeLU(Pointwise):
     """0 for x ≤ -β, (x + β)² / 4β for |x| ≤ β, x for x ≥ β; C1 (the RSCU of ref. 57).
 
-    Any shape in, the same shape and dtype out; the output is kept for backward. ``beta`` > 0 is half the
-    width of the bend. Raises ValueError for a ``beta`` that is not positive.
+    Any shape in, the same shape and dtype out; the output is kept for backward.
+
+    Args:
+        beta: β > 0, half the width of the bend.
+
+    Raises:
+        ValueError: a ``beta`` that is not positive.
 
     >>> SmeLU()(torch.tensor([-1.0, 0.0, 1.0]))
     tensor([0.0000, 0.2500, 1.0000])
@@ -106,8 +121,13 @@ class SmeLU(Pointwise):
 class Swish(Pointwise):
     """x σ(βx), smooth of every order (ref. 51); silu at β = 1, ReLU in the limit of large β.
 
-    Any shape in, the same shape and dtype out; the input is kept for backward. ``beta`` > 0 may be set at
-    any time. Raises ValueError for a ``beta`` that is not positive.
+    Any shape in, the same shape and dtype out; the input is kept for backward.
+
+    Args:
+        beta: β > 0; may be set at any time.
+
+    Raises:
+        ValueError: a ``beta`` that is not positive.
 
     >>> Swish(beta=2.0)(torch.tensor([-1.0, 0.0, 1.0]))
     tensor([-0.1192,  0.0000,  0.8808])

@@ -29,14 +29,15 @@ Compute = Callable[[Tensor], Tensor]
 
 @contextmanager
 def recompute(model: nn.Module) -> Iterator[None]:
-    """Save memory in every forward pass of ``model`` that runs in this block; backward may come later.
+    """Save memory in every forward pass of a model that runs in this block; backward may come later.
 
-    Works on the activations of the catalogue that keep their input; those that keep their output cost nothing
-    to begin with. While the block lasts, they run out of place, since in place they would copy their input.
-    Gradients are the same, with ``create_graph``, autocast and checkpointing too. A tensor or parameter that
-    is changed in place between forward and backward raises RuntimeError, as it does in autograd.
+    Works on the activations of the catalogue that keep their input; those that keep their output cost nothing to
+    begin with. While the block lasts, they run out of place, since in place they would copy their input. Gradients
+    are the same, with ``create_graph``, autocast and checkpointing too. A tensor or parameter that is changed in
+    place between forward and backward raises RuntimeError, as it does in autograd.
 
-    Raises UnsupportedModelError for a compiled model, which already recomputes what is cheap.
+    Raises:
+        UnsupportedModelError: a compiled model, which already recomputes what is cheap.
 
     >>> model = nn.Sequential(nn.Linear(2, 2), nn.SiLU(), nn.Linear(2, 1))
     >>> with recompute(model):
@@ -64,10 +65,14 @@ def recompute(model: nn.Module) -> Iterator[None]:
 
 
 def remember(output: Tensor, source: Tensor, compute: Compute) -> None:
-    """Tell the enclosing ``recompute`` that ``output`` is ``compute(source)``; without one, do nothing.
+    """Tell the enclosing `recompute` what an output was computed from; without one, do nothing.
 
-    For activations that are called as functions rather than as modules. ``compute`` is elementwise, returns
-    the same values whenever it is called, and does not write into its argument.
+    For activations that are called as functions rather than as modules.
+
+    Args:
+        output: ``compute(source)``, of the same shape.
+        source: what it was computed from.
+        compute: elementwise; returns the same values whenever it is called, and does not write into its argument.
 
     >>> remember(torch.ones(2), torch.zeros(2), torch.exp)
     """

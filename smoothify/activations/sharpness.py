@@ -26,9 +26,15 @@ def sharpness(module: nn.Module) -> float | None:
 def set_sharpness_(module: nn.Module, value: float) -> bool:
     """Set the sharpness of one module in place; returns False, and does nothing, where it has none.
 
-    The greatest difference to ReLU is 0.2785 / β for swish and log(2) / α for parametric_softplus, so that a
-    schedule is best geometric. ``describe`` and a saved spec follow. Raises ValueError for a ``value`` that
-    is not positive and finite.
+    The greatest difference to ReLU is 0.2785 / β for swish and log(2) / α for parametric_softplus, so that a schedule
+    is best geometric. ``describe`` and a saved spec follow.
+
+    Args:
+        module: an activation.
+        value: β or α.
+
+    Raises:
+        ValueError: a value that is not positive and finite.
 
     >>> from smoothify.activations import create, describe
     >>> module = create("parametric_softplus(alpha=1000)")
@@ -77,7 +83,12 @@ def anneal_(model: nn.Module, sharpness: float) -> int:
 
 
 def geometric(progress: float, *, start: float = 1000.0, end: float = 10.0) -> float:
-    """Return the sharpness after a share ``progress`` in [0, 1] of the schedule: equal factors in equal times.
+    """Return the sharpness after a share of a schedule: equal factors in equal times.
+
+    Args:
+        progress: the share, in [0, 1].
+        start: the sharpness at 0.
+        end: the sharpness at 1.
 
     >>> [round(geometric(share), 6) for share in (0, 0.5, 1)]
     [1000.0, 100.0, 10.0]

@@ -29,6 +29,10 @@ class SurrogateGradients:
         attacker: what the attack sees, such as "parametric_softplus".
         optimizer: what the update of the parameters sees.
 
+    Raises:
+        SpecError: a spec that cannot be read, or one with learned parameters.
+        UnknownNameError: no entry of the catalogue has the name.
+
     The four rows of Table 1 are the four settings of one configuration:
 
     >>> softplus = "parametric_softplus"
@@ -40,8 +44,6 @@ class SurrogateGradients:
     ... ]
     >>> with rows[1].during("attacker"):
     ...     pass  # compute the adversarial examples here
-
-    Raises SpecError or UnknownNameError for a spec that cannot be read, or one with learned parameters.
     """
 
     attacker: str | None = None
@@ -61,14 +63,19 @@ class SurrogateGradients:
 
 @contextmanager
 def surrogate_gradients(spec: str | None) -> Iterator[None]:
-    """Give every ReLU whose forward runs in this block the derivative of ``spec``; values do not change.
+    """Give every ReLU whose forward runs in this block the derivative of another function; values do not change.
 
-    It is the forward pass that must run inside; backward may come later. ReLUs are caught however they are
-    called: as modules, functions or methods, in place or not, and inside ``torch.compile``; ReLU6 is none. An attack
-    on a model that is being *evaluated* goes through a surrogate in the same way. ``None`` changes nothing.
+    It is the forward pass that must run inside; backward may come later. ReLUs are caught however they are called: as
+    modules, functions or methods, in place or not, and inside ``torch.compile``; ReLU6 is none. An attack on a model
+    that is being *evaluated* goes through a surrogate in the same way.
 
-    Raises SpecError or UnknownNameError for a spec that cannot be read, and SmoothifyError for a ReLU inside
-    ``torch.utils.checkpoint``: it runs again in the backward pass, as a plain one.
+    Args:
+        spec: the function, such as "parametric_softplus"; None changes nothing.
+
+    Raises:
+        SpecError: a spec that cannot be read.
+        UnknownNameError: no entry of the catalogue has the name.
+        SmoothifyError: a ReLU inside ``torch.utils.checkpoint``: it runs again in the backward pass, as a plain one.
 
     >>> x = torch.tensor([-0.1, 0.0, 0.1], requires_grad=True)
     >>> with surrogate_gradients("parametric_softplus"):

@@ -139,7 +139,16 @@ def no_gradient(attack: object) -> UnsupportedModelError:
 def inference_mode_of(model: nn.Module, *, batch_statistics: bool = False) -> Iterator[None]:
     """Put every module in eval mode, and afterwards each back into the mode that it was in.
 
-    With ``batch_statistics``, batch norms use those of the batch meanwhile, and forget them.
+    Args:
+        model: of any kind.
+        batch_statistics: batch norms use those of the batch meanwhile, and forget them.
+
+    >>> model = nn.Dropout().train()
+    >>> with inference_mode_of(model):
+    ...     print(model.training)
+    False
+    >>> model.training
+    True
     """
     training = [module for module in model.modules() if module.training]
     forget_caches(model)

@@ -90,7 +90,12 @@ def seed_of(source: Randomness) -> int:
 
 
 def sample_keys(seed: int, epoch: int, samples: Tensor) -> Tensor:
-    """Return the keys of samples (batch,), by their number in the data set; each seed and epoch has its own.
+    """Return the keys of samples, by their number in the data set; each seed and epoch has its own.
+
+    Args:
+        seed: of the run.
+        epoch: counted from 0.
+        samples: their numbers (batch,).
 
     >>> sample_keys(0, 1, torch.tensor([5])) == sample_keys(0, 2, torch.tensor([5]))
     tensor([False])

@@ -18,6 +18,10 @@ from smoothify.errors import ConfigError
 def fgsm_rs(threat: ThreatModel, *, step_size: float | str | None = None) -> PGD:
     """Return FGSM with a random start (Wong et al., arXiv:2001.03994): PGD-1 with a step of 1.25 epsilon.
 
+    Args:
+        threat: norm and epsilon.
+        step_size: another one, in [0, 1] pixel units.
+
     >>> fgsm_rs(ThreatModel("linf", 0.1)).step
     0.125
     """

@@ -137,6 +137,10 @@ def labels_of(source: Source) -> Tensor:
 
     Raises:
         DataError: a label outside the data set's classes.
+
+    >>> from smoothify.data import load
+    >>> labels_of(load("fashion_mnist_sample", "test"))[:4]
+    tensor([9, 2, 1, 1])
     """
     labels = torch.tensor(source.rows[source.label_column][:], dtype=torch.long)
     classes = len(source.classes)

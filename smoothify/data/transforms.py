@@ -44,6 +44,10 @@ class Resizing:
     Raises:
         UnknownNameError: an unknown mode or interpolation.
         ConfigError: a share outside (0, 1].
+
+    >>> Resizing(crop_pct=95)
+    Traceback (most recent call last):
+    smoothify.errors.ConfigError: crop_pct=95: it must be a number in (0, 1]
     """
 
     crop_pct: float = 0.875
@@ -73,10 +77,12 @@ class Resizing:
 
 
 def refuse_unknown_policy(spec: str) -> None:
-    """Refuse what timm does not read as a policy, or reads only in part.
+    """Refuse what timm does not read as a policy of augmentation, or reads only in part.
 
     Raises:
         ConfigError: the message shows what can be read.
+
+    >>> refuse_unknown_policy("rand-m9-mstd0.5-inc1")
     """
     if _POLICY.fullmatch(spec) is None:
         raise ConfigError(

@@ -61,6 +61,15 @@ def robust_accuracy(
         NonFiniteError: logits that are not finite.
         UnsupportedModelError: an output that is not (batch, classes), parameters that are not float32, or a surrogate
             for a model without a ReLU.
+
+    >>> from smoothify.attacks import PGD, ThreatModel
+    >>> from smoothify.data import load
+    >>> images = Images(load("fashion_mnist_sample", "test"), indices=range(20), input_size=(1, 28, 28))
+    >>> blind = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    >>> _ = nn.init.zeros_(blind[1].weight), nn.init.eye_(blind[1].bias[None])  # it takes everything for class 0
+    >>> measured = robust_accuracy(blind, images, PGD(ThreatModel("linf", "8/255"), steps=2))
+    >>> str(measured.clean), str(measured.robust)
+    ('5.0% [0.9, 23.6]', '5.0% [0.9, 23.6]')
     """
     if len(images) == 0:
         raise DataError("no images to measure accuracy on; choose a split that has some")
@@ -171,12 +180,20 @@ def _verdicts(
 
 
 def predict(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Return the predicted classes (batch,) of images in [0, 1]; check ``labels`` against the head if given.
+    """Return the predicted classes (batch,) of images in [0, 1].
+
+    Args:
+        model: maps images to logits (batch, classes).
+        images: (batch, channels, height, width), in [0, 1].
+        labels: (batch,), to be checked against the model's head.
 
     Raises:
         DataError: a label that the model has no class for.
         NonFiniteError: logits that are not finite.
         UnsupportedModelError: an output that is not (batch, classes).
+
+    >>> predict(nn.Flatten(), torch.tensor([[[[0.1, 0.9]]]]))
+    tensor([1])
     """
     logits = _logits(model, images)
     if labels is not None and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:

@@ -11,7 +11,9 @@ from smoothify.hub import Result
 def card_results(results: Sequence[RobustAccuracy], *, split: str = "test") -> tuple[Result, ...]:
     """Return measurements as a model card takes them: each clean accuracy once, then one line for every attack.
 
-    A result that fails a sanity check says so in its verdict. ``split`` is the part of the data set it was measured on.
+    Args:
+        results: of one model; one that fails a sanity check says so in its verdict.
+        split: the part of the data set that they were measured on.
 
     >>> measured = RobustAccuracy("PGD-50", "linf", 0.1, None, 0, (True,) * 1000, (True,) * 700 + (False,) * 300)
     >>> for result in card_results([measured]):

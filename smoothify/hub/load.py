@@ -34,17 +34,23 @@ def from_pretrained(
 ) -> nn.Module:
     """Load a model that smoothify saved, or any timm or transformers classifier, from a folder or the Hub.
 
-    The model comes back in eval mode, on the CPU, as the host's own class, with the logits that it was saved
-    with. ``to`` converts it in the same step, as ``smoothify.convert`` does. ``architecture`` is the class or function
-    that builds a model of your own code, or its import path: nothing is imported because a repository says so.
-    ``revision`` is a branch, tag or
-    commit; ``token`` a Hub token for private repositories (by default the one that you logged in with);
-    ``local_files_only`` uses nothing but the cache in ``cache_dir``. Environment variables of huggingface_hub
-    hold, ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` among them.
+    The model comes back in eval mode, on the CPU, as the host's own class, with the logits that it was saved with. Only
+    safetensors are read, nothing from the repository is executed, and every value of its config is checked first. The
+    environment variables of huggingface_hub hold, ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` among them.
 
-    Only safetensors are read, nothing from the repository is executed, and every value of its config is
-    checked first. Raises ``HubError`` for anything missing, damaged, unknown or oversized; nothing is
-    half-loaded.
+    Args:
+        repo_or_folder: a folder, or a Hub repository "owner/name".
+        to: converts it in the same step, as `smoothify.convert` does; a spec, or a mapping of specs per function.
+        architecture: the class or function that builds a model of your own code, or its import path,
+            "my_nets:small_net": nothing is imported because a repository says so.
+        revision: a branch, tag or commit.
+        token: a Hub token for private repositories; the one that you logged in with if not given.
+        cache_dir: where downloads are kept; huggingface_hub's own cache if not given.
+        local_files_only: use nothing but the cache.
+
+    Raises:
+        HubError: anything that is missing, damaged, unknown or oversized; nothing is half-loaded.
+        UnconvertedError: what `smoothify.convert` raises, with ``to``.
 
     >>> from_pretrained("me/../secrets")
     Traceback (most recent call last):

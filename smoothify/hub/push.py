@@ -29,11 +29,27 @@ def push_to_hub(
     files: Mapping[str, bytes] | None = None,
     evaluation: str | Path | Mapping[str, Any] | None = None,
 ) -> str:
-    """Save ``model`` as ``save_pretrained`` does and push it as one commit; return the commit's URL.
+    """Save a model as `save_pretrained` does and push it as one commit; return the commit's URL.
 
-    The model is proven to load again before anything is sent. ``token``, ``private``, ``revision``, ``evaluation`` and
-    ``commit_message`` are those of ``push_folder``; ``architecture``, ``model_args``, ``card`` and ``files`` those of
-    ``save_pretrained``. An interrupted push can be repeated. Raises ``HubError`` as both do.
+    The model is proven to load again before anything is sent. A push that was interrupted can be repeated.
+
+    Args:
+        model: a classifier of timm, transformers, torchvision or your own code.
+        repo_id: the repository, "owner/name"; it is created if it is missing.
+        token: a Hub token that may write; the one that you logged in with if not given.
+        private: of a repository that is created.
+        revision: the branch, created if it is missing; "main" if not given.
+        commit_message: the commit's first line.
+        architecture: as for `save_pretrained`; so are ``model_args``, ``card`` and ``files``.
+        model_args: arguments of the constructor.
+        card: what the model card tells.
+        files: more files, name to content.
+        evaluation: what ``smoothify.evaluate`` wrote about this model, a file or its content, for the card.
+
+    Raises:
+        HubError: a model that does not come back the same, an evaluation of other weights, a missing token or
+            right, or a network that fails.
+        UnsupportedModelError: a model of another library.
 
     >>> push_to_hub(nn.Identity(), "no owner")
     Traceback (most recent call last):

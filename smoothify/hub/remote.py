@@ -97,15 +97,23 @@ def push_folder(
     evaluation: str | Path | Mapping[str, Any] | None = None,
     commit_message: str = "Publish a model with smooth activations",
 ) -> str:
-    """Push a folder that ``save_pretrained`` (or a training run, as ``best/``) left, as one commit; return
-    its URL.
+    """Push a folder that `save_pretrained` or a training run (as ``best/``) left, as one commit; return its URL.
 
-    The repository is created if it is missing (``private`` counts only then), and so is the branch ``revision``.
-    ``evaluation`` is what ``smoothify.evaluate`` wrote about this model, a file or its content: its numbers come into
-    the card, with attack, epsilon, interval and the verdict of the sanity checks. A push that was interrupted leaves
-    the repository as it was and can be repeated. Raises
-    ``HubError`` when the folder holds no loadable model, for an evaluation of other weights, for a missing token or
-    right, and for a network that fails.
+    A push that was interrupted leaves the repository as it was and can be repeated.
+
+    Args:
+        folder: what is pushed.
+        repo_id: the repository, "owner/name"; it is created if it is missing.
+        token: a Hub token that may write; the one that you logged in with if not given.
+        private: of a repository that is created.
+        revision: the branch, created if it is missing; "main" if not given.
+        evaluation: what ``smoothify.evaluate`` wrote about this model, a file or its content: its numbers come into the
+            card, with attack, epsilon, interval and the verdict of the sanity checks.
+        commit_message: the commit's first line.
+
+    Raises:
+        HubError: a folder without a loadable model, an evaluation of other weights, a missing token or right, or
+            a network that fails.
 
     >>> push_folder("no-such-folder", "me/model")
     Traceback (most recent call last):

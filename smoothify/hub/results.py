@@ -69,9 +69,13 @@ class Evaluation:
 
 
 def read_evaluation(source: str | Path | Mapping[str, Any]) -> Evaluation:
-    """Read what ``smoothify.evaluate`` or a training run wrote, a file or its content, as results for a card.
+    """Read what ``smoothify.evaluate`` or a training run wrote as results for a card.
 
-    Raises ``HubError`` for a file that is missing or says something else.
+    Args:
+        source: a file, or its content.
+
+    Raises:
+        HubError: the file is missing or says something else.
 
     >>> measured = {"attack": "PGD-2", "norm": "linf", "epsilon": 0.1, "images": 4, "clean_accuracy": 0.75,
     ...             "clean_interval_95": [0.3, 0.95], "robust_accuracy": 0.5, "robust_interval_95": [0.15, 0.85]}

@@ -42,22 +42,27 @@ def save_pretrained(
     files: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Save a model, converted or not, as a folder that ``push_folder`` publishes and ``from_pretrained`` loads.
+    """Save a model, converted or not, as a folder that `push_folder` publishes and `from_pretrained` loads.
 
-    The model is a classifier of timm, transformers, torchvision, or of your own code. The folder holds config.json,
-    model.safetensors, README.md and the given ``files`` (name to content: a picture that the card shows). Before
-    it appears the model is rebuilt from it and both are compared: equal logits, bit for bit, on random images,
-    or ``HubError``. Where the library alone rebuilds the same model, config.json lets it; otherwise loading
-    without smoothify fails. ``model`` is left as it was.
+    Before the folder appears, the model is rebuilt from it and both are compared: equal logits, bit for bit, on random
+    images. Where the library alone rebuilds the same model, config.json lets it; otherwise loading without smoothify
+    fails. ``model`` is left as it was.
 
-    ``architecture`` is the name that a torchvision model was built by, such as ``"resnet18"``; for a model of your own
-    it is the class or the function that builds it, or its import path, ``"my_nets:small_net"``; the others know
-    theirs. ``model_args`` are arguments of the constructor that the model does not remember. ``card`` is what
-    the model card tells: the facts, or a text about the model. ``overwrite`` replaces a folder saved earlier;
-    other files in it are kept.
+    Args:
+        model: a classifier of timm, transformers, torchvision or your own code.
+        folder: it will hold config.json, model.safetensors and README.md.
+        architecture: the name that a torchvision model was built by, such as "resnet18"; for a model of your own the
+            class or function that builds it, or its import path, "my_nets:small_net"; the others know theirs.
+        model_args: arguments of the constructor that the model does not remember.
+        card: what the model card tells: the facts, or a text about the model.
+        files: more files, name to content, such as a picture that the card shows.
+        overwrite: replace a folder saved earlier; other files in it are kept.
 
-    Raises ``OutputExistsError`` without ``overwrite``, ``UnsupportedModelError`` for a model of another library,
-    and ``OSError`` with the path when the disk is full: then nothing has changed.
+    Raises:
+        OutputExistsError: the folder exists, and not ``overwrite``.
+        HubError: the model did not come back the same.
+        UnsupportedModelError: a model of another library.
+        OSError: the disk is full, for one; then nothing has changed.
 
     >>> import tempfile, timm
     >>> model = timm.create_model("test_resnet", num_classes=10)

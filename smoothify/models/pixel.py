@@ -86,6 +86,10 @@ def input_size(model: nn.Module) -> tuple[int, int, int]:
 
     Raises:
         SmoothifyError: the host does not say.
+
+    >>> import timm
+    >>> input_size(timm.create_model("resnet18"))
+    (3, 224, 224)
     """
     size = (getattr(model, "pretrained_cfg", None) or {}).get("input_size")
     if size is None:

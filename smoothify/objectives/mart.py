@@ -21,6 +21,9 @@ class Mart(Objective):
 
     Args:
         beta: weight of the second term, at least 0; 5 in the authors' code.
+
+    >>> Mart().takes_soft_labels
+    False
     """
 
     name: ClassVar[str] = "mart"

@@ -39,6 +39,10 @@ class Mixture(Objective):
 
     Args:
         clean: weight of the clean images, in [0, 1].
+
+    >>> images, labels = torch.rand(2, 1, 2, 2), torch.tensor([0, 3])
+    >>> Mixture(clean=0.3).compare(nn.Flatten(), images, images, labels).logits.shape
+    torch.Size([2, 4])
     """
 
     name: ClassVar[str] = "mixture"

@@ -21,6 +21,10 @@ class Trades(Objective):
 
     Args:
         beta: weight of the divergence, at least 0; 6 in the paper's CIFAR-10 experiments.
+
+    >>> Trades(beta=-1.0)
+    Traceback (most recent call last):
+    smoothify.errors.ConfigError: objective trades(beta=-1): it must be a number from 0 on; choose another
     """
 
     name: ClassVar[str] = "trades"

@@ -43,20 +43,28 @@ def convert(
 ) -> Model:
     """Return a copy of a model in which every activation is smooth; the model itself stays as it is.
 
-    The copy has the same class, keys, hooks, modes, dtypes and devices; a model that ``torch.compile``
-    wrapped comes back unwrapped. ``to`` is a spec ("silu",
-    "celu(alpha=1.4)"), a factory (``nn.SiLU``) or a mapping per function ({"relu": "silu", "elu": "celu"}).
-    ``only`` and ``exclude`` are globs over module paths; ``replace`` is "nonsmooth", "all" or a set of
-    function names; "all" leaves the gates: sigmoid, tanh, softsign,
-    tanhshrink and logsigmoid. The result is verified by running a shell
-    of it on fake tensors, with the host's example input or ``example_input`` (a tensor, a tuple of
-    arguments, a mapping of keyword arguments). ``recompute`` lets it train in the memory of its ReLU original,
-    as `smoothify.activations.recompute_` does. What each function becomes is the table of rules in the
-    documentation.
+    The copy has the same class, keys, hooks, modes, dtypes and devices; a model that ``torch.compile`` wrapped comes
+    back unwrapped. It is verified by running a shell of it on fake tensors.
 
-    Raises UnconvertedError, naming every site, where a non-smooth activation would remain
-    (``strict=False`` returns nevertheless), and UnsupportedModelError for scripted or wrapped models. Warns
-    (UnverifiedWarning) where the result could not be verified, and says why.
+    Args:
+        model: of any host; it is not changed.
+        to: a spec ("silu", "celu(alpha=1.4)"), a factory (``nn.SiLU``), or a mapping of such per function
+            ({"relu": "silu", "elu": "celu"}). What each function becomes is the table of rules in the documentation.
+        only: globs over module paths; nothing else is converted.
+        exclude: globs over module paths; these are left as they are.
+        replace: "nonsmooth", "all", or a set of function names; "all" leaves the gates: sigmoid, tanh, softsign,
+            tanhshrink and logsigmoid.
+        strict: refuse to leave a non-smooth activation within ``only`` and ``exclude``.
+        example_input: what the shell is run on: a tensor, a tuple of arguments, or a mapping of keyword arguments;
+            by default what the host says it takes, such as (1, 3, 224, 224).
+        recompute: let it train in the memory of its ReLU original, as `smoothify.activations.recompute_` does.
+
+    Raises:
+        UnconvertedError: a non-smooth activation would remain; the message names every site.
+        UnsupportedModelError: a scripted, quantised, lazy or wrapped model.
+
+    Warns:
+        UnverifiedWarning: the result could not be verified; the message says why.
 
     >>> import torch
     >>> convert(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), to="silu")[1]
@@ -94,7 +102,7 @@ def convert_(
     example_input: Any = None,
     recompute: bool = False,
 ) -> Report:
-    """Make every activation of a model smooth, in place, all or nothing; arguments as for ``convert``.
+    """Make every activation of a model smooth, in place, all or nothing; arguments and errors as for ``convert``.
 
     >>> model = nn.Sequential(nn.ReLU(), nn.Hardswish())
     >>> [site.becomes for site in convert_(model, to="mish").sites]
@@ -150,6 +158,13 @@ def convert_(
 
 def inspect(model: nn.Module, *, example_input: Any = None) -> Report:
     """Report every activation of a model and whether it is smooth; `convert` says what becomes of each.
+
+    Args:
+        model: of any host; it is not changed.
+        example_input: an input that shows the way through the model, as for `convert`.
+
+    Raises:
+        UnsupportedModelError: a scripted, quantised, lazy or wrapped model.
 
     >>> report = inspect(nn.Sequential(nn.ReLU(), nn.Sigmoid()))
     >>> [(site.path, site.function, site.smooth) for site in report.sites]

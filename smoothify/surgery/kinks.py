@@ -32,13 +32,17 @@ class Kink:
 def find_kink(model: nn.Module, x: Tensor, *, segments: int = 4, seed: int = 0, length: float = 1.0) -> Kink | None:
     """Search random segments that start at an input for a kink of the model; None where there is none.
 
-    A float64 copy of the model in eval mode is differentiated along the segment. Intervals in which the
-    derivative bends most are halved again and again: in a C1 model what it changes by shrinks with the
-    interval, at the kink of a rectifier (or of max pooling) it does not. This shares nothing with the probe.
+    A float64 copy of the model in eval mode is differentiated along the segment. Intervals in which the derivative
+    bends most are halved again and again: in a C1 model what it changes by shrinks with the interval, at the kink of
+    a rectifier (or of max pooling) it does not. This shares nothing with the probe. None says that no segment crosses
+    a kink: strong evidence, no proof.
 
-    ``x`` is one input, (1, channels, height, width) or whatever the model takes; ``length`` scales the
-    segments, whose ends are one standard-normal draw away. The first segment with a kink ends the search. A
-    None says that none of them crosses one: strong evidence, no proof.
+    Args:
+        model: maps one input to a tensor; it is not changed.
+        x: one input, (1, channels, height, width) or whatever the model takes.
+        segments: how many at most; the first with a kink ends the search.
+        seed: of their directions.
+        length: scales the segments, whose ends are one standard-normal draw away.
 
     >>> from torch import nn
     >>> x = torch.zeros(1, 4)

@@ -15,8 +15,13 @@ from smoothify.surgery.convert import convert_
 def replay_(model: nn.Module, recorded: Iterable[Mapping[str, Any]]) -> None:
     """Convert a freshly built original as another copy of it was converted.
 
-    Raises UnconvertedError where the resulting sites differ from the recorded ones (another version of the
-    host library, another configuration), and for a factory, which no record can hold.
+    Args:
+        model: changed in place.
+        recorded: what `conversions` returned for the other copy.
+
+    Raises:
+        UnconvertedError: the resulting sites differ from the recorded ones (another version of the host library,
+            another configuration); or a factory, which no record can hold.
 
     >>> import smoothify
     >>> record = conversions(smoothify.convert(nn.Sequential(nn.ReLU()), to="silu"))

@@ -114,7 +114,8 @@ _FUNCTIONS: dict[CallKey, Rule] = {}
 def register_rule(rule: Rule) -> Rule:
     """Add a rule, so that conversion recognises its classes and functions; returns it.
 
-    Raises ValueError for a function, class or callable that a rule already names.
+    Raises:
+        ValueError: a rule names the function, a class or a callable already.
 
     >>> class Ramp(nn.Module):
     ...     def forward(self, x):
@@ -147,9 +148,17 @@ def _claim(rule: Rule, modules: tuple[ModuleKey, ...], functions: tuple[CallKey,
 
 
 def unregister_rule(function: str) -> None:
-    """Remove a rule that ``register_rule`` added."""
-    rule = known_function(function)
-    del _RULES[function]
+    """Remove a rule that `register_rule` added, by the name of its function.
+
+    Raises:
+        UnknownNameError: no rule has that name.
+
+    >>> _ = register_rule(Rule("ramp", becomes=lambda found, to: to.make(found)))
+    >>> unregister_rule("ramp")
+    """
+    if function not in _RULES:
+        raise UnknownNameError("rule", function, _RULES)
+    rule = _RULES.pop(function)
     for key in [key for key, owner in _MODULES.items() if owner is rule]:
         del _MODULES[key]
     for call in [call for call, owner in _FUNCTIONS.items() if owner is rule]:

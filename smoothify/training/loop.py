@@ -53,6 +53,11 @@ def train(
         SmoothifyError: something in the config cannot be; nothing was trained.
         NonFiniteError: the loss became NaN or infinite; the message names the step and the last good checkpoint.
         OSError: the folder cannot be written; what was finished before stays loadable.
+
+    >>> from smoothify.training import AttackConfig
+    >>> train(Config(attack=AttackConfig(epsilon=8)))
+    Traceback (most recent call last):
+    smoothify.errors.ConfigError: epsilon=8 is not in [0, 1] pixel units; did you mean '8/255'?
     """
     started = time.perf_counter()
     accelerator = start(config)

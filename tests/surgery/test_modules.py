@@ -328,6 +328,9 @@ def test_a_registered_rule_is_used_and_overwrites_nothing() -> None:
             register_rule(Rule("mine", lambda found, to: None, modules=(nn.ReLU,)))
     finally:
         unregister_rule("ramp")
+    for name in ("ramp", "squareplus"):  # the second is an activation without a rule of its own
+        with pytest.raises(UnknownNameError, match=f"unknown rule '{name}'"):
+            unregister_rule(name)
 
 
 @pytest.mark.parametrize("spec", ["parametric_softplus", "smoothrelu", "smelu", "celu(alpha=1.4)", "swish(beta=2)"])
