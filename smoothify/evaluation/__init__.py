@@ -2,19 +2,19 @@
 
 from smoothify.evaluation.accuracy import predict, robust_accuracy
 from smoothify.evaluation.card import card_results
-from smoothify.evaluation.checks import CHECKS
+from smoothify.evaluation.checks import CHECKS, Check, CheckResult
 from smoothify.evaluation.landscape import Landscape, landscape
 from smoothify.evaluation.precision import full_precision
 from smoothify.evaluation.results import RobustAccuracy, Share, Verdicts, table
 from smoothify.evaluation.robustbench import as_robustbench, leaderboard_entry
-from smoothify.evaluation.sanity import Check, Outcome, Sanity, sanity
+from smoothify.evaluation.sanity import Sanity, sanity
 from smoothify.evaluation.subject import Subject
 
 __all__ = [
     "CHECKS",
     "Check",
+    "CheckResult",
     "Landscape",
-    "Outcome",
     "RobustAccuracy",
     "Sanity",
     "Share",

@@ -66,7 +66,7 @@ def report(
             if checked
             else "The sanity checks were not made; --sanity makes them.",
             head=("check", "verdict", "found"),
-            rows=tuple((one.check, one.verdict, one.found) for one in (checked.outcomes if checked else ())),
+            rows=tuple((one.check, one.verdict, one.found) for one in (checked.results if checked else ())),
         ),
         Section("Pictures", pictures=tuple(pictures)),
         Section(

@@ -35,7 +35,7 @@ def found(accelerator: Accelerator | None) -> dict[str, dict[str, object]]:
         model, passed = plant(copy.deepcopy(trained)), []
         model.register_forward_hook(lambda module, inputs, logits, passed=passed: passed.append(len(logits)))
         checked = sanity(model, images, ATTACK, checks=checks, accelerator=accelerator)
-        answers[name] = {"verdicts": [one.verdict for one in checked.outcomes], "passed": sum(passed)}
+        answers[name] = {"verdicts": [one.verdict for one in checked.results], "passed": sum(passed)}
     return answers
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from smoothify.attacks import PGD, ThreatModel
 from smoothify.data import Images, load
-from smoothify.evaluation import Outcome, RobustAccuracy, Sanity, robust_accuracy
+from smoothify.evaluation import CheckResult, RobustAccuracy, Sanity, robust_accuracy
 from smoothify.evaluation.report import _against_steps, draw, report
 
 IMAGES = Images(load(split="test"), input_size=(1, 28, 28), indices=range(40))
@@ -34,7 +34,7 @@ def test_every_number_check_and_picture_is_in_it(model: nn.Module, threat: Threa
     results = [robust_accuracy(model, IMAGES, PGD(threat, steps=steps)) for steps in (5, 10)]
     pictures = draw({"mine": model}, IMAGES, threat, results)
     assert len(pictures) == 4 and all(png.startswith(b"\x89PNG") for _, png in pictures)
-    checked = Sanity("PGD-5", 40, (Outcome("deterministic", "fail", "logits differ by 0.1"),))
+    checked = Sanity("PGD-5", 40, (CheckResult("deterministic", "fail", "logits differ by 0.1"),))
     results = [checked.attached_to(result) for result in results]
     text = report("mine", results, checked=checked, pictures=pictures, setting={"data": "sample", "sanity": "not here"})
     for result in results:

@@ -11,7 +11,7 @@ from torch import nn
 
 from smoothify.attacks import PGD, Attack, AutoAttackPart, ThreatModel
 from smoothify.data import Images, load
-from smoothify.evaluation import CHECKS, Check, Outcome, RobustAccuracy, Sanity, sanity
+from smoothify.evaluation import CHECKS, Check, CheckResult, RobustAccuracy, Sanity, sanity
 from smoothify.evaluation.plots import adversarial
 from smoothify.models import PixelClassifier
 from tests.evaluation import frauds
@@ -65,7 +65,7 @@ FRAUDS: dict[str, tuple[Callable[[PixelClassifier], nn.Module], Attack, set[str]
 @pytest.mark.parametrize("threat", [LINF, ThreatModel("l2", 0.8)], ids=["linf", "l2"])
 def test_an_honest_measurement_fails_nothing(trained: PixelClassifier, test_images: Images, threat) -> None:
     attack = PGD(threat, steps=20, step_size=threat.radius / 4)
-    outcomes = sanity(trained, test_images, attack).outcomes
+    outcomes = sanity(trained, test_images, attack).results
     print(*outcomes, sep="\n")
     assert [outcome.check for outcome in outcomes] == [check.name for check in CHECKS]
     assert [str(outcome) for outcome in outcomes if outcome.verdict == "fail"] == []
@@ -86,12 +86,12 @@ def test_an_honest_part_of_autoattack(trained, test_images: Images, part: str, s
     pytest.importorskip("pyautoattack")
     attack = AutoAttackPart(LINF, part, steps)
     about = [check for check in CHECKS if check.about == "attack"]
-    outcomes = sanity(trained, test_images, attack, checks=about).outcomes
+    outcomes = sanity(trained, test_images, attack, checks=about).results
     print(*outcomes, sep="\n")
     assert [outcome.check for outcome in outcomes if outcome.verdict == "fail"] == failed
     assert "fallen images differ from the clean ones" in outcomes[0].found
     harmless = AutoAttackPart(ThreatModel("linf", 1e-6), part, 2)
-    assert sanity(trained, test_images, harmless, checks=about[:1]).outcomes[0].verdict == "not applicable"
+    assert sanity(trained, test_images, harmless, checks=about[:1]).results[0].verdict == "not applicable"
 
 
 @pytest.mark.parametrize(("attack", "words"), [(AutoAttackPart(LINF, "apgd-ce", 5), True), (HONEST, False)])
@@ -113,7 +113,7 @@ def test_frauds_are_caught(fraud: str, trained: PixelClassifier, test_images: Im
     torch.manual_seed(0)
     found = sanity(plant(copy.deepcopy(trained)), test_images, attack)
     print(found)
-    assert caught_by <= {outcome.check for outcome in found.outcomes if outcome.verdict == "fail"}
+    assert caught_by <= {outcome.check for outcome in found.results if outcome.verdict == "fail"}
     assert all(name in found.verdict for name in caught_by)
 
 
@@ -122,10 +122,10 @@ def test_a_failure_is_said_of_what_it_concerns() -> None:
         "PGD-5",
         120,
         (
-            Outcome("deterministic", "fail", "logits differ"),
-            Outcome("within epsilon", "fail", "twice as far", about="attack"),
-            Outcome("eval mode", "pass", "they do not differ"),
-            Outcome("smoothness", "not applicable", "none asked"),
+            CheckResult("deterministic", "fail", "logits differ"),
+            CheckResult("within epsilon", "fail", "twice as far", about="attack"),
+            CheckResult("eval mode", "pass", "they do not differ"),
+            CheckResult("smoothness", "not applicable", "none asked"),
         ),
     )
     own, other = (
@@ -153,5 +153,5 @@ def test_nothing_to_attack_is_no_crash(trained: PixelClassifier, test_images: Im
     """On images that are all wrong already most questions do not arise."""
     wrong = Images(test_images.source, input_size=(1, 28, 28), indices=range(6))
     wrong.labels = (trained(wrong.batch(range(6))[0]).argmax(1) + 1) % 10
-    outcomes = sanity(trained, wrong, HONEST).outcomes
+    outcomes = sanity(trained, wrong, HONEST).results
     assert {one.verdict for one in outcomes if one.about == "attack"} <= {"not applicable", "pass"}

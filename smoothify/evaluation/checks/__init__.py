@@ -1,7 +1,9 @@
 """The checks of the sanity suite. A function returns its verdict and, in one line, what it found."""
 
 from smoothify.evaluation.checks import of_the_attack, of_the_model
-from smoothify.evaluation.sanity import Check
+from smoothify.evaluation.checks.check import Check, CheckResult
+
+__all__ = ["CHECKS", "Check", "CheckResult"]
 
 CHECKS: tuple[Check, ...] = (
     Check("inputs in [0, 1]", of_the_model.inputs),

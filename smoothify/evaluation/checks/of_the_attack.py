@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from smoothify.attacks import PGD, AutoAttackPart, restarts
-from smoothify.evaluation.checks.answer import NOTHING_TO_ATTACK, SLACK, Answer, passes
+from smoothify.evaluation.checks.check import NOTHING_TO_ATTACK, SLACK, Answer, passes
 from smoothify.evaluation.subject import Subject
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from smoothify.errors import SmoothifyError
-from smoothify.evaluation.checks.answer import SLACK, Answer, passes
+from smoothify.evaluation.checks.check import SLACK, Answer, passes
 from smoothify.evaluation.subject import Subject
 from smoothify.surgery import inspect
 
