@@ -20,8 +20,9 @@ _UNKNOWN_TOP_KEY = re.compile(r"(?:Option|Key) '(?P<name>[\w.]+)' is not (?:acce
 _NOT_ONE_OF = re.compile(
     r"key \"(?P<key>[\w.]+)\": .*?Expected a typing\.Literal\[(?P<known>[^]]*)\].* (?:Got|Given) value: (?P<value>.*)"
 )
-_OF_NO_TYPE = re.compile(r"key \"(?P<key>[\w.]+)\": Does not validate against any .*Given value: (?P<value>.*)")
+_OF_NO_TYPE = re.compile(r"key \"(?P<key>[\w.]+)\": .*(?:Got|Given) value: (?P<value>.*)")
 _TYPE = re.compile(r"Expected an? <class '(\w+)'>")
+_WRITTEN = {"NoneType": "null", "tuple": "a list such as [1,2]", "dict": "a mapping such as '{name: 1}'"}
 
 
 class Parser(ArgumentParser):
@@ -43,9 +44,9 @@ class Parser(ArgumentParser):
             known = [name.strip(" '") for name in value["known"].split(",")]
             error = UnknownNameError(value["key"], value["value"], known)
             return f"{error} (one of {', '.join(known)})" if error.nearest else str(error)
-        if value := _OF_NO_TYPE.search(message):
-            types = " or ".join("null" if name == "NoneType" else name for name in _TYPE.findall(message))
-            return f"{value['key']}={value['value']}: expected {types}"
+        if (value := _OF_NO_TYPE.search(message)) and (types := _TYPE.findall(message)):
+            expected = " or ".join(_WRITTEN.get(name, name) for name in types)
+            return f"{value['key']}={value['value']}: expected {expected}"
         return message
 
 

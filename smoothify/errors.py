@@ -21,6 +21,7 @@ class UnknownNameError(SmoothifyError, ValueError):
         name: the name.
         known: those that exist.
         listing: of a registry that takes entries of one's own: what shows all its names.
+        of: whose name it would be, where that is not all of them.
 
     >>> str(UnknownNameError("activation", "slu", ["silu", "relu", "gelu"]))
     "unknown activation 'slu'; did you mean 'silu', 'relu' or 'gelu'?"
@@ -29,7 +30,7 @@ class UnknownNameError(SmoothifyError, ValueError):
     registers it (--imports MODULE)"
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], *, listing: str = "") -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, listing: str = "", of: str = "") -> None:
         known = list(known)
         self.kind, self.name = kind, name
         self.nearest = nearest(name, known)
@@ -40,7 +41,7 @@ class UnknownNameError(SmoothifyError, ValueError):
             hint = f"; {listing} shows all of them"
         if listing:
             hint += f"{'' if hint.endswith('?') else '.'} {_YOUR_OWN}"
-        super().__init__(f"unknown {kind} {name!r}{hint}")
+        super().__init__(f"unknown {kind} {name!r}{f' of {of}' if of else ''}{hint}")
 
 
 class SpecError(SmoothifyError, ValueError):

@@ -74,6 +74,9 @@ def read(arguments: Sequence[str] | None = None) -> Request:
             raise ConfigError(f"--resume {parsed.resume}: no run there ({saved} is missing); name the folder of a run")
         if parsed.overwrite:
             raise ConfigError("--overwrite deletes the run that --resume would continue; choose one")
+        output = built.parse_args(arguments, defaults=False).get("output", parsed.resume)
+        if Path(output).resolve() != Path(parsed.resume).resolve():
+            raise ConfigError(f"--resume {parsed.resume} goes on in that folder; leave --output {output} out")
         _refuse_newer_file(saved)
         parsed = built.parse_args(["--config", str(saved), *arguments, "--output", str(parsed.resume)])
     for path in _config_files(arguments):

@@ -32,7 +32,7 @@ def rows(split: str, folder: Path = FOLDER) -> datasets.Dataset:
     from smoothify.data.sample.build import read_idx, table
 
     if split not in _FILES:
-        raise UnknownNameError(f"split of data set {NAME!r}", split, _FILES)
+        raise UnknownNameError("split", split, _FILES, of=f"data set {NAME!r}")
     images, labels = (folder / f"{_FILES[split]}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))
     for path in (images, labels):
         if not path.is_file():

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from smoothify.data.modes import MODES, ModeError, to_mode
 from smoothify.data.rows import representative
-from smoothify.data.sources import Source
+from smoothify.data.sources import CLASS_FOLDERS, Source
 from smoothify.data.transforms import Augmentation, Resizing, augment, measuring, training
 from smoothify.errors import DataError, UnknownNameError
 
@@ -136,13 +136,16 @@ def labels_of(source: Source) -> Tensor:
     """Return the labels of a split, shape (images,), in the order of its rows.
 
     Raises:
-        DataError: a label outside the data set's classes.
+        DataError: a label outside the data set's classes, or a picture without one.
 
     >>> from smoothify.data import load
     >>> labels_of(load("fashion_mnist_sample", "test"))[:4]
     tensor([9, 2, 1, 1])
     """
-    labels = torch.tensor(source.rows[source.label_column][:], dtype=torch.long)
+    values = source.rows[source.label_column][:]
+    if None in values:
+        raise DataError(f"{source.describe(values.index(None))}: it has no label; {CLASS_FOLDERS}")
+    labels = torch.tensor(values, dtype=torch.long)
     classes = len(source.classes)
     wrong = torch.nonzero((labels < 0) | (labels >= classes)).flatten()
     if len(wrong):

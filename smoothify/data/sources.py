@@ -19,6 +19,8 @@ SAMPLE = "fashion_mnist_sample"
 _SAMPLE_FOLDER = Path(__file__).parent / "sample"
 _IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp")
 _LABEL_COLUMNS = ("label", "labels", "cls", "fine_label")
+CLASS_FOLDERS = "give each class, two at least, a folder: train/cat/1.png, train/dog/2.png"
+"""What to do about pictures whose folders do not say what they show."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def _rows(name: str, split: str) -> datasets.Dataset:
     builder = builder_of(name)
     files = builder.config.data_files or {}
     if files and split not in files:
-        raise UnknownNameError(f"split of data set {name!r}", split, [str(one) for one in files])
+        raise UnknownNameError("split", split, [str(one) for one in files], of=f"data set {name!r}")
     with reading(name):
         if not files or is_image_folder(builder):  # whose classes are the folders of all its splits
             return datasets.load_dataset(**_arguments(name), split=split)
@@ -112,8 +114,9 @@ def is_image_folder(builder: datasets.DatasetBuilder) -> bool:
 def _arguments(name: str) -> dict[str, Any]:
     if name == SAMPLE:
         return {"path": "parquet", "data_files": {path.stem: str(path) for path in _SAMPLE_FOLDER.glob("*.parquet")}}
-    if not Path(name).is_dir() and "/" not in name:
-        raise UnknownNameError("data set", name, [SAMPLE, fashion_mnist.NAME])
+    own = [SAMPLE, fashion_mnist.NAME]
+    if not Path(name).is_dir() and "/" not in name and nearest(name, own):
+        raise UnknownNameError("data set", name, own)
     if not Path(name).is_dir() and (name.startswith((".", "/", "~")) or name.count("/") != 1):
         raise DataError(f"data set {name!r}: no such folder; give an existing folder or a Hub id 'owner/name'")
     return {"path": name}
@@ -154,6 +157,8 @@ def columns_of(rows: datasets.Dataset | datasets.IterableDataset, name: str) -> 
         DataError: the data set has none of these.
     """
     columns = rows.column_names or []
+    if columns == ["image"] and Path(name).is_dir():  # `datasets` takes one folder of pictures for no class at all
+        raise DataError(f"data set {name!r}: its pictures have no labels; {CLASS_FOLDERS}")
     return _column(columns, _IMAGE_COLUMNS, "image", name), _column(columns, _LABEL_COLUMNS, "label", name)
 
 

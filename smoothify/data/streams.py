@@ -163,7 +163,7 @@ def open_stream(name: str, split: str, *, classes: tuple[str, ...], buffer: int)
         )
     files = builder.config.data_files or {}
     if split not in files:
-        raise UnknownNameError(f"split of data set {name!r}", split, [str(one) for one in files])
+        raise UnknownNameError("split", split, [str(one) for one in files], of=f"data set {name!r}")
     with reading(name):
         rows = builder.as_streaming_dataset(split=split)
         if rows.features is None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from smoothify.attacks import PGD, ThreatModel
+from smoothify.attacks import ThreatModel
 from smoothify.data import Images, representative
 from smoothify.evaluation import plots
 from smoothify.evaluation.accuracy import device_of, predict, robust_accuracy
@@ -17,6 +17,7 @@ from smoothify.evaluation.landscape import landscape
 from smoothify.evaluation.page import Section, page
 from smoothify.evaluation.results import RobustAccuracy, Share
 from smoothify.evaluation.sanity import Sanity
+from smoothify.evaluation.subject import long_stepped
 
 Picture = tuple[str, bytes]
 """A caption and a PNG file."""
@@ -118,7 +119,7 @@ def draw(
     batch, labels = (tensor.to(device_of(model)) for tensor in images.batch(shown))
     with torch.no_grad():
         told_apart = model(batch).shape[1]
-    named, search = images.source.classes, PGD(threat, steps=20)
+    named, search = images.source.classes, long_stepped(threat, 20)
     classes = (*named, *map(str, range(len(named), told_apart)))  # labels without names may lack the last classes
     found = [
         (
@@ -136,7 +137,8 @@ def draw(
     against_epsilon = {name: _against_epsilon(one, images, threat, seed) for name, one in models.items()}
     found.append(
         (
-            f"Robust accuracy against epsilon on {len(images)} images ({search}), with 95% intervals.",
+            f"Robust accuracy against epsilon on {len(images)} images ({search}, steps of epsilon/4), with 95% "
+            "intervals.",
             plots.robustness(against_epsilon, against="epsilon", chance=1 / len(classes)),
         )
     )
@@ -172,6 +174,6 @@ def _against_epsilon(model: nn.Module, images: Images, threat: ThreatModel, seed
     for multiple in _MULTIPLES:
         epsilon = multiple * threat.radius
         if epsilon <= threat.longest:
-            measured = robust_accuracy(model, images, PGD(ThreatModel(threat.norm, epsilon), steps=20), seed=seed)
+            measured = robust_accuracy(model, images, long_stepped(ThreatModel(threat.norm, epsilon), 20), seed=seed)
             points.append((epsilon, measured.robust))
     return [(0.0, measured.clean), *points]

@@ -34,6 +34,11 @@ class Searched:
     stands: Tensor
 
 
+def long_stepped(threat: ThreatModel, steps: int) -> PGD:
+    """Return the PGD that checks and pictures are made with: its steps are a quarter of epsilon, as in the paper."""
+    return PGD(threat, steps=steps, step_size=None if steps == 1 else threat.radius / 4)
+
+
 @dataclass(frozen=True)
 class Subject:
     """A model, some images and the attack whose numbers are to be believed; what several checks need is done once.
@@ -109,7 +114,7 @@ class Subject:
         """Return PGD in a ball that is ``scale`` times as large, with steps that fit it."""
         epsilon = self.threat.radius * scale
         threat = ThreatModel(self.threat.norm, min(epsilon, self.threat.longest))
-        return PGD(threat, steps=steps, step_size=None if steps == 1 else threat.radius / 4)
+        return long_stepped(threat, steps)
 
     def search(self, attack: Attack, model: nn.Module | None = None) -> Searched:
         """Attack the images that are classified right, through another model if one is given; once, and shared.

@@ -67,7 +67,7 @@ def _refuse_unknown(name: str, config: Any, changed: Mapping[str, Any]) -> None:
     """A config of transformers keeps whatever it is given, misspelt or not."""
     for key in changed:
         if not hasattr(config, key):
-            raise UnknownNameError(f"argument of 'transformers/{name}'", key, vars(config))
+            raise UnknownNameError("argument", key, vars(config), of=f"'transformers/{name}'")
 
 
 def _preprocessing(name: str) -> Mapping[str, Any]:

@@ -42,7 +42,7 @@ def imported(path: str) -> Factory:
     found: Any = _module(module_name, repr(path))
     for name in names.split("."):
         if not hasattr(found, name):
-            raise UnknownNameError(f"name in {found.__name__}", name, vars(found))
+            raise UnknownNameError("name", name, vars(found), of=found.__name__)
         found = getattr(found, name)
     if not callable(found):
         raise ConfigError(f"{path!r}: is {type(found).__name__}, not a class or function that builds a model")

@@ -98,5 +98,5 @@ def _make(kind: type[Objective], settings: Mapping[str, float], **fixed: object)
     known = [field.name for field in dataclasses.fields(kind) if field.name not in ("inner", "label_smoothing")]
     for name in settings:
         if name not in known:
-            raise UnknownNameError(f"setting of objective {kind.name!r}", name, known)
+            raise UnknownNameError("setting", name, known, of=f"objective {kind.name!r}")
     return kind(**settings, **fixed)  # type: ignore[arg-type]  # only the fields named above

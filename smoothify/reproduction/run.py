@@ -83,7 +83,7 @@ def missing(table: Table, *, runs: Path, only: Sequence[str], seeds: Sequence[in
     names = [row.name for row in table.rows]
     for name in only:
         if name not in names:
-            raise UnknownNameError(f"row of {table.name}", name, names)
+            raise UnknownNameError("row", name, names, of=table.name)
     for seed in seeds:
         wanted = [row for row in table.rows if (not only or row.name in only) and not _is_known(table, row, seed)]
         starts = {row.start.digest for row in wanted if row.start is not None}

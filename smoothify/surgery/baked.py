@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dis
 import logging
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any
@@ -18,8 +20,11 @@ from torch import Tensor, nn
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _MODULES = f"{Path(torch.nn.modules.__file__).parent}{os.sep}"
 _CALL = str(Path(torch.nn.modules.module.__file__))
+_CONTAINER = str(Path(torch.nn.modules.container.__file__))
+_THROUGH = frozenset({"children", "named_children", "modules", "named_modules"})
 _SURGERY = f"{Path(__file__).parent}{os.sep}"
 _STATE = frozenset(nn.Module().__dict__) - {"training"}
+_READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _FIXED = (str, bytes, int, float, complex, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
 _SETTLED = (ModuleType, type, tuple, frozenset, logging.Logger, torch.dtype, torch.device)
 
@@ -52,8 +57,30 @@ def global_read(frame: FrameType, known: set[CodeType]) -> str:
     if code in known or not is_of_a_model(frame) or standard:
         return ""
     known.add(code)
-    named = ((name, frame.f_globals[name]) for name in code.co_names if name in frame.f_globals)
+    named = ((name, frame.f_globals[name]) for name in _globals_of(code) if name in frame.f_globals)
     return next((name for name, value in named if not isinstance(value, _SETTLED) and not callable(value)), "")
+
+
+@cache
+def _globals_of(code: CodeType) -> tuple[str, ...]:
+    """Return the global names that a function reads: ``co_names`` has those of attributes too."""
+    return tuple(dict.fromkeys(str(step.argval) for step in dis.get_instructions(code) if step.opname in _READS))
+
+
+@cache
+def tells_none_apart(code: CodeType) -> bool:
+    """Whether a function compares by identity: of what stands for a tensor, ``x is None`` is answered for good."""
+    return any(step.opname == "IS_OP" or "NONE" in step.opname for step in dis.get_instructions(code))
+
+
+def counted(frame: FrameType) -> nn.Module | None:
+    """Return the module whose children a frame goes through for a model: a trace keeps how many they are."""
+    code = frame.f_code
+    through = code.co_filename == _CONTAINER or (code.co_filename == _CALL and code.co_name in _THROUGH)
+    if not through or frame.f_back is None or not is_of_a_model(frame.f_back):
+        return None
+    first = frame.f_locals.get("self")
+    return first if isinstance(first, nn.Module) else None
 
 
 @contextmanager

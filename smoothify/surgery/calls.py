@@ -40,6 +40,8 @@ def read_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappi
     if len(args) > len(names):
         return None
     given = {**dict(zip(names, args, strict=False)), **kwargs}
+    if given.get("out") is not None:
+        return None
     operands = tuple(given.pop(name) for name in _operand_names(rule, given) if name in given)
     if len(operands) != (2 if rule.function in BINARY else 1) or isinstance(operands[-1], int):
         return None

@@ -1,7 +1,8 @@
-"""Which tensors of a run are known to be zero: max(x, 0) is a ReLU, max(x, τ) of another constant is none."""
+"""Rectifiers that an operation is only on some tensors: max(x, 0) is a ReLU, max(x, τ) of another constant is none."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ class Constants:
             self._alive.append(result.untyped_storage())
         elif func._schema.is_mutable:
             self._values.pop(key, None)
+            self._absolute.pop(key, None)
         if name == "abs" and result is not args[0]:
             self._absolute[key] = self._key(args[0])
             self._alive.append(result.untyped_storage())
@@ -46,10 +48,18 @@ class Constants:
             first = held.flatten()[0]
             return float(first) if bool((held == first).all()) else None
 
-    def is_with_its_absolute(self, args: tuple[Any, ...]) -> bool:
-        """Whether the first two arguments are x and |x|."""
-        keys = [self._key(tensor) for tensor in args[:2] if isinstance(tensor, Tensor)]
-        return len(keys) == 2 and (self._absolute.get(keys[0]) == keys[1] or self._absolute.get(keys[1]) == keys[0])
+    def hides_a_rectifier(self, name: str, given: Mapping[str, Any], other: Tensor | None) -> bool:
+        """Whether an operation is half of one: x ± |x|, or min(x, 0); ``other`` does not depend on the input."""
+        if name in ("add", "sub", "rsub"):
+            keys = [self._key(tensor) for tensor in list(given.values())[:2] if isinstance(tensor, Tensor)]
+            return len(keys) == 2 and (self._absolute.get(keys[0]) == keys[1] or self._absolute.get(keys[1]) == keys[0])
+        if name in ("minimum", "fmin"):
+            return other is not None and self.value(other) == 0
+        return name in ("clamp", "clamp_max") and given.get("min") is None and given.get("max") == 0
+
+    def is_absolute(self, tensor: Any) -> bool:
+        """Whether a tensor is some |x|, of which a ReLU changes nothing (torch's LPPool2d takes one)."""
+        return isinstance(tensor, Tensor) and self._key(tensor) in self._absolute
 
     @staticmethod
     def _key(tensor: Tensor) -> int:

@@ -16,6 +16,7 @@ from smoothify.surgery.attributes import held
 from smoothify.surgery.conversions import Conversion, remember
 from smoothify.surgery.edges import unwrapped, walk
 from smoothify.surgery.execute import become_smooth, built_by, execute
+from smoothify.surgery.fused import unfuse
 from smoothify.surgery.graphs import keep_modes
 from smoothify.surgery.hosts import descriptions
 from smoothify.surgery.look import look_at, operations
@@ -119,11 +120,11 @@ def convert_(
         look = become_smooth(root, planned, example_input, snapshot)
         planned, added = split_shared(root, look.seen, look.runs, target, snapshot)
         ran = look.runs
-        if added:
-            look = look_at(root, planned, example_input)
+        look = look_at(root, planned, example_input) if added else with_fields(look, seen=tuple(planned))
         calls = plan(root, look.calls, target, scope, built_by(planned))
         outcome = execute(root, look, calls, target)
-        sites = (*(item.site for item in look.seen), *added, *outcome.sites, *outcome.left)
+        seen = [item for item in look.seen if not any(map(item.is_replaced_by, calls))]
+        sites = (*(item.site for item in seen), *added, *outcome.sites, *outcome.left)
         if ran and not outcome.runs:
             outcome.undo()
             raise UnconvertedError(
@@ -142,6 +143,7 @@ def convert_(
     changed = any(site.becomes is not None for site in sites)
     followed = ""
     if changed:
+        unfuse(root)
         remember(root, Conversion.of(target, scope, strict, sites))
         followed = descriptions.follow(root, sites)
     return Report(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
 from smoothify import activations
@@ -53,7 +55,7 @@ def is_rectifying_clamp(found: Found) -> bool:
     Bounds that are tensors have no value on a fake one: such a clamp is listed among the other operations.
     """
     bounds = found.arguments.get("min"), found.arguments.get("max")
-    return not any(isinstance(bound, Tensor) for bound in bounds) and bounds in ((0, None), (0, 6))
+    return not any(isinstance(bound, Tensor) for bound in bounds) and bounds in ((0, None), (0, math.inf), (0, 6))
 
 
 def leaky(found: Found, to: Target) -> nn.Module | None:

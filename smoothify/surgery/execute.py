@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from torch import nn
 
+from smoothify.errors import UnconvertedError
 from smoothify.surgery.attributes import everything, slot_for
+from smoothify.surgery.compare import is_of, proven_smooth, still_kinked, taken_along, wrong
 from smoothify.surgery.composites import InPlace
 from smoothify.surgery.look import Look, look_at
-from smoothify.surgery.modules import Snapshot, become, build, is_smooth, leaves_its_input, settle
+from smoothify.surgery.modules import Snapshot, become, build, leaves_its_input, settle
 from smoothify.surgery.plan import Planned
 from smoothify.surgery.probe import ProbeError, Run, probe
-from smoothify.surgery.recorder import Event
 from smoothify.surgery.rewrite import WAYS, rewrite
 from smoothify.surgery.rules import Target as To
 from smoothify.surgery.rules import spelled
 from smoothify.surgery.sites import Found, How, Site
-from smoothify.surgery.slots import Target
+from smoothify.surgery.slots import SLOT, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,7 @@ def execute(root: nn.Module, look: Look, planned: list[Planned], to: To) -> Outc
             slots = _Builder(root, to, in_place)
             how = _apply(changes, ways, slots, snapshot)
             runs, note = _verify(root, look, frozenset(slots.elsewhere)) if changes else (look.runs, look.note)
-            wrong = _wrong(look, runs, note, changes)
-            lower = {key for key in wrong if how[key] != WAYS[-1]}
+            lower = {key for key in wrong(look.runs, runs, changes, set(how)) if how[key] != WAYS[-1]}
             read = {slots.elsewhere[key] for one in runs for key in one.read_after}
             if not lower and not read:
                 break
@@ -104,10 +104,11 @@ def execute(root: nn.Module, look: Look, planned: list[Planned], to: To) -> Outc
             snapshot.restore()
             for key in lower:
                 ways[key] = WAYS[WAYS.index(how[key]) + 1 :]
+        _refuse_what_was_taken_along(root, taken_along(look.runs, runs, set(how)))
     except BaseException:
         snapshot.restore()
         raise
-    sites = tuple(_with_how(item, how) for item in planned)
+    sites = tuple(_with_how(item, how, runs) for item in planned)
     left = tuple(_left(root, runs, planned, before))
     return Outcome(sites, left, tuple(runs), note, bool(changes), snapshot.restore)
 
@@ -152,13 +153,14 @@ def _apply(
     return how
 
 
-def _targets(items: Iterable[Planned]) -> list[Target]:
+def _targets(items: Collection[Planned]) -> list[Target]:
     methods: dict[str, dict[tuple[str, int, str], Found]] = defaultdict(dict)
     for item in items:
         event, found = item.event, item.found
         if event is not None and found is not None:
             methods[event.method][event.file, event.line, spelled(found)] = found
-    return [Target(method, calls) for method, calls in methods.items()]
+    again = {item.event.method for item in items if item.event is not None and item.event.run_again}
+    return [Target(method, calls, again=method in again) for method, calls in methods.items()]
 
 
 def _verify(root: nn.Module, look: Look, watched: frozenset[int]) -> tuple[tuple[Run, ...], str]:
@@ -170,49 +172,26 @@ def _verify(root: nn.Module, look: Look, watched: frozenset[int]) -> tuple[tuple
         return (), f"the converted model did not run: {error}"
 
 
-def _wrong(look: Look, runs: tuple[Run, ...], note: str, changes: list[Planned]) -> set[int]:
-    """Return the rewritten modules that still run what they should not, or do something else than before."""
-    rewritten = {id(item.module) for item in changes if item.site.kind != "fused"}
-    if look.runs and not runs:
-        return rewritten
-    wrong = {
-        id(event.module)
-        for one in runs
-        for event in one.events
-        if _still_kinked(event) and any(_same(event, item) for item in changes)
-    }
-    for before, after in zip(look.runs, runs, strict=False):
-        for key in rewritten:
-            if [name for owner, name in before.trace if owner == key] != [
-                name for owner, name in after.trace if owner == key
-            ]:
-                wrong.add(key)
-    return wrong & rewritten
+def _refuse_what_was_taken_along(root: nn.Module, keys: set[int]) -> None:
+    paths = [node.path or "(the model itself)" for node in everything(root) if id(node.module) in keys]
+    if paths:
+        raise UnconvertedError(
+            f"{', '.join(paths)}: a clamp of something else than activations cannot be told from the activation that "
+            f"is spelled like it; give it a line and, if that is not enough, a method of its own, or leave the module "
+            f"out with exclude="
+        )
 
 
-def _still_kinked(event: Event) -> bool:
-    return (
-        event.category == "activation"
-        and event.name != "slot"
-        and event.found is not None
-        and not is_smooth(event.found)
-    )
-
-
-def _same(event: Event, item: Planned) -> bool:
-    return (
-        item.event is not None
-        and event.module is item.module
-        and event.found is not None
-        and item.found is not None
-        and spelled(event.found) == spelled(item.found)
-    )
-
-
-def _with_how(item: Planned, how: dict[int, How]) -> Site:
+def _with_how(item: Planned, how: dict[int, How], runs: Collection[Run]) -> Site:
     if item.event is None or item.new is None or item.site.kind == "fused":
         return item.site
-    return replace(item.site, how=how[id(item.module)])
+    site = replace(item.site, how=how[id(item.module)])
+    if site.becomes_smooth is None:
+        held = {**vars(item.module), **item.module._modules}
+        slots = [value for name, value in held.items() if name.startswith(SLOT) and isinstance(value, nn.Module)]
+        proven = proven_smooth(runs, {id(module) for slot in slots for module in slot.modules()})
+        return replace(site, becomes_smooth=True) if proven else site
+    return site
 
 
 def _left(root: nn.Module, runs: Iterable[Run], planned: list[Planned], before: set[int]) -> Iterable[Site]:
@@ -220,9 +199,9 @@ def _left(root: nn.Module, runs: Iterable[Run], planned: list[Planned], before: 
     seen: set[tuple[str, str, str]] = set()
     for one in runs:
         for event in one.events:
-            if not _still_kinked(event) or event.found is None:
+            if not still_kinked(event) or event.found is None:
                 continue
-            same = [item for item in planned if _same(event, item)]
+            same = [item for item in planned if is_of(event, item)]
             ours = event.file.startswith("<smoothify") or id(event.module) not in before
             if any(item.new is None for item in same) or not (same or ours):
                 continue  # it was not to change

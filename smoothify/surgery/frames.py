@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch import nn
 
 import smoothify
@@ -18,6 +19,7 @@ import smoothify
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _TORCH_MODULES = f"{Path(torch.nn.modules.__file__).parent}{os.sep}"
 _MODULE_CALL = str(Path(torch.nn.modules.module.__file__))
+_CHECKPOINT = str(Path(torch.utils.checkpoint.__file__))
 _ACTIVATIONS = f"{Path(smoothify.__file__).parent / 'activations'}{os.sep}"
 _SURGERY = f"{Path(__file__).parent}{os.sep}"
 
@@ -57,6 +59,19 @@ def has_own_backward(modules: Modules) -> bool:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and _first_argument(frame, modules) is None:
         if frame.f_code is followed_apply.__code__:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def is_run_again(modules: Modules, owner: nn.Module, method: str) -> bool:
+    """Whether the running call stands in what a method of a module gave to torch's ``checkpoint``."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        file, name = frame.f_code.co_filename, frame.f_code.co_name
+        if (name == method or file == _MODULE_CALL) and _first_argument(frame, modules) is owner:
+            return False
+        if file == _CHECKPOINT:
             return True
         frame = frame.f_back
     return False

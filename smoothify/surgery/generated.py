@@ -6,7 +6,9 @@ import linecache
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import wraps
 from importlib import import_module
+from inspect import getattr_static
 from itertools import count
 from types import MethodType, ModuleType
 from typing import Any
@@ -16,12 +18,15 @@ from torch.nn.utils import parametrize
 
 from smoothify.surgery.runtime import redirected
 from smoothify.surgery.sites import Found
+from smoothify.surgery.subclasses import subclass
 
 RECIPE = "_smoothify_recipe"
 _numbers = count()
 
 Seen = tuple[tuple[str, int, str], Found, str]
 """File, line and spelled function of a rewritten call; what was found there; its slot."""
+Split = tuple[str, int, Found, str]
+"""The name of a shared activation, the number of the call, what the activation was; the slot of that call."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class Method:
     """For ``otherwise``: the slot of each function, by its spelling."""
     seen: tuple[Seen, ...] = ()
     """Every rewritten call: what a new trace is matched with."""
+    split: tuple[Split, ...] = ()
+    """Likewise, the further calls of shared activations."""
 
 
 @dataclass(frozen=True)
@@ -94,16 +101,29 @@ def generate(base: type[nn.Module], recipe: Recipe) -> type[nn.Module]:
         "__copy__": _copy,
         "__deepcopy__": _deepcopy,
         "__reduce_ex__": _reduce,
+        "__init__": _original(base),  # what ``type(model)(config)`` makes has not been converted
         RECIPE: recipe,
         "_smoothify_base": base,
     }
-    baked = frozenset(name for method in recipe.methods for name in method.reads)
-    if baked:
+    if any(method.how == "graph" for method in recipe.methods):
+        baked = frozenset(name for method in recipe.methods for name in method.reads)
         namespace["__setattr__"] = _noticing(base, baked)
-    cls = type(base.__name__, (base,), namespace)
+    cls = subclass(base, namespace)
     for method in recipe.methods:
-        setattr(cls, method.name, _built(cls, base, method))
+        original, built = getattr(base, method.name), _built(cls, base, method)
+        for name in dir(base):
+            if name == method.name or getattr_static(base, name) is original:  # ``forward = run``, say
+                setattr(cls, name, built)
     return cls
+
+
+def _original(base: type[nn.Module]) -> Callable[..., None]:
+    @wraps(base.__init__)
+    def construct(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+        object.__setattr__(self, "__class__", original_class(type(self)))
+        type(self).__init__(self, *args, **kwargs)
+
+    return construct
 
 
 def _built(cls: type[nn.Module], base: type[nn.Module], method: Method) -> Callable[..., Any]:
@@ -204,11 +224,18 @@ def _restore(made: Any, state: Any) -> None:
         made.__setstate__(state)
 
 
+def _is_none(module: nn.Module, name: str) -> bool:
+    """Whether a child, parameter or buffer is not there; False for what is none of these."""
+    tables = (module._modules, module._parameters, module._buffers)
+    return any(name in table and table[name] is None for table in tables)
+
+
 def _noticing(base: type[nn.Module], baked: frozenset[str]) -> Callable[..., None]:
     def set_attribute(self: nn.Module, name: str, value: Any) -> None:
+        before = _is_none(self, name)
         base.__setattr__(self, name, value)
-        if name in baked:
-            from smoothify.surgery.rewrite import retrace
+        if name in baked or _is_none(self, name) != before:
+            from smoothify.surgery.retrace import retrace
 
             retrace(self)
 

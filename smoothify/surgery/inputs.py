@@ -51,3 +51,12 @@ def tensors(value: Any) -> list[Tensor]:
     if isinstance(value, dict):
         return [tensor for item in value.values() for tensor in tensors(item)]
     return []
+
+
+def form(value: Any) -> Any:
+    """Return what a value is built of: types, and the keys of dicts."""
+    if isinstance(value, (list, tuple)):
+        return type(value).__name__, [form(item) for item in value]
+    if isinstance(value, dict):
+        return type(value).__name__, {key: form(item) for key, item in value.items()}
+    return type(value).__name__

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from smoothify.errors import NonFiniteError
+
 _GRID, _BEAM, _HALVINGS = 256, 16, 32
 _NOISE = 1e-6
 
@@ -43,6 +45,9 @@ def find_kink(model: nn.Module, x: Tensor, *, segments: int = 4, seed: int = 0, 
         segments: how many at most; the first with a kink ends the search.
         seed: of their directions.
         length: scales the segments, whose ends are one standard-normal draw away.
+
+    Raises:
+        NonFiniteError: a derivative is NaN or infinite, and nothing can be said.
 
     >>> from torch import nn
     >>> x = torch.zeros(1, 4)
@@ -97,7 +102,13 @@ def _derivative(exact: nn.Module, x: Tensor, seed: int, length: float) -> Callab
         return (gradient * direction).flatten(1).sum(1).cpu()
 
     def derivative(points: Tensor) -> Tensor:
-        return torch.cat([at(chunk) for chunk in torch.split(points, 32)])
+        slopes = torch.cat([at(chunk) for chunk in torch.split(points, 32)])
+        if not bool(slopes.isfinite().all()):
+            raise NonFiniteError(
+                f"the derivative of this {type(exact).__name__} is NaN or infinite on a segment of length {length:g} "
+                f"from the input; give an input around which the model is finite, or a smaller length="
+            )
+        return slopes
 
     return derivative
 

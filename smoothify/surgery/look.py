@@ -11,12 +11,13 @@ from torch import nn
 
 from smoothify.surgery import hosts
 from smoothify.surgery.attributes import everything
+from smoothify.surgery.compare import proven_smooth
 from smoothify.surgery.edges import Node, walk
+from smoothify.surgery.events import Event
 from smoothify.surgery.hosts import examples
 from smoothify.surgery.modules import is_smooth
 from smoothify.surgery.plan import Planned
 from smoothify.surgery.probe import Example, ProbeError, Run, probe
-from smoothify.surgery.recorder import Event
 from smoothify.surgery.rules import qualified_name, spelled
 from smoothify.surgery.shell import has_hooks
 from smoothify.surgery.sites import Found, Operation, Site
@@ -87,13 +88,12 @@ def _settled(sites: list[Planned], events: list[Event], runs: list[Run]) -> Iter
     called = {key for one in runs for key in one.called}
     doubtful = {id(event.module) for event in events if event.category != "activation"}
     calling = {id(event.module) for event in events if event.category == "activation"}
-    kinked = {id(event.module) for event in events if event.found is not None and not is_smooth(event.found)}
     for item in sites:
         if item.site.becomes_smooth is None and item.new is not None:
             inside = {id(item.module)} if item.held is None else set[int]()
             inside |= {id(module) for module in item.new.modules()}
-            known = bool(inside & called) and not inside & (doubtful | kinked)  # all that it runs is smooth
-            yield replace(item, site=replace(item.site, becomes_smooth=True)) if known else item
+            proven = proven_smooth(runs, inside)
+            yield replace(item, site=replace(item.site, becomes_smooth=True)) if proven else item
         elif item.site.smooth is not None or id(item.module) not in called or id(item.module) in doubtful:
             yield item
         elif id(item.module) not in calling:  # else its calls are sites of their own

@@ -54,7 +54,8 @@ SMOOTH: frozenset[str] = _words(
     _scaled_dot_product_fused_attention_overrideable scaled_dot_product_attention
     _native_multi_head_attention smooth_l1_loss huber_loss mse_loss nll_loss nll_loss_forward
     nll_loss2d_forward binary_cross_entropy binary_cross_entropy_with_logits kl_div cross_entropy_loss
-    lstm _thnn_fused_lstm_cell rnn_tanh gru _unsafe_index _unsafe_masked_index is_same_size sym_size
+    lstm mkldnn_rnn_layer _thnn_fused_lstm_cell _thnn_fused_gru_cell rnn_tanh gru _unsafe_index
+    _unsafe_masked_index is_same_size sym_size
     sym_stride sym_numel sym_storage_offset size stride is_nonzero device layout dtype
     _assert_tensor_metadata _has_compatible_shallow_copy_type record_stream result_type is_pinned
     is_complex is_floating_point resize _resize_output unsafe_split unsafe_chunk unsafe_split_with_sizes
@@ -74,6 +75,9 @@ CONDITIONS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "_cdist_forward": lambda given: _between(given["p"]),
     "scatter_reduce": lambda given: given.get("reduce") not in ("amax", "amin"),
     "logit": lambda given: given.get("eps") is None,
+    "_to_copy": lambda given: (
+        given.get("dtype") is None or given["dtype"].is_floating_point or given["dtype"].is_complex
+    ),
 }
 
 
@@ -176,6 +180,9 @@ FACTORIES = _words(
 """What takes only shape, dtype and device from a tensor: the result does not depend on its values."""
 
 SMOOTH_ACTIVATIONS = _words("silu gelu mish celu softplus")
+
+CLAMPS = _words("clamp clamp_min maximum fmax")
+"""What is an activation or none, by what it is taken of."""
 
 INCIDENTAL = _words(
     "view _unsafe_view reshape _reshape_alias t transpose permute expand slice select squeeze unsqueeze "

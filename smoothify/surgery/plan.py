@@ -9,8 +9,8 @@ from torch import nn
 
 from smoothify.surgery.attributes import Held, held, held_function
 from smoothify.surgery.edges import Node, walk
+from smoothify.surgery.events import Event
 from smoothify.surgery.modules import build, described, has_own_forward, is_smooth, learns, recognised, settle
-from smoothify.surgery.recorder import Event
 from smoothify.surgery.rules import Target, known_function, qualified_name, rule_for_class, spelled
 from smoothify.surgery.scope import Scope
 from smoothify.surgery.sites import Found, Site
@@ -29,6 +29,13 @@ class Planned:
     held: Held | None = None
     """For a function in an attribute: where it is held."""
     new: nn.Module | None = None
+    deferred: bool = False
+    """Whether a function in an attribute stays there, and its calls are what changes."""
+
+    def is_replaced_by(self, call: Planned) -> bool:
+        """Whether a call that changes is one of the function that this site has in an attribute."""
+        same = call.module is self.module and call.site.function == self.site.function
+        return self.deferred and same and call.new is not None
 
 
 def seen_sites(root: nn.Module) -> list[Planned]:
@@ -119,8 +126,8 @@ def _planned(root: nn.Module, parents: dict[int, nn.Module | None], item: Planne
             f"{spec} is learned, and nobody would see its parameters: a module that holds this one does not register it"
         )
         return replace(item, site=replace(site, note=note))
-    if item.held is not None and has_tensors(new):
-        return item  # a learned one belongs to the call: the pass over calls registers it
+    if item.held is not None and item.held.value is not item.module and (has_tensors(new) or smooth is None):
+        return replace(item, deferred=True)  # it learns, or may depend on the mode: the pass over calls registers it
     if spec == spelled(found) and not to.keeps(found.function):
         return item
     return replace(item, site=replace(site, becomes=spec, becomes_smooth=smooth), new=new)

@@ -17,8 +17,9 @@ from torch.overrides import TorchFunctionMode
 
 from smoothify.errors import SmoothifyError
 from smoothify.surgery.caches import undisturbed
+from smoothify.surgery.events import Event
 from smoothify.surgery.frames import ALONE, followed_apply
-from smoothify.surgery.recorder import Event, Recorder
+from smoothify.surgery.recorder import Recorder
 from smoothify.surgery.shell import Shell, fake_tensor, real_tensor, spec_of
 
 
@@ -155,7 +156,7 @@ def _calls_followed(recorder: Recorder) -> Iterator[None]:
             result = original(module, *args, **kwargs)
         finally:
             recorder.leave()
-        recorder.inputs.returned(module, args, result)
+        recorder.returned(module, args, result)
         return result
 
     apply = vars(torch.autograd.Function)["apply"]

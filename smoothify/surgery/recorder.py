@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from types import CodeType
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import HigherOrderOperator
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from smoothify.surgery.attributes import FunctionSlot, everything
 from smoothify.surgery.constants import Constants
-from smoothify.surgery.frames import has_own_backward, place
-from smoothify.surgery.inputs import Inputs, tensors
+from smoothify.surgery.events import KEPT, Category, Event
+from smoothify.surgery.frames import has_own_backward, is_run_again, place
+from smoothify.surgery.inputs import Inputs, form, tensors
 from smoothify.surgery.modules import described, recognised
 from smoothify.surgery.operations import (
     ANYWHERE,
+    CLAMPS,
     CONDITIONS,
     FACTORIES,
     INCIDENTAL,
@@ -32,34 +33,9 @@ from smoothify.surgery.shell import Shell
 from smoothify.surgery.sites import Found
 from smoothify.surgery.slots import SLOT
 
-Category = Literal["activation", "nonsmooth", "unverified"]
-
 _BOX_HELPERS = ("box", "iou", "inter_union")
 _BOX_HOMES = ("torchvision.ops.", "torchvision.models.detection.", "transformers.")
 _INPUT, _LEARNED = 1, 2
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """An operation that ran and is not simply smooth, and the code that ran it."""
-
-    category: Category
-    name: str
-    found: Found | None
-    module: nn.Module
-    """The original of the module whose method holds the call."""
-    method: str
-    code: CodeType | None
-    """The code that holds the call itself: the method, or a helper that it calls."""
-    file: str
-    line: int
-    own_backward: bool = False
-    """Whether it ran inside an ``autograd.Function``, whose backward would stay what it is."""
-
-    @property
-    def source(self) -> str:
-        """``file:line``, the file without its folders."""
-        return f"{Path(self.file).name}:{self.line}"
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not type its modes
@@ -67,6 +43,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
 
     ``watched`` are modules by id whose ``inputs`` are watched.
     """
+
+    supports_higher_order_operators = True
 
     def __init__(self, shell: Shell, inputs: Any, watched: frozenset[int] = frozenset()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
@@ -114,10 +92,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         self._opaque.pop()
         self._stack.pop()
 
+    def returned(self, module: nn.Module, args: Any, result: Any) -> None:
+        """What a call has returned."""
+        self.trace.append((id(self.shell.original[id(module)]), f"returns {form(result)}"))
+        self.inputs.returned(module, args, result)
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if isinstance(func, HigherOrderOperator):
+            return self._of_higher_order(func, args, kwargs)
         namespace, _, full = func._schema.name.partition("::")
         if namespace == "prim":
             return func(*args, **kwargs)
@@ -143,9 +128,19 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
             return result
         if name not in ANYWHERE and name not in SMOOTH_ACTIVATIONS and name not in INCIDENTAL:
             self.trace.append((self._stack[-1], name))
-        if union == 0 and name not in ANYWHERE:
-            return result
-        self._judge(namespace, name, func, given, marks)
+        before = len(self.events)
+        if union or name in ANYWHERE:
+            self._judge(namespace, name, func, given, marks)
+        if name in CLAMPS and all(event.category != "activation" for event in self.events[before:]):
+            self.trace.append((self._stack[-1], f"{KEPT}{name}"))
+        return result
+
+    def _of_higher_order(self, func: HigherOrderOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run ``torch.cond``, ``flex_attention`` and the like, inside which nothing is seen."""
+        result = func(*args, **kwargs)
+        for tensor in tensors(result):
+            self._mark(tensor, _INPUT)
+        self._add("unverified", str(func), None)
         return result
 
     def _judge(
@@ -157,9 +152,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         marks: Sequence[tuple[Tensor, int]],
     ) -> None:
         from_input = [tensor for tensor, mark in marks if mark & _INPUT and _floating(tensor)]
+        other = next((tensor for tensor, mark in marks if not mark), None)
         if namespace == "aten":
-            if name == "add" and from_input and self._constants.is_with_its_absolute(tuple(given.values())):
-                self._add("activation", name, Found("relu"))  # x + |x|
+            if from_input and self._constants.hides_a_rectifier(name, self._with_bounds(given), other):
+                self._add("activation", name, Found("relu"))
+                return
+            if name == "relu" and self._constants.is_absolute(given["self"]):
                 return
             if is_smooth_operation(name, given) and name not in SMOOTH_ACTIVATIONS:
                 return
@@ -169,17 +167,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
                 return
         if not from_input or (namespace == "aten" and is_smooth_operation(name, given)):
             return
-        other = next((tensor for tensor, mark in marks if not mark), None)
-        if name == "maximum" and len(marks) == 2 and (marks[1][1] == _LEARNED or other is not None):
+        if name in ("maximum", "fmax") and len(marks) == 2 and (marks[1][1] == _LEARNED or other is not None):
             value = self._constants.value(other) if other is not None else 0.0  # max(x, τ), τ learned, is one too
             category: Category = "unverified" if value is None else "nonsmooth" if value else "activation"
             self._add(category, name, None if value is None or value else Found("maximum"))
         elif name in SAMPLERS and not (marks[1][1] & _INPUT):
             return
         else:
-            self._add(
-                "nonsmooth" if namespace == "aten" and name in {*NONSMOOTH, *CONDITIONS} else "unverified", name, None
-            )
+            known = namespace == "aten" and name in {*NONSMOOTH, *CONDITIONS} and given.get("dtype") is not torch.bool
+            self._add("nonsmooth" if known else "unverified", name, None)
 
     def _with_bounds(self, given: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of an operation with the value of every bound that is a known tensor."""
@@ -205,6 +201,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
                     frame.f_code.co_filename,
                     frame.f_lineno,
                     has_own_backward(self._owners),
+                    is_run_again(self._owners, module, method),
                 )
             )
 

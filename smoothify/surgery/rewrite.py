@@ -5,23 +5,25 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import fx, nn
 
 from smoothify.errors import UnconvertedError
-from smoothify.surgery.generated import Code, Method, Recipe, Seen, adopt, generate, original_class, recipes
+from smoothify.surgery.ambient import TraceRefusedError
+from smoothify.surgery.generated import Code, Method, Recipe, Seen, Split, adopt
 from smoothify.surgery.graphs import call_in, put_slot, rewrite_graph_module
 from smoothify.surgery.rules import spelled
 from smoothify.surgery.runtime import RedirectedCallable
 from smoothify.surgery.sites import Found, How
-from smoothify.surgery.slots import Build, Place, Slots, Target, has_tensors
+from smoothify.surgery.slots import Build, Slots, Target
 from smoothify.surgery.source import SourceRefusedError, mentions_checkpoint, rewrite_source
-from smoothify.surgery.tracing import Traced, TraceRefusedError, trace
+from smoothify.surgery.tracing import Traced, trace
 
-_OTHERWISE = Code("def make(__class__, otherwise, captured, helpers):\n    return otherwise\n")
+OTHERWISE: Code = Code("def make(__class__, otherwise, captured, helpers):\n    return otherwise\n")
+"""The code of a method that is what it was, with its calls redirected."""
 WAYS: tuple[How, ...] = ("graph", "source", "runtime")
 
 
@@ -36,6 +38,8 @@ def rewrite(module: nn.Module, targets: Sequence[Target], build: Build, ways: It
     for target in targets:
         if target.method in module.__dict__:  # a function that somebody put over the method of the class
             own = module.__dict__[target.method]
+            if target.again:
+                raise _refused_checkpoint(module, target)
             module.__dict__[target.method] = RedirectedCallable(module, own, _redirections(target, slots))
             used = "runtime"
             continue
@@ -49,29 +53,34 @@ def rewrite(module: nn.Module, targets: Sequence[Target], build: Build, ways: It
 
 def rewrite_by_graph(module: nn.Module, target: Target, slots: Slots) -> None:
     """Rewrite one method by its graph; raises TraceRefusedError and then changes nothing."""
-    method = _by_graph(module, target, slots)
+    method = by_graph(module, target, slots)
     slots.install()
     adopt(module, Recipe((method,)))
 
 
 def _method(module: nn.Module, target: Target, slots: Slots, ways: Sequence[How]) -> tuple[Method, How]:
     function = getattr(type(module), target.method)
-    checkpoints = mentions_checkpoint(function)  # what runs again in the backward pass is not redirected there
+    # What runs again in the backward pass is not redirected there.
+    checkpoints = target.again or mentions_checkpoint(function)
     for way in (way for way in ways if way != "graph" or not checkpoints):
         try:
             with slots.attempt():
                 if way == "graph":
-                    return _by_graph(module, target, slots), way
+                    return by_graph(module, target, slots), way
                 if way == "source":
                     return _by_source(function, target, slots), way
         except (TraceRefusedError, SourceRefusedError):
             continue
     if checkpoints:
-        raise UnconvertedError(
-            f"{type(module).__qualname__}.{target.method} uses checkpoint and its source cannot be rewritten; leave "
-            f"the module out with exclude=, or call its activations in a method of their own"
-        )
+        raise _refused_checkpoint(module, target)
     return _by_mode(target, slots), "runtime"
+
+
+def _refused_checkpoint(module: nn.Module, target: Target) -> UnconvertedError:
+    return UnconvertedError(
+        f"{type(module).__qualname__}.{target.method} uses checkpoint and its source cannot be rewritten; leave "
+        f"the module out with exclude=, or call its activations in a method of their own"
+    )
 
 
 def _redirections(target: Target, slots: Slots) -> dict[str, str]:
@@ -80,7 +89,7 @@ def _redirections(target: Target, slots: Slots) -> dict[str, str]:
 
 
 def _by_mode(target: Target, slots: Slots) -> Method:
-    return Method(target.method, "runtime", _OTHERWISE, redirected=_redirections(target, slots))
+    return Method(target.method, "runtime", OTHERWISE, redirected=_redirections(target, slots))
 
 
 def _by_source(function: Any, target: Target, slots: Slots) -> Method:
@@ -92,18 +101,20 @@ def _by_source(function: Any, target: Target, slots: Slots) -> Method:
     return Method(target.method, "source", code, helpers)
 
 
-def _by_graph(module: nn.Module, target: Target, slots: Slots) -> Method:
+def by_graph(module: nn.Module, target: Target, slots: Slots) -> Method:
+    """Rewrite a method by its graphs in train and eval mode; raises TraceRefusedError."""
     seen: list[Seen] = []
+    split: list[Split] = []
     modes: dict[bool, tuple[Traced, str, dict[str, Any]]] = {}
     for training in (True, False):
         traced = trace(module, target.method, training)
         seen += [item for item in _replace(traced.graph, target, slots) if item not in seen]
-        _split(module, traced.graph, target, slots)
+        split += [item for item in _split(module, traced.graph, target, slots) if item not in split]
         code = traced.graph.python_code("self")
         modes[training] = traced, _body(code.src), dict(code.globals)
     if {place for place, _, _ in seen} != target.places:
         raise TraceRefusedError("the trace does not pass by every call")
-    return _assembled(module, target, modes, seen, _redirections(target, slots))
+    return replace(_assembled(module, target, modes, seen, _redirections(target, slots)), split=tuple(split))
 
 
 def _assembled(
@@ -118,14 +129,9 @@ def _assembled(
     parameters = ["self", *others]  # whatever the method calls it
     arguments = [f"{name}={train.constants[name]!r}" if name in train.constants else name for name in parameters]
     lines = [f"def {target.method}({', '.join(arguments)}):"]
-    if train.constants:
-        other = " or ".join(  # a tensor may equal a number, and learn
-            f"{name} is not {value!r}"
-            if value is None or isinstance(value, bool)
-            else f"type({name}) is not {type(value).__name__} or {name} != {value!r}"
-            for name, value in train.constants.items()
-        )
-        lines += [f"    if {other}:", f"        return otherwise({', '.join(parameters)})"]
+    other = list(_otherwise([name for name in others if name not in train.constants], train, evaluation))
+    if other:
+        lines += [f"    if {' or '.join(other)}:", f"        return otherwise({', '.join(parameters)})"]
     if train_body == eval_body:
         lines.append(train_body)
     else:
@@ -140,6 +146,19 @@ def _assembled(
         redirected=redirections,
         seen=tuple(seen),
     )
+
+
+def _otherwise(required: Iterable[str], train: Traced, evaluation: Traced) -> Iterator[str]:
+    """Return the conditions under which the graphs are not what the method would do."""
+    for name, value in train.constants.items():  # a tensor may equal a number, and learn
+        if value is None or isinstance(value, bool):
+            yield f"{name} is not {value!r}"
+        else:
+            yield f"type({name}) is not {type(value).__name__} or {name} != {value!r}"
+    if train.tells_none_apart or evaluation.tells_none_apart:
+        yield from (f"{name} is None or {name} is True or {name} is False" for name in required)
+    for path, count in {**train.counts, **evaluation.counts}.items():
+        yield f"len(self.get_submodule({path!r})._modules) != {count}"
 
 
 def _body(text: str) -> str:
@@ -167,7 +186,7 @@ def _replace(graph: fx.Graph, target: Target, slots: Slots) -> list[Seen]:
     return seen
 
 
-def _split(module: nn.Module, graph: fx.Graph, target: Target, slots: Slots) -> None:
+def _split(module: nn.Module, graph: fx.Graph, target: Target, slots: Slots) -> Iterator[Split]:
     """Give every call of a shared activation module a slot of its own."""
     times: dict[int, int] = defaultdict(int)
     for node in graph.nodes:
@@ -177,44 +196,8 @@ def _split(module: nn.Module, graph: fx.Graph, target: Target, slots: Slots) -> 
         found, keeps_first = target.shared[id(called)]
         times[id(called)] += 1
         if times[id(called)] > 1 or not keeps_first:
-            node.target = slots.name(found, "shared", node.target, times[id(called)]) or node.target
-
-
-def retrace(module: nn.Module) -> None:
-    """Bring a module whose baked-in attribute was set up to date: trace anew, or run it redirected."""
-    chain = recipes(type(module))
-    module.__class__ = original_class(type(module))
-    for recipe in chain:
-        methods = [_again(module, method) if method.reads else method for method in recipe.methods]
-        module.__class__ = generate(type(module), Recipe(tuple(methods)))
-
-
-def _again(module: nn.Module, method: Method) -> Method:
-    known = Slots(module, lambda found: None)
-    calls: dict[Place, Found] = {}
-    times: dict[Place, int] = defaultdict(int)
-    for place, found, name in method.seen:
-        times[place] += 1
-        calls[place] = found
-        word = (place[2], "in place") if found.inplace else (place[2],)
-        known._by_call[(*word, *map(str, place), str(times[place]))] = name
-        if not has_tensors(getattr(module, name)):
-            known._by_call[word] = name
-    names: dict[Place, set[str]] = defaultdict(set)
-    for place, _, name in method.seen:
-        names[place].add(name)
-
-    def only(found: Found, file: str, line: int, column: int) -> str | None:
-        there = names[file, line, spelled(found)]
-        return next(iter(there)) if len(there) == 1 else None
-
-    try:
-        again = _by_graph(module, Target(method.name, calls), known)
-        return replace(again, redirected=method.redirected, seen=method.seen)
-    except TraceRefusedError:
-        pass
-    try:
-        lines = frozenset((file, line) for file, line, _ in calls)
-        return Method(method.name, "source", *rewrite_source(getattr(type(module), method.name), lines, only))
-    except SourceRefusedError:
-        return Method(method.name, "runtime", _OTHERWISE, redirected=method.redirected)
+            shared = str(node.target)
+            name = slots.name(found, "shared", shared, times[id(called)])
+            if name is not None:
+                node.target = name
+                yield shared, times[id(called)], found, name

@@ -186,7 +186,7 @@ TORCH: tuple[Rule, ...] = (
     Rule(
         "maximum",
         counterparts.maximum,
-        functions=(torch.maximum, Tensor.maximum, torch.max, Tensor.max),
+        functions=(torch.maximum, Tensor.maximum, torch.max, Tensor.max, torch.fmax, Tensor.fmax),
         rectifier=True,
         original=lambda found: Maximum(),
     ),

@@ -8,6 +8,7 @@ from functools import partial
 
 from torch import nn
 
+from smoothify.surgery.ambient import TraceRefusedError
 from smoothify.surgery.composites import InPlace
 from smoothify.surgery.edges import walk
 from smoothify.surgery.modules import Snapshot, build, described, learns, settle
@@ -18,7 +19,6 @@ from smoothify.surgery.rules import Target as To
 from smoothify.surgery.rules import qualified_name, spelled
 from smoothify.surgery.sites import Found, Site
 from smoothify.surgery.slots import Slots, Target
-from smoothify.surgery.tracing import TraceRefusedError
 
 
 def split_shared(

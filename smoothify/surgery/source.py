@@ -149,8 +149,12 @@ def mentions_checkpoint(function: Callable[..., Any]) -> bool:
     """Whether a method, or what it wraps, names one of the functions that run code again in the backward pass."""
     if not isinstance(function, FunctionType):
         return False
+    names = _global_names(function.__code__)
+    named = (getattr(function.__globals__.get(name), "__module__", None) for name in names)
+    if names & _CHECKPOINTS or "torch.utils.checkpoint" in named:
+        return True
     inner = [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]
-    return bool(_global_names(function.__code__) & _CHECKPOINTS) or any(map(mentions_checkpoint, inner))
+    return any(map(mentions_checkpoint, inner))
 
 
 def _global_names(code: CodeType) -> set[str]:
@@ -193,6 +197,8 @@ class _Change(ast.NodeTransformer):
     def _read(self, node: ast.Call) -> Call | None:
         if (self.file, node.lineno + self.offset) not in self.rewriting.lines:
             return None
+        if any(word.arg is None for word in node.keywords) or any(isinstance(arg, ast.Starred) for arg in node.args):
+            return None  # what is unpacked may be something else next time
         function = self._resolve(node.func)
         args: list[Any] = list(node.args)
         if function is None and isinstance(node.func, ast.Attribute):

@@ -15,47 +15,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from smoothify.surgery.baked import EFFECTS, global_read, is_of_a_model, numpy_state, refusal, watched
+from smoothify.surgery.ambient import Ambient, TraceRefusedError
+from smoothify.surgery.baked import is_of_a_model, numpy_state, refusal, tells_none_apart, watched
 from smoothify.surgery.frames import ALONE
 from smoothify.surgery.shell import Shell
+from smoothify.surgery.subclasses import subclass
 
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _SURGERY = f"{Path(__file__).parent}{os.sep}"
 _STATE = frozenset(nn.Module().__dict__)
-
-# What these answer may differ from call to call, and a trace would keep the answer of one.
-_AMBIENT = frozenset(
-    {
-        "is_grad_enabled",
-        "is_inference_mode_enabled",
-        "is_autocast_enabled",
-        "is_autocast_cpu_enabled",
-        "is_compiling",
-        "is_tracing",
-        "is_exporting",
-        "is_dynamo_compiling",
-        "get_autocast_dtype",
-        "checkpoint",
-        "__enter__",
-        "perf_counter",
-        "time",
-        "random",
-    }
-)
-
-# A graph does not record these: what is computed under them would be computed without.
-_MODES = frozenset({"_set_grad_enabled", "set_autocast_enabled", "_push_saved_tensors_default_hooks"})
-
-
-class TraceRefusedError(Exception):
-    """A method whose trace could differ from the method; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +41,10 @@ class Traced:
     """Parameters of the method that hold their default value in the graph."""
     reads: frozenset[str]
     """Plain attributes of the module that the trace read."""
+    counts: Mapping[str, int]
+    """How many children each module has, by path, that the trace went through."""
+    tells_none_apart: bool
+    """Whether something is compared by identity."""
 
 
 def trace(module: nn.Module, method: str, training: bool) -> Traced:
@@ -82,7 +60,7 @@ def trace(module: nn.Module, method: str, training: bool) -> Traced:
     tracer = _Tracer()
     state, drawn = random.getstate(), numpy_state()
     try:
-        with ALONE, _uncollected(), watched(copied, _refuse), _NoKernels(), _AmbientRefused():
+        with ALONE, _uncollected(), watched(copied, _refuse), _NoKernels(), Ambient() as ambient:
             graph = tracer.trace(copied)
     except TraceRefusedError:
         raise
@@ -95,7 +73,14 @@ def trace(module: nn.Module, method: str, training: bool) -> Traced:
         raise TraceRefusedError("it draws random numbers in numpy")
     if any(node.op == "get_attr" and "_tensor_constant" in str(node.target) for node in graph.nodes):
         raise TraceRefusedError("it computes a constant tensor")
-    return Traced(graph, constants, frozenset(reads - {"training"}))
+    gone_through = ((path, below) for path, below in copied.named_modules() if id(below) in ambient.counted)
+    return Traced(
+        graph,
+        constants,
+        frozenset(reads - {"training"}),
+        {path: len(below._modules) for path, below in gone_through},
+        any(map(tells_none_apart, ambient.codes)),
+    )
 
 
 def _refuse(why: str) -> None:
@@ -138,7 +123,7 @@ def _watching(
     passed = ", ".join(["self", *names])
     scope: dict[str, Any] = {"function": function, "constants": dict(constants)}
     exec(compile(f"def forward({passed}):\n    return function({passed}, **constants)", __file__, "exec"), scope)
-    return type(cls.__name__, (cls,), {"forward": scope["forward"], "__getattribute__": read, "__setattr__": write})
+    return subclass(cls, {"forward": scope["forward"], "__getattribute__": read, "__setattr__": write})
 
 
 class _Proxy(fx.Proxy):
@@ -212,32 +197,3 @@ def _uncollected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-class _AmbientRefused:
-    """Refuses a trace in which the model's own code asks what differs from call to call."""
-
-    def __enter__(self) -> None:
-        self.before, self.codes = sys.getprofile(), set[CodeType]()
-        sys.setprofile(self._seen)
-
-    def __exit__(self, *exception: object) -> None:
-        sys.setprofile(self.before)
-
-    def _seen(self, frame: Any, event: str, argument: Any) -> None:
-        if event == "call" and (variable := global_read(frame, self.codes)):
-            raise TraceRefusedError(f"it reads the variable {variable} of its module, which may change")
-        if event == "c_call":
-            name, caller = getattr(argument, "__name__", ""), frame
-            if name in _MODES:
-                raise TraceRefusedError(f"it changes a mode of torch with {name}()")
-        elif event == "call":
-            name, caller = frame.f_code.co_name, frame.f_back
-        else:
-            return
-        if name in EFFECTS and caller is not None and is_of_a_model(caller):
-            raise TraceRefusedError(f"it calls {name}(), which a graph would leave out")
-        if name in _AMBIENT and caller is not None:
-            file = caller.f_code.co_filename
-            if not file.startswith((_TORCH, _SURGERY)):
-                raise TraceRefusedError(f"it asks {name}(), whose answer differs from call to call")

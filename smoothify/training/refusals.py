@@ -10,7 +10,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from torch import nn
 
 from smoothify.attacks import attack, inference_mode_of
-from smoothify.data import Source, Stream
+from smoothify.data import Source, Stream, labels_of
 from smoothify.errors import ConfigError, DataError, UnknownNameError
 from smoothify.models import PixelClassifier
 from smoothify.training.config import AttackConfig, Config, EngineConfig
@@ -106,6 +106,24 @@ def with_classes_of(test: Source, train: Source | Stream) -> Source:
             f"({len(test.classes)}) name different classes: {', '.join(differing[:5])}; give both the same"
         )
     return replace(test, classes=train.classes)
+
+
+def refuse_untrained_classes(test: Source, train: Source) -> None:
+    """Refuse a test split with images of classes that the training split has none of: all of them would be wrong.
+
+    `datasets` gives a folder of pictures the classes of all its splits together, so one that is misspelt in one of them
+    stands in both.
+
+    Raises:
+        DataError: there are such images.
+    """
+    untrained = sorted(set(labels_of(test).tolist()) - set(labels_of(train).tolist()))
+    if untrained:
+        names = ", ".join(test.classes[label] for label in untrained[:5])
+        raise DataError(
+            f"data set {test.name!r}: its split {test.split!r} has images of classes that {train.split!r} has none of: "
+            f"{names}; give both the same"
+        )
 
 
 @torch.no_grad()

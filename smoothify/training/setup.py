@@ -34,6 +34,7 @@ from smoothify.training.refusals import (
     refuse_launchers_own,
     refuse_misfit,
     refuse_tracker,
+    refuse_untrained_classes,
     with_classes_of,
 )
 
@@ -125,6 +126,8 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
     else:
         train_source = load(data.path, data.train_split)
     test_source = with_classes_of(test_source, train_source)
+    if not isinstance(train_source, Stream):
+        refuse_untrained_classes(test_source, train_source)
     refuse_impossible_attacks(config.attack, classes=len(train_source.classes))
     host = host_of(config.model, num_classes=len(train_source.classes))
     classifier = classifier_of(host, config.model)

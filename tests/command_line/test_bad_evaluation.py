@@ -29,7 +29,7 @@ pytestmark = pytest.mark.xdist_group("command line")
         (["--batch_size", "0"], "--batch_size 0: at least 1 is needed"),
         (["--sanity_images", "0"], "--sanity_images 0: at least 1 is needed"),
         (["--threads", "0"], "--threads 0: at least 1 is needed"),
-        (["--seed", "one"], "\"seed\": Expected a <class 'int'>. Got value: one"),
+        (["--seed", "one"], "seed=one: expected int"),
         (["--beside", "{best}"], "is for the report's pictures; give --report FILE as well"),
         (["--beside", "missing/deep/er", "--report", "{best}/r.html"], "neither a folder nor a repository id"),
     ],

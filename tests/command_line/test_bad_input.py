@@ -25,7 +25,10 @@ NO_DATA = ("--data.path", "no_such")  # what is refused all the same was refused
     [
         (["--lrr", "0.1"], "unknown option 'lrr'; did you mean 'lr'?"),
         (["--modle.name", "x"], "did you mean 'model.name'"),
-        (["--lr", "abc"], "\"lr\": Expected a <class 'float'>. Got value: abc"),
+        (["--lr", "abc"], "lr=abc: expected float\n"),
+        (["--optimizer.milestones", "1,2"], "optimizer.milestones=1,2: expected a list such as [1,2]\n"),
+        (["--model.input_size", "3,32,32"], "model.input_size=3,32,32: expected a list such as [1,2] or null\n"),
+        (["--model.arguments", "drop_rate"], "model.arguments=drop_rate: expected a mapping such as '{name: 1}'\n"),
         (["--lr", "-1"], "lr=-1.0: it must be a positive number"),
         (["--lr", ".inf"], "lr=inf: it must be a positive number"),
         (["--objective", "trades(beta=nan)"], "objective trades(beta=nan): it must be a number from 0 on"),
@@ -43,7 +46,8 @@ NO_DATA = ("--data.path", "no_such")  # what is refused all the same was refused
         (["--model.name", "resnt18"], "unknown architecture 'resnt18'; did you mean 'resnet18'"),
         (["--model.name", "tim/resnet18"], "unknown model source 'tim'; did you mean 'timm'"),
         (["--data.path", "fashion"], "unknown data set 'fashion'; did you mean 'fashion_mnist'"),
-        (["--data.train_split", "trian"], "did you mean 'train'"),
+        (["--data.path", "my_images"], "data set 'my_images': no such folder; give an existing folder or a Hub id"),
+        (["--data.train_split", "trian"], "unknown split 'trian' of data set 'fashion_mnist_sample'; did you mean"),
         (["--data.augmentation", "flop"], "did you mean 'flip' or 'crop'"),
         (["--data.held_out", "10000"], "cannot hold 10000 of 10000"),
         (["--attack.norm", "l3"], "did you mean 'l2'"),
@@ -55,6 +59,7 @@ NO_DATA = ("--data.path", "no_such")  # what is refused all the same was refused
         (["--config", "missing.yaml"], "missing.yaml"),
         (["--resume", "missing"], "no run there"),
         (["--resume", "missing", "--overwrite"], "no run there"),
+        (["--resume", "{run}", "--output", "else"], "goes on in that folder; leave --output else out"),
         (["--output", "{occupied}"], "choose another folder"),
         (["--config", "{unknown_key}"], "unknown option 'lrr'; did you mean 'lr'?"),
         (["--config", "{unknown_nested_key}"], "unknown option 'model.nme'; did you mean 'model.name'"),
@@ -100,6 +105,7 @@ def test_train(arguments: list[str], words: str, tmp_path: Path, monkeypatch: py
         "unknown_nested_key": (tmp_path / "unknown_nested_key.yaml", "model:\n  nme: x\n"),
         "newer": (tmp_path / "newer.yaml", "smoothify: 99.1.0\nnot_yet_invented: 1\n"),
         "newer_run": (tmp_path / "newer_run" / "config.yaml", "smoothify: 99.1.0\nnot_yet_invented: 1\n"),
+        "run": (tmp_path / "run" / "config.yaml", "epochs: 2\n"),
         "not_yaml": (tmp_path / "not_yaml.yaml", "epochs: [2\n"),
     }
     for path, content in files.values():

@@ -10,7 +10,8 @@ from torch import nn
 from smoothify.attacks import PGD, ThreatModel
 from smoothify.data import Images, load
 from smoothify.evaluation import CheckResult, RobustAccuracy, Sanity, robust_accuracy
-from smoothify.evaluation.report import _against_steps, draw, report
+from smoothify.evaluation.report import _against_epsilon, _against_steps, draw, report
+from smoothify.evaluation.subject import Subject, long_stepped
 
 IMAGES = Images(load(split="test"), input_size=(1, 28, 28), indices=range(40))
 
@@ -47,6 +48,16 @@ def test_every_number_check_and_picture_is_in_it(model: nn.Module, threat: Threa
     assert text.count("data:image/png") == 4
     assert "<td>data</td><td>sample</td>" in text and "seed 0" in text and "not here" not in text
     assert "sanity checks were not made" in report("mine", results, setting={})
+
+
+def test_the_curve_against_epsilon_and_the_checks_are_of_one_attack(model: nn.Module) -> None:
+    """They stand in one report, and shorter steps under the same name may find 40 points less."""
+    threat = ThreatModel("linf", "0.15")
+    subject = Subject(model, *IMAGES.batch(range(40)), PGD(threat, steps=5))
+    curve = dict(_against_epsilon(model, IMAGES, threat, seed=0))
+    assert long_stepped(threat, 20) == subject.pgd(20) != PGD(threat, steps=20)
+    assert 100 * curve[threat.radius].value == pytest.approx(subject.share(subject.pgd(20)))
+    assert "(PGD-20, steps of epsilon/4)" in draw({"mine": model}, IMAGES, threat, [])[1][0]
 
 
 def test_labels_without_names_may_lack_the_last_classes(model: nn.Module) -> None:

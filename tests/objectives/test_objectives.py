@@ -227,7 +227,7 @@ def test_soft_labels_that_are_whole_give_what_whole_labels_give(name: str) -> No
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("trades(beat=6)", "unknown setting of objective 'trades' 'beat'; did you mean 'beta'"),
+        ("trades(beat=6)", "unknown setting 'beat' of objective 'trades'; did you mean 'beta'"),
         ("trades(beta=six)", "beta=six is not a number"),
         ("trades(6)", "cannot be read"),
         ("trades(beta=-1)", "must be a number from 0 on"),

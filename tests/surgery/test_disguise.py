@@ -76,6 +76,23 @@ class Absolute(Plain):
         return (x + x.abs()) / 2
 
 
+class Positive(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        return x - x.clamp(max=0)
+
+
+class Smaller(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return -torch.minimum(-self.linear(x), torch.zeros(()))
+
+
+class Slope(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        return F.relu(x) + 0.1 * (x - x.abs())
+
+
 class Boxed(Plain):
     def forward(self, x: Tensor) -> Tensor:
         return self.toolbox(x)
@@ -85,11 +102,78 @@ class Boxed(Plain):
 
 
 def test_rectifiers_that_cannot_be_rewritten_are_refused_and_a_name_exempts_nothing() -> None:
-    for cls in (Clamped, Absolute):
+    for cls in (Clamped, Absolute, Positive, Smaller, Slope):
         with pytest.raises(UnconvertedError, match="still runs after the conversion"):
             smoothify.convert_(cls(), example_input=X)
         assert smoothify.inspect(cls(), example_input=X).remaining
     assert [site.function for site in smoothify.convert_(Boxed(), example_input=X).converted] == ["clamp(min=0)"]
+
+
+class Unbounded(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fmax(self.linear(x), torch.zeros(())) + self.linear(x).clamp(0, float("inf"))
+
+
+class Pooled(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.lp_pool1d(self.linear(x), 2.0, 2)  # takes a ReLU of |x|
+
+
+def test_a_clamp_without_an_upper_bound_and_fmax_are_relus_and_the_relu_of_an_absolute_is_none() -> None:
+    model = Unbounded()
+    assert smoothify.convert_(model, example_input=X).verified
+    torch.testing.assert_close(model(X), 2 * F.silu(model.linear(X)))
+    report = smoothify.convert_(Pooled(), example_input=X)
+    assert not report.applied and {operation.name for operation in report.operations} == {"sign", "abs"}
+
+
+class Bounds(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.linspace(-1, 1, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x).clamp(min=0)
+        return x * self.scale.clamp(min=0)
+
+
+class OneLine(Bounds):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x).clamp(min=0) * self.scale.clamp(min=0)
+
+
+class Redirected(Bounds):
+    def forward(self, x: Tensor) -> Tensor:
+        x = getattr(self.linear(x), "clamp" if len(x) else "relu")(min=0)
+        return x * self.scale.clamp(min=0)
+
+
+def test_a_clamp_of_something_else_than_activations_stays_or_the_model_is_refused() -> None:
+    model = Bounds()
+    assert smoothify.convert_(model, example_input=X).verified
+    torch.testing.assert_close(model(X), F.silu(model.linear(X)) * model.scale.clamp(min=0))
+    for cls in (OneLine, Redirected):
+        model = cls()
+        with pytest.raises(UnconvertedError, match=r"a clamp of something else.*exclude="):
+            smoothify.convert_(model, example_input=X)
+        torch.testing.assert_close(model(X), F.relu(model.linear(X)) * model.scale.clamp(min=0))
+
+
+class Steps(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        return x - x.long()
+
+
+class Masks(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        return x * x.bool()
+
+
+def test_a_cast_to_whole_numbers_is_no_smooth_operation() -> None:
+    assert [operation.name for operation in smoothify.inspect(Steps(), example_input=X).operations] == ["_to_copy"]
+    assert [operation.name for operation in smoothify.inspect(Masks(), example_input=X).unverified] == ["_to_copy"]
 
 
 class Masked(Plain):

@@ -7,6 +7,7 @@ from torch import nn
 
 import smoothify
 from smoothify import activations
+from smoothify.errors import NonFiniteError
 
 X = torch.linspace(-2, 2, 8)[None] ** 3
 
@@ -55,6 +56,16 @@ def test_every_kink_is_found_and_gone_after_conversion(module: nn.Module) -> Non
     assert smoothify.find_kink(model, x, length=4.0) is not None
     if not isinstance(module, nn.Softshrink):
         assert smoothify.find_kink(smoothify.convert(model), x, length=4.0) is None
+
+
+class SquareRoot(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sqrt()
+
+
+def test_a_derivative_that_is_not_finite_is_an_error_and_no_kink() -> None:
+    with pytest.raises(NonFiniteError, match="the derivative of this SquareRoot is NaN"):
+        smoothify.find_kink(SquareRoot(), X)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_byobnet"])

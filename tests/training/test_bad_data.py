@@ -89,6 +89,32 @@ def test_a_row_without_an_image_and_labels_that_are_none(tmp_path: Path) -> None
             load(str(folder))
 
 
+def pictures(folder: Path, *classes: str) -> Path:
+    for number, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for index in range(4):
+            (folder / name / f"{index}.png").write_bytes(png(40 * number + index))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        (("train", "test"), r"row 0 \(.*0\.png\): it has no label; give each class, two at least, a folder"),
+        (("train/cat", "test/cat"), "its pictures have no labels; give each class, two at least, a folder"),
+        (
+            ("train/cat", "train/dog", "test/cat", "test/dig"),
+            "its split 'test' has images of classes that 'train' has none of: dig; give both the same",
+        ),
+    ],
+    ids=["no class folders", "one class", "a misspelt class"],
+)
+def test_pictures_in_the_wrong_folders(classes: tuple[str, ...], words: str, tiny: Config, tmp_path: Path) -> None:
+    """`datasets` reads all of them without a word."""
+    with pytest.raises(DataError, match=words):
+        assemble(small(pictures(tmp_path / "data", *classes), tiny))
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_an_empty_split(split: str, tiny: Config, tmp_path: Path) -> None:
     folder = tmp_path / "data"

@@ -1,0 +1,71 @@
+"""What differs between the runs before and after calls were rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from smoothify.surgery.events import KEPT, Event
+from smoothify.surgery.modules import is_smooth
+from smoothify.surgery.plan import Planned
+from smoothify.surgery.probe import Run
+from smoothify.surgery.rules import spelled
+
+
+def wrong(before: Collection[Run], after: Collection[Run], changes: list[Planned], rewritten: set[int]) -> set[int]:
+    """Return the rewritten modules, by id, that still run what they should not, or do something else than before."""
+    if before and not after:
+        return rewritten
+    kinked = {
+        id(event.module)
+        for one in after
+        for event in one.events
+        if still_kinked(event) and any(is_of(event, item) for item in changes)
+    }
+    return (kinked & rewritten) | set(_differing(before, after, rewritten))
+
+
+def taken_along(before: Iterable[Run], after: Iterable[Run], rewritten: set[int]) -> set[int]:
+    """Return those, by id, in which a clamp that is no activation was rewritten with one that is."""
+
+    def kept(run: Run, key: int) -> int:
+        return sum(owner == key and name.startswith(KEPT) for owner, name in run.trace)
+
+    pairs = list(zip(before, after, strict=False))
+    return {key for key in rewritten if any(kept(last, key) < kept(first, key) for first, last in pairs)}
+
+
+def _differing(before: Iterable[Run], after: Iterable[Run], rewritten: set[int]) -> Iterator[int]:
+    for first, last in zip(before, after, strict=False):
+        for key in rewritten:
+            if [name for owner, name in first.trace if owner == key] != [
+                name for owner, name in last.trace if owner == key
+            ]:
+                yield key
+
+
+def proven_smooth(runs: Collection[Run], inside: Collection[int]) -> bool:
+    """Whether modules, by id, ran, and all that they ran is known to be smooth."""
+    events = [event for one in runs for event in one.events if id(event.module) in inside]
+    ran = any(key in one.called for one in runs for key in inside)
+    return ran and all(event.found is not None and is_smooth(event.found) for event in events)
+
+
+def still_kinked(event: Event) -> bool:
+    """Whether an event is an activation that is not smooth, and no site that a rewriting has made."""
+    return (
+        event.category == "activation"
+        and event.name != "slot"
+        and event.found is not None
+        and not is_smooth(event.found)
+    )
+
+
+def is_of(event: Event, item: Planned) -> bool:
+    """Whether an event is what a plan has found in the same module."""
+    return (
+        item.event is not None
+        and event.module is item.module
+        and event.found is not None
+        and item.found is not None
+        and spelled(event.found) == spelled(item.found)
+    )
