@@ -79,7 +79,7 @@ def use_cores(threads: int | None) -> None:
     torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
-def run(command: Callable[[], None], program: str) -> None:
+def run(command: Callable[[], None], program: str, *, again: str = "") -> None:
     """Run a command; what goes wrong as people expect it to becomes one line and an exit code, never a traceback.
 
     2: something that was asked for cannot be. 1: the run itself failed. 130: Ctrl-C.
@@ -95,7 +95,8 @@ def run(command: Callable[[], None], program: str) -> None:
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") != "0":  # every process is interrupted, one says so
             raise SystemExit(INTERRUPTED) from None
-        fail(f"{program}: stopped; what was finished before is still in its folder", INTERRUPTED)
+        told = f"; {again}" if again else ""
+        fail(f"{program}: stopped; what was finished before is still in its folder{told}", INTERRUPTED)
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -25,6 +25,7 @@ from smoothify.evaluation.setting import Setting
 from smoothify.evaluation.versions import library_versions
 from smoothify.files import write_atomically
 from smoothify.hub import from_pretrained, weights_digest
+from smoothify.hub.remote import refuse_run_folder
 from smoothify.models import PixelClassifier
 from smoothify.models.importing import import_modules
 from smoothify.training import Silent, Terminal
@@ -116,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.beside is not None and asked.report is None:
         raise ConfigError(f"--beside {asked.beside} is for the report's pictures; give --report FILE as well")
     use_cores(asked.threads)
+    refuse_run_folder(Path(asked.model))
     output = _output(asked.model, asked.output, overwrite=asked.overwrite)
     page = None if asked.report is None else _free(Path(asked.report), "--report", overwrite=asked.overwrite)
     partial = output.with_name(f".{output.name}.partial")
@@ -245,4 +247,4 @@ def _free(path: Path, option: str, *, overwrite: bool) -> Path:
 
 
 if __name__ == "__main__":
-    run(main, PROGRAM)
+    run(main, PROGRAM, again="the same command goes on")

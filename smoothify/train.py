@@ -158,4 +158,4 @@ def summary(config: Config, outcome: Outcome) -> Table:
 
 
 if __name__ == "__main__":
-    run(main, PROGRAM)
+    run(main, PROGRAM, again="--resume and that folder go on")

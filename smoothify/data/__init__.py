@@ -6,6 +6,7 @@ from smoothify.data.modes import MODES
 from smoothify.data.rows import hold_out, name_rows, representative
 from smoothify.data.sources import SAMPLE, Source, load
 from smoothify.data.streams import Row, Stream, StreamedImages, open_stream
+from smoothify.data.tensors import TensorImages, as_images
 from smoothify.data.transforms import Augmentation, CropMode, Interpolation, Resizing, refuse_unknown_policy
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "Source",
     "Stream",
     "StreamedImages",
+    "TensorImages",
+    "as_images",
     "hold_out",
     "labels_of",
     "load",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from smoothify.activations import refuse_without_relu, surrogate_gradients
 from smoothify.attacks import Attack, SampleNoise, inference_mode_of, sample_keys
-from smoothify.data import Images
+from smoothify.data import Images, as_images
 from smoothify.errors import ConfigError, DataError, NonFiniteError, UnsupportedModelError
 from smoothify.evaluation.precision import full_precision
 from smoothify.evaluation.results import RobustAccuracy
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def robust_accuracy(
     model: nn.Module,
-    images: Images,
+    images: Images | tuple[Tensor, Tensor],
     attack: Attack,
     *,
     batch_size: int = 250,
@@ -44,7 +44,8 @@ def robust_accuracy(
     Args:
         model: maps images in [0, 1] to logits (batch, classes), as `smoothify.PixelClassifier` does; not wrapped
             for distributed training. It is measured in eval mode and left in the mode it was in.
-        images: the labelled images.
+        images: the labelled images, or a pair of tensors: pixels (images, channels, height, width) in [0, 1], not
+            normalised, and labels (images,).
         attack: the adversary.
         batch_size: images attacked at a time.
         seed: of the random starts.
@@ -57,7 +58,7 @@ def robust_accuracy(
 
     Raises:
         DataError: no images, images outside [0, 1], or a label that the model has no class for.
-        ConfigError: an attack that leaves its threat model; a batch without images.
+        ConfigError: an attack that leaves its threat model, or the mere name of one; a batch without images.
         NonFiniteError: logits that are not finite.
         UnsupportedModelError: an output that is not (batch, classes), parameters that are not float32, or a surrogate
             for a model without a ReLU.
@@ -71,6 +72,7 @@ def robust_accuracy(
     >>> str(measured.clean), str(measured.robust)
     ('5.0% [0.9, 23.6]', '5.0% [0.9, 23.6]')
     """
+    images = as_images(images)
     if len(images) == 0:
         raise DataError("no images to measure accuracy on; choose a split that has some")
     if batch_size < 1:
@@ -138,6 +140,11 @@ def refuse_impossible(model: nn.Module, images: Images, attacks: Sequence[Attack
         ConfigError: an attack that leaves its threat model, or needs more classes than the model has.
         UnsupportedModelError: an output that is not (batch, classes), or parameters that are not float32.
     """
+    for attack in attacks:
+        if not isinstance(attack, Attack):
+            raise ConfigError(
+                f"attack={attack!r} is no attack; build it with smoothify.attacks.attack({attack!r}, threat)"
+            )
     for name, parameter in model.named_parameters():
         if parameter.is_floating_point() and parameter.dtype != torch.float32:
             raise UnsupportedModelError(f"{name} is {parameter.dtype}; accuracy is measured in float32: model.float()")

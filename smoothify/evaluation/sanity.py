@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from smoothify.activations import refuse_without_relu
 from smoothify.attacks import Attack, inference_mode_of
-from smoothify.data import Images
+from smoothify.data import Images, as_images
 from smoothify.errors import DataError
 from smoothify.evaluation.accuracy import device_of
 from smoothify.evaluation.checks import CHECKS, Check, CheckResult
@@ -76,7 +76,7 @@ def _verdict(results: Sequence[CheckResult]) -> str:
 
 def sanity(
     model: nn.Module,
-    images: Images,
+    images: Images | tuple[Tensor, Tensor],
     attack: Attack,
     *,
     checks: Sequence[Check] | None = None,
@@ -90,7 +90,7 @@ def sanity(
 
     Args:
         model: maps images in [0, 1] to logits (batch, classes), as `smoothify.PixelClassifier` does.
-        images: the labelled images.
+        images: the labelled images, as `robust_accuracy` takes them.
         attack: the one whose numbers are to be believed.
         checks: `smoothify.evaluation.CHECKS` if not given.
         batch_size: images that go through the model at a time.
@@ -103,6 +103,7 @@ def sanity(
         DataError: no images.
         UnsupportedModelError: a surrogate for a model without a ReLU.
     """
+    images = as_images(images)
     if len(images) == 0:
         raise DataError("no images to check a measurement on; choose a split that has some")
     device = device_of(model)

@@ -14,7 +14,7 @@ from smoothify.hub import timm_host, transformers_host, user_host
 from smoothify.hub.checks import MAX_CONFIG_BYTES, parse_object, printable
 from smoothify.hub.config import WEIGHTS, ModelConfig, read_config, remedy
 from smoothify.hub.hosts import HOSTS
-from smoothify.hub.remote import fetch
+from smoothify.hub.remote import fetch, refuse_run_folder
 from smoothify.hub.shards import read_index_file, read_sharded
 from smoothify.hub.weights import disagreements, load_exactly, read_weights, refuse_disagreements, refuse_larger
 from smoothify.models.importing import Factory
@@ -124,6 +124,7 @@ def _as_folder(repo_or_folder: str | Path) -> Path | None:
     """Return the folder that is meant, or None for a repository id. What looks like a path must exist."""
     path = Path(repo_or_folder).expanduser()
     if path.is_dir():
+        refuse_run_folder(path)
         return path
     text = str(repo_or_folder)
     if isinstance(repo_or_folder, Path) or text.startswith((".", "/", "~")) or "\\" in text:

@@ -133,8 +133,15 @@ def push_folder(
     return str(info.commit_url)
 
 
+def refuse_run_folder(folder: Path) -> None:
+    """Point from the folder of a training run to the model in it."""
+    if not (folder / "config.json").exists() and (folder / "best" / "config.json").is_file():
+        raise HubError(f"{folder}: is the folder of a run; its model is {folder / 'best'}")
+
+
 def _contents(folder: Path, repo_id: str, measured: Evaluation | None) -> Iterator[tuple[Path, bytes | Path]]:
     """Yield what is published of a whole folder: plain files, not links, folders or hidden files."""
+    refuse_run_folder(folder)
     if not (folder / "config.json").is_file():
         raise HubError(f"{folder}: is not a folder that save_pretrained made (no config.json)")
     config = read_config((folder / "config.json").read_bytes(), f"{folder}/config.json")

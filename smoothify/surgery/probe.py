@@ -131,7 +131,8 @@ def _run(
                 deque(result, maxlen=0)
             recorder.inputs.ended(result)
     except Exception as error:
-        raise ProbeError(f"the model's forward failed in {mode} mode: {type(error).__name__}: {error}") from error
+        hint = "; give example_input two images" if "more than 1 value per channel" in str(error) else ""
+        raise ProbeError(f"the model's forward failed in {mode} mode: {type(error).__name__}: {error}{hint}") from error
     return Run(
         mode,
         tuple(recorder.events),

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+import smoothify
 from smoothify import evaluate
+from smoothify.errors import HubError
+from smoothify.hub import push_folder
 from tests.command_line.test_bad_input import answer
 
 pytestmark = pytest.mark.xdist_group("command line")
@@ -46,3 +49,14 @@ def test_it_is_refused(
     assert words in error
     assert (code, error.count("\n")) == (2, 1)
     assert sorted(best.iterdir()) == before
+
+
+def test_the_folder_of_a_run_is_pointed_into(run: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    words = f"{run[0]}: is the folder of a run; its model is {run[0] / 'best'}"
+    assert answer(evaluate.main, evaluate.PROGRAM, [str(run[0])], monkeypatch, capsys) == (
+        2,
+        f"{evaluate.PROGRAM}: {words}\n",
+    )
+    for load in (smoothify.from_pretrained, lambda folder: push_folder(folder, "me/model")):
+        with pytest.raises(HubError, match="its model is "):
+            load(run[0])

@@ -151,7 +151,7 @@ def test_ctrl_c_stops_cleanly_and_leaves_what_was_finished(stripes: Path, tmp_pa
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
-    assert "stopped; what was finished before is still in its folder" in error
+    assert "what was finished before is still in its folder; --resume and that folder go on" in error
     assert "Traceback" not in error
     assert smoothify.from_pretrained(folder / "best")
     assert smoothify.from_pretrained(folder / "last")

@@ -97,6 +97,8 @@ def test_an_example_that_does_not_fit_says_what_the_model_said() -> None:
     with pytest.raises(ProbeError, match="forward failed in train mode: RuntimeError"):
         smoothify.inspect(nn.Linear(3, 3), example_input=torch.zeros(2, 4))
     assert issubclass(ProbeError, SmoothifyError)
+    with pytest.raises(ProbeError, match=r"more than 1 value per channel .*; give example_input two images"):
+        smoothify.inspect(nn.BatchNorm1d(3), example_input=torch.zeros(1, 3))
 
 
 @pytest.mark.parametrize("example", [torch.zeros(2, 6), (torch.zeros(2, 6),), {"input": torch.zeros(2, 6)}])

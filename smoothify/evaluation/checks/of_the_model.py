@@ -101,7 +101,7 @@ def finite_differences(subject: Subject) -> Answer:
 def smoothness(subject: Subject) -> Answer:
     """Is every activation smooth?"""
     try:
-        report = inspect(getattr(subject.model, "model", subject.model), example_input=subject.images[:1])
+        report = inspect(getattr(subject.model, "model", subject.model), example_input=subject.images[:2])
     except SmoothifyError as error:
         return "not applicable", str(error)
     if report.smooth:
