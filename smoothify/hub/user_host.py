@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smoothify.errors import HubError, SmoothifyError
+from smoothify.errors import HubError, SmoothifyError, UnknownNameError
 from smoothify.hub.bounds import bounded_construction
 from smoothify.hub.checks import Checks, printable
 from smoothify.hub.config import NEEDS_SMOOTHIFY, ModelConfig
@@ -190,7 +190,8 @@ def _factory(architecture: str | Factory | None) -> Factory:
         try:
             found = imported(architecture)
         except SmoothifyError as error:
-            raise HubError(f"architecture={error}") from error
+            named = ": " if isinstance(error, UnknownNameError) else "="  # all other errors begin with its value
+            raise HubError(f"architecture{named}{error}") from error
     else:
         assert architecture is not None
         found = architecture

@@ -135,7 +135,7 @@ def test_no_library_takes_it_for_a_model_of_its_own(nets: Any, hub: Hub, cache: 
     ("architecture", "message"),
     [
         ("my_nets:Scaled", "takes the same weights and gives other logits"),
-        ("my_nets:Nett", "unknown name in my_nets 'Nett'; did you mean 'Net'"),
+        ("my_nets:Nett", "architecture: unknown name 'Nett' of my_nets; did you mean 'Net'"),
         ("my_nets:nothing", "is int, not a class or function"),
         ("my_nets:no_model", "returns str, not a torch module"),
         ("no_such_nets:Net", "there is no module 'no_such_nets' on Python's path; start from the folder"),
