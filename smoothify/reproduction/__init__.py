@@ -4,7 +4,7 @@ from smoothify.reproduction.compare import Difference, difference
 from smoothify.reproduction.guide import guides
 from smoothify.reproduction.job import Machine
 from smoothify.reproduction.page import results_page
-from smoothify.reproduction.plots import held_out_curves
+from smoothify.reproduction.plots import differences, gap_against_accuracy, held_out_curves
 from smoothify.reproduction.reading import find_tables, read_table
 from smoothify.reproduction.record import Measurement, Record, read_records
 from smoothify.reproduction.run import reproduce
@@ -19,7 +19,9 @@ __all__ = [
     "Row",
     "Table",
     "difference",
+    "differences",
     "find_tables",
+    "gap_against_accuracy",
     "guides",
     "held_out_curves",
     "read_records",

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, mean, variance
 
+from smoothify.reproduction.record import Record
+
 # Student's t, two-sided 95%, for 1 to 10 degrees of freedom; that of 10 stands for more, and is rather too wide there
 _STUDENT_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 _NORMAL_95 = NormalDist().inv_cdf(0.975)
@@ -63,3 +65,18 @@ def difference(ours: Sequence[Sequence[bool]], theirs: Sequence[Sequence[bool]])
     of_seeds = student * math.sqrt(variance(per_seed) / seeds)
     of_images = _NORMAL_95 * math.sqrt(variance(per_image) / images)
     return Difference(mean(per_seed), math.hypot(of_seeds, of_images))
+
+
+def paired(
+    ours: Sequence[Record], theirs: Sequence[Record], column: str | None
+) -> list[tuple[Sequence[bool], Sequence[bool]]]:
+    """Return the verdicts of the seeds that two rows share, in one column; those on clean images if it is None."""
+
+    def verdicts(record: Record) -> Sequence[bool] | None:
+        if column is None:
+            return record.measured[0].clean_correct
+        return record.columns[column].robust_correct if column in record.columns else None
+
+    baseline = {record.seed: verdicts(record) for record in theirs}
+    pairs = ((verdicts(record), baseline.get(record.seed)) for record in ours)
+    return [(one, other) for one, other in pairs if one is not None and other is not None]

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean, stdev
 
-from smoothify.reproduction.compare import difference
+from smoothify.reproduction.compare import difference, paired
 from smoothify.reproduction.record import Record, read_records
 from smoothify.reproduction.table import Table
-
-Verdicts = Sequence[bool]
 
 _OPENING = """# Results
 
@@ -21,7 +19,7 @@ the number of rows, and it takes what differs between seeds to be normal: read t
 
 A run keeps the newest epoch that is within one standard error of the best on 500 held-out training images; "training"
 is that epoch's accuracy on attacked training images, to be set beside the test numbers (§7). "Single-step gap" is how
-much more of the held-out images stand after one attack step than after the check's ten, in the last epoch: large where
+much more of the held-out images stand after one attack step than after the check's ten, in the same epoch: large where
 a network has learned to withstand single steps. A row whose seeds are "not run" is one that nobody ran here. "Paper" is
 what Xie et al. (arXiv:2006.14536) report; where it is empty they give no number. The tables that were run here come
 first.
@@ -117,26 +115,13 @@ def _over_seeds(values: Sequence[float]) -> str:
 
 
 def _against(ours: Sequence[Record], theirs: Sequence[Record], column: str | None, *, seeds: int) -> str:
-    pairs = _paired(ours, theirs, column)
+    pairs = paired(ours, theirs, column)
     if not pairs:
         return ""
     compared = difference([one for one, _ in pairs], [other for _, other in pairs])
     if compared.half_width is not None and len(pairs) < seeds:
         return f"{compared} ({len(pairs)} seeds)"
     return f"**{compared}**" if compared.significant and seeds >= _ENOUGH_SEEDS else str(compared)
-
-
-def _paired(ours: Sequence[Record], theirs: Sequence[Record], column: str | None) -> list[tuple[Verdicts, Verdicts]]:
-    """Return the verdicts of the seeds that both rows have, in one column; clean ones if it is None."""
-
-    def verdicts(record: Record) -> Verdicts | None:
-        if column is None:
-            return record.measured[0].clean_correct
-        return record.columns[column].robust_correct if column in record.columns else None
-
-    baseline = {record.seed: verdicts(record) for record in theirs}
-    pairs = ((verdicts(record), baseline.get(record.seed)) for record in ours)
-    return [(one, other) for one, other in pairs if one is not None and other is not None]
 
 
 def _hours(tables: Sequence[Table]) -> str:
@@ -156,7 +141,7 @@ def _hours(tables: Sequence[Table]) -> str:
 def _evidence(table: Table, records: Sequence[Record]) -> str:
     if not records:
         return f"{_NOT_RUN} The numbers in it are the paper's." if table.columns else _NOT_RUN
-    machines = ", ".join(dict.fromkeys(record.machine for record in records))
+    machines = " and ".join(dict.fromkeys(record.machine for record in records))
     versions = ", ".join(
         dict.fromkeys(
             f"{name} {number}"

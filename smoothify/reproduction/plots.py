@@ -1,14 +1,19 @@
-"""How the runs of a table went, epoch by epoch."""
+"""Pictures of tables: how their runs went, what their accuracies go with, and when a smooth activation wins."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import correlation, mode
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from smoothify.activations.plots import COLOURS
 from smoothify.errors import DataError
-from smoothify.reproduction.record import read_records
-from smoothify.reproduction.table import Table
+from smoothify.reproduction.compare import Difference, difference, paired
+from smoothify.reproduction.record import Record, read_records
+from smoothify.reproduction.table import Row, Table
 
 
 def held_out_curves(table: Table) -> Figure:
@@ -22,7 +27,7 @@ def held_out_curves(table: Table) -> Figure:
     """
     known = [(row, records) for row in table.rows if (records := read_records(table, row))]
     if not known:
-        raise DataError(f"{table.name} has no records to draw; python -m smoothify reproduce {table.name} makes them")
+        raise _nothing_to_draw([table])
     rows = -(-len(known) // 5)
     columns = -(-len(known) // rows)
     figure = Figure(figsize=(2.6 * columns, 2.2 * rows + 0.4), dpi=110, layout="constrained")
@@ -45,3 +50,133 @@ def held_out_curves(table: Table) -> Figure:
     figure.supxlabel("epoch", fontsize=9)
     figure.supylabel("held-out robust accuracy (%)", fontsize=9)
     return figure
+
+
+def gap_against_accuracy(tables: Sequence[Table], column: str) -> Figure:
+    """Draw robust accuracy against the single-step gap: a point for every run, a run of several tables once.
+
+    Args:
+        tables: with records in their folders of results.
+        column: the attack, as a table heads it: "APGD-DLR, Linf 0.1 (1,000 images)".
+
+    Raises:
+        DataError: no run was attacked like this.
+    """
+    found = {
+        (record.digest, record.seed): (_kind(row), record)
+        for table in tables
+        for row in table.rows
+        for record in read_records(table, row)
+        if column in record.columns
+    }
+    if not found:
+        raise _nothing_to_draw(tables, f" attacked by {column}")
+    figure = Figure(figsize=(6.4, 4.2), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    for kind, colour in _COLOUR_OF.items():
+        runs = [record for other, record in found.values() if other == kind]
+        gaps = [100 * record.single_step_gap for record in runs]
+        axes.scatter(gaps, _robust(runs, column), color=colour, s=26, alpha=0.8, label=f"{kind} ({len(runs)} runs)")
+    every = [record for _, record in found.values()]
+    gaps = [record.single_step_gap for record in every]
+    if len(set(gaps)) > 1:
+        axes.set_title(f"correlation {correlation(gaps, _robust(every, column)):+.2f}", fontsize=9)
+    axes.set_xlabel("held-out accuracy after one attack step, less that after the check's ten (points)", fontsize=9)
+    axes.set_ylabel(f"{column} (%)", fontsize=9)
+    axes.legend(frameon=False, fontsize=8)
+    _finish(figure)
+    return figure
+
+
+def differences(tables: Sequence[Table]) -> Figure:
+    """Draw how much a smooth activation gains over the ReLU row that it is compared with, setting by setting.
+
+    Under the last attack that both rows were measured with, named where it is not the one that most share; rows that
+    stand in several tables are drawn once. A bar is the 95% interval of `difference`, in another colour where it
+    excludes zero; a hollow point has one seed, which tells of no interval.
+
+    Args:
+        tables: with records in their folders of results.
+
+    Raises:
+        DataError: no smooth row and its ReLU row ran with the same seed.
+    """
+    distinct: dict[tuple[str, str, str], _Gain] = {}
+    for gain in (gain for table in tables for gain in _gains(table)):
+        distinct.setdefault(gain.runs, gain)
+    if not distinct:
+        raise _nothing_to_draw(tables, " of a smooth row and of the ReLU row that it is compared with")
+    found = list(distinct.values())
+    usual = mode(gain.column for gain in found)
+    names = [gain.name if gain.column == usual else f"{gain.name}, {gain.column}" for gain in found]
+    figure = Figure(figsize=(7.6, 0.27 * len(found) + 0.9), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color="black", lw=0.8)
+    for place, gain in enumerate(found):
+        compared = gain.difference
+        colour = COLOURS[1] if compared.significant else COLOURS[0]
+        width = None if compared.half_width is None else 100 * compared.half_width
+        filling = "white" if width is None else colour
+        axes.errorbar(100 * compared.value, place, xerr=width, fmt="o", color=colour, mfc=filling, ms=5, lw=1.4)
+        axes.annotate(f"{gain.seeds}", (1.01, place), xycoords=axes.get_yaxis_transform(), va="center", fontsize=8)
+    axes.annotate("seeds", (1.0, -0.9), xycoords=axes.get_yaxis_transform(), fontsize=8, annotation_clip=False)
+    axes.set_yticks(range(len(found)), names)
+    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.set_xlim(-_WIDEST, _WIDEST)
+    figure.supxlabel(f"gain over ReLU at the same setting, {usual} (points)", fontsize=9)
+    _finish(figure)
+    return figure
+
+
+_WIDEST = 20.0  # points; intervals of few seeds go on beyond it
+_COLOUR_OF = {"ReLU": COLOURS[1], "smooth": COLOURS[0], "ReLU, smooth gradients in training": COLOURS[2]}
+
+
+def _kind(row: Row) -> str:
+    """Say which of three kinds a row trains."""
+    if row.settings.get("surrogate"):
+        return "ReLU, smooth gradients in training"
+    activation = row.settings.get("model", {}).get("activation")
+    return "ReLU" if activation in ("keep", "relu") else "smooth"
+
+
+@dataclass(frozen=True)
+class _Gain:
+    """What a smooth row gains over its ReLU row, under an attack."""
+
+    name: str
+    runs: tuple[str, str, str]
+    column: str
+    difference: Difference
+    seeds: int
+
+
+def _gains(table: Table) -> Iterator[_Gain]:
+    """Yield what every smooth row gains whose baseline is ReLU, where both ran."""
+    for row in table.rows:
+        other = table.baseline(row)
+        if other is None or (_kind(row), _kind(other)) != ("smooth", "ReLU"):
+            continue
+        ours, theirs = read_records(table, row), read_records(table, other)
+        both = [column for record in ours for column in record.columns if any(column in one.columns for one in theirs)]
+        if both and (pairs := paired(ours, theirs, both[-1])):
+            compared = difference([one for one, _ in pairs], [its for _, its in pairs])
+            column = both[-1].partition(" (")[0]
+            runs = (row.digest, other.digest, column)
+            yield _Gain(f"{table.folder.name}: {row.name}", runs, column, compared, len(pairs))
+
+
+def _robust(records: Sequence[Record], column: str) -> list[float]:
+    return [100 * record.columns[column].robust.value for record in records]
+
+
+def _finish(figure: Figure) -> None:
+    for axes in figure.axes:
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+
+
+def _nothing_to_draw(tables: Sequence[Table], what: str = "") -> DataError:
+    names = ", ".join(table.name for table in tables) or "no table"
+    return DataError(f"{names}: no records{what} to draw; python -m smoothify reproduce TABLE makes them")

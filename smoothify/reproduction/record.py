@@ -118,11 +118,12 @@ class Record:
 
     @property
     def single_step_gap(self) -> float:
-        """How much more a single step leaves standing than the run's own check: held-out images, last epoch.
+        """How much more a single step leaves standing than the run's own check: held-out images, of the model kept.
 
         A large one is overfitting to single steps (Wong et al., "Fast is better than free", arXiv:2001.03994).
         """
-        return self.held_out_single_step[-1] - self.held_out[-1]
+        kept = self.epoch - 1
+        return self.held_out_single_step[kept] - self.held_out[kept]
 
     @property
     def columns(self) -> dict[str, Measurement]:

@@ -88,8 +88,8 @@ class Row:
         return [f"--imports={_as_option(named)}"] if named else []
 
     @property
-    def digest(self) -> str:
-        """A checksum of the recipe as this row changes it; equal ones are the same run, whatever the table calls it."""
+    def settings(self) -> dict[str, Any]:
+        """What the recipe says as this row changes it, nested as in the recipe."""
         said = dict(mapping_in(self.recipe))
         for name, value in self.options.items():
             *parents, last = name.split(".")
@@ -99,6 +99,12 @@ class Row:
                 place[parent] = dict(below) if isinstance(below, Mapping) else {}
                 place = place[parent]
             place[last] = value
+        return said
+
+    @property
+    def digest(self) -> str:
+        """A checksum of the recipe as this row changes it; equal ones are the same run, whatever the table calls it."""
+        said = self.settings
         if self.start is not None:
             said["start"] = self.start.digest
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]

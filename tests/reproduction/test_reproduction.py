@@ -19,7 +19,9 @@ from smoothify.reproduction import (
     Row,
     Table,
     difference,
+    differences,
     find_tables,
+    gap_against_accuracy,
     held_out_curves,
     read_records,
     read_table,
@@ -255,7 +257,7 @@ def record_of(row: Row, *, seed: int, verdicts: list[bool]) -> Record:
         train_accuracy=0.5,
         train_loss=1.0,
         held_out=(0.5, 0.25),
-        held_out_single_step=(0.5, 0.375),
+        held_out_single_step=(0.75, 0.375),
         attack_precision="same",
         measures=(),
         measured=(measured,),
@@ -276,7 +278,7 @@ def test_a_difference_is_bold_when_all_seeds_are_there(zoo: Path) -> None:
             record_of(row, seed=seed, verdicts=verdicts).write(table.results)
         page = results_page([table])
         assert ("(2 seeds) |" in page) is (seed == 1)
-    assert "**+40.0 ± 3.0** |" in page and "| 3 | 50.0 ± 0.0 | 12.5 ± 0.0 |" in page
+    assert "**+40.0 ± 3.0** |" in page and "| 3 | 50.0 ± 0.0 | 25.0 ± 0.0 |" in page
     assert "6 runs of 6, 6.0 hours of training" in page and "attacks on the model itself; torch 2." in page
 
 
@@ -356,12 +358,44 @@ def test_a_damaged_run_is_named_and_stops_no_other(zoo: Path, tmp_path: Path) ->
 
 def test_rows_are_drawn(zoo: Path) -> None:
     table = only_table(zoo)
-    with pytest.raises(DataError, match="has no records to draw; python -m smoothify reproduce"):
+    with pytest.raises(DataError, match="no records to draw; python -m smoothify reproduce"):
         held_out_curves(table)
     for seed in (0, 1):
         record_of(table.rows[1], seed=seed, verdicts=[True]).write(table.results)
     (axes,) = held_out_curves(table).axes
     assert axes.get_title() == "silu" and [list(line.get_ydata()) for line in axes.lines] == [[50, 25], [50, 25]]
+
+
+def test_accuracy_is_drawn_against_the_gap_of_the_model_that_was_kept(zoo: Path) -> None:
+    file, column = zoo / "stripes" / "figure_3" / "table.yaml", "PGD-2, Linf 0.03 (4 images)"
+    file.write_text(f"{file.read_text()}  both:\n    options: {{model.activation: keep, surrogate.attacker: silu}}\n")
+    table = only_table(zoo)
+    with pytest.raises(DataError, match=r"no records attacked by PGD-2, Linf 0\.03 \(4 images\) to draw"):
+        gap_against_accuracy([table], column)
+    for row, right, epoch in zip(table.rows, (1, 2, 3), (1, 2, 2), strict=True):
+        record = record_of(row, seed=0, verdicts=[index < right for index in range(4)])
+        replace(record, epoch=epoch).write(table.results)
+    (axes,) = gap_against_accuracy([table, table], column).axes
+    drawn = {group.get_label(): group.get_offsets().tolist() for group in axes.collections}
+    assert drawn == {
+        "ReLU (1 runs)": [[25.0, 25.0]],
+        "smooth (1 runs)": [[12.5, 50.0]],
+        "ReLU, smooth gradients in training (1 runs)": [[12.5, 75.0]],
+    }
+    assert axes.get_title() == "correlation -0.87"
+
+
+def test_gains_over_relu_are_drawn_setting_by_setting(zoo: Path) -> None:
+    table = only_table(zoo)
+    relu, silu = table.rows
+    record_of(relu, seed=0, verdicts=[True, False, False, False]).write(table.results)
+    with pytest.raises(DataError, match="no records of a smooth row and of the ReLU row"):
+        differences([table])
+    record_of(silu, seed=0, verdicts=[True, True, False, False]).write(table.results)
+    (axes,) = differences([table, table]).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["figure_3: silu"], "drawn once"
+    assert [float(line.get_xdata()[0]) for line in axes.lines] == [0.0, 25.0]
+    assert [text.get_text() for text in axes.texts] == ["1", "seeds"]
 
 
 def test_a_damaged_record_is_refused(zoo: Path) -> None:
