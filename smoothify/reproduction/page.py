@@ -127,10 +127,8 @@ def _against(ours: Sequence[Record], theirs: Sequence[Record], column: str | Non
 def _hours(tables: Sequence[Table]) -> str:
     """Say how long all took, a run that stands in several tables counted once."""
     found = [record for table in tables for row in table.rows for record in read_records(table, row)]
-    training = {(record.digest, record.seed): record.training_seconds for record in found}
-    measuring = {
-        (record.digest, record.seed, *record.measures): record.measuring_seconds for record in found if record.measures
-    }
+    training = {record.run: record.training_seconds for record in found}
+    measuring = {(record.run, *record.measures): record.measuring_seconds for record in found if record.measures}
     known = [seconds for seconds in measuring.values() if seconds is not None]
     return (
         f"In all: {len(training)} runs, {sum(training.values()) / 3600:.1f} hours of training; "

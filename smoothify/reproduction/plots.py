@@ -63,7 +63,7 @@ def gap_against_accuracy(tables: Sequence[Table], column: str) -> Figure:
         DataError: no run was attacked like this.
     """
     found = {
-        (record.digest, record.seed): (_kind(row), record)
+        record.run: (_kind(row), record)
         for table in tables
         for row in table.rows
         for record in read_records(table, row)
@@ -92,8 +92,8 @@ def differences(tables: Sequence[Table]) -> Figure:
     """Draw how much a smooth activation gains over the ReLU row that it is compared with, setting by setting.
 
     Under the last attack that both rows were measured with, named where it is not the one that most share; rows that
-    stand in several tables are drawn once. A bar is the 95% interval of `difference`, in another colour where it
-    excludes zero; a hollow point has one seed, which tells of no interval.
+    stand in several tables are drawn once. A large point is the mean over seeds, a small one a seed's own gain. A bar
+    is the 95% interval of `difference`, in another colour where it excludes zero; one seed tells of no interval.
 
     Args:
         tables: with records in their folders of results.
@@ -116,9 +116,11 @@ def differences(tables: Sequence[Table]) -> Figure:
         compared = gain.difference
         colour = COLOURS[1] if compared.significant else COLOURS[0]
         width = None if compared.half_width is None else 100 * compared.half_width
-        filling = "white" if width is None else colour
-        axes.errorbar(100 * compared.value, place, xerr=width, fmt="o", color=colour, mfc=filling, ms=5, lw=1.4)
-        axes.annotate(f"{gain.seeds}", (1.01, place), xycoords=axes.get_yaxis_transform(), va="center", fontsize=8)
+        if width is not None:
+            axes.errorbar(100 * compared.value, place, xerr=width, fmt="o", color=colour, ms=5, lw=1.4)
+        axes.scatter([100 * one for one in gain.of_seeds], [place] * len(gain.of_seeds), color="0.45", s=7, zorder=3)
+        seeds = f"{len(gain.of_seeds)}"
+        axes.annotate(seeds, (1.01, place), xycoords=axes.get_yaxis_transform(), va="center", fontsize=8)
     axes.annotate("seeds", (1.0, -0.9), xycoords=axes.get_yaxis_transform(), fontsize=8, annotation_clip=False)
     axes.set_yticks(range(len(found)), names)
     axes.set_ylim(len(found) - 0.5, -0.5)
@@ -148,7 +150,7 @@ class _Gain:
     runs: tuple[str, str, str]
     column: str
     difference: Difference
-    seeds: int
+    of_seeds: tuple[float, ...]
 
 
 def _gains(table: Table) -> Iterator[_Gain]:
@@ -162,8 +164,9 @@ def _gains(table: Table) -> Iterator[_Gain]:
         if both and (pairs := paired(ours, theirs, both[-1])):
             compared = difference([one for one, _ in pairs], [its for _, its in pairs])
             column = both[-1].partition(" (")[0]
+            of_seeds = tuple(difference([one], [its]).value for one, its in pairs)
             runs = (row.digest, other.digest, column)
-            yield _Gain(f"{table.folder.name}: {row.name}", runs, column, compared, len(pairs))
+            yield _Gain(f"{table.folder.name}: {row.name}", runs, column, compared, of_seeds)
 
 
 def _robust(records: Sequence[Record], column: str) -> list[float]:

@@ -117,6 +117,11 @@ class Record:
     machine: str = field(default_factory=lambda: describe_machine())
 
     @property
+    def run(self) -> tuple[str, int, str]:
+        """What makes it a run of its own: recipe, seed and machine, whose rounding makes other weights of one seed."""
+        return self.digest, self.seed, self.machine
+
+    @property
     def single_step_gap(self) -> float:
         """How much more a single step leaves standing than the run's own check: held-out images, of the model kept.
 

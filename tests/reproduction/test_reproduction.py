@@ -394,8 +394,14 @@ def test_gains_over_relu_are_drawn_setting_by_setting(zoo: Path) -> None:
     record_of(silu, seed=0, verdicts=[True, True, False, False]).write(table.results)
     (axes,) = differences([table, table]).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["figure_3: silu"], "drawn once"
-    assert [float(line.get_xdata()[0]) for line in axes.lines] == [0.0, 25.0]
-    assert [text.get_text() for text in axes.texts] == ["1", "seeds"]
+    assert [group.get_offsets().tolist() for group in axes.collections] == [[[25.0, 0.0]]]
+    assert len(axes.lines) == 1, "the line at zero: one seed tells of no mean and no interval"
+    for row, right in zip(table.rows, (2, 4), strict=True):
+        record_of(row, seed=1, verdicts=[index < right for index in range(4)]).write(table.results)
+    (axes,) = differences([table]).axes
+    assert [float(line.get_xdata()[0]) for line in axes.lines] == [0.0, 37.5], "the mean over seeds"
+    assert [group.get_offsets().tolist() for group in axes.collections][1] == [[25.0, 0.0], [50.0, 0.0]]
+    assert [text.get_text() for text in axes.texts] == ["2", "seeds"]
 
 
 def test_a_damaged_record_is_refused(zoo: Path) -> None:
