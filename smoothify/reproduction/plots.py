@@ -181,5 +181,6 @@ def _finish(figure: Figure) -> None:
 
 
 def _nothing_to_draw(tables: Sequence[Table], what: str = "") -> DataError:
-    names = ", ".join(table.name for table in tables) or "no table"
-    return DataError(f"{names}: no records{what} to draw; python -m smoothify reproduce TABLE makes them")
+    names = ", ".join(table.name for table in tables) or "no table was given"
+    which = tables[0].name if len(tables) == 1 else "TABLE"
+    return DataError(f"{names}: no records{what} to draw; python -m smoothify reproduce {which} makes them")

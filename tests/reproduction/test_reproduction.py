@@ -358,7 +358,9 @@ def test_a_damaged_run_is_named_and_stops_no_other(zoo: Path, tmp_path: Path) ->
 
 def test_rows_are_drawn(zoo: Path) -> None:
     table = only_table(zoo)
-    with pytest.raises(DataError, match="no records to draw; python -m smoothify reproduce"):
+    with pytest.raises(
+        DataError, match="figure_3: no records to draw; python -m smoothify reproduce stripes/figure_3 makes"
+    ):
         held_out_curves(table)
     for seed in (0, 1):
         record_of(table.rows[1], seed=seed, verdicts=[True]).write(table.results)
