@@ -83,7 +83,7 @@ class AutoAttackPart(Attack):
                 f"{self} needs {_FEWEST_CLASSES[self.part]} classes, the model has {classes}; use apgd-ce"
             )
         try:
-            import pyautoattack.autopgd_base  # noqa: F401
+            import pyautoattack.autopgd_base  # noqa: F401 (only whether it is there)
         except ImportError as error:
             raise ConfigError(f"{self} needs pyautoattack; pip install pyautoattack") from error
 
