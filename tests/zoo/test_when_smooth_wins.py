@@ -50,9 +50,9 @@ def test_pairs_of_runs() -> None:
         return [round(of(found["parametric_softplus"]) - of(found["keep"]), 6) for found in pairs.values()]
 
     robust = gains("robust")
-    assert len({setting for setting, _ in pairs}) == 7
+    assert len({setting for setting, _ in pairs}) == 9
     assert (
-        f"in {sum(gain > 0 for gain in robust)} of {len(pairs)} pairs of runs at epsilon 0.1, in seven settings" in PAGE
+        f"in {sum(gain > 0 for gain in robust)} of {len(pairs)} pairs of runs at epsilon 0.1, in nine settings" in PAGE
     )
     assert f"by {mean(robust):.1f} points of APGD-DLR accuracy in the mean" in PAGE
     assert f"never more than {-min(robust):.1f} behind" in PAGE
@@ -84,7 +84,8 @@ def test_how_many_runs_overfit_to_their_step() -> None:
 
     relu, smooth = largest_gaps("keep", 0.1), largest_gaps("parametric_softplus", 0.1)
     assert f"in {sum(gap > 0.15 for gap in relu)} of {len(relu)} runs with ReLU" in PAGE
-    assert max(smooth) < 0.15 and f"in none of {len(smooth)} with parametric softplus" in PAGE
-    (learned,) = largest_gaps("smoothrelu", 0.1)
-    assert f"does as ReLU does ({100 * learned:.0f} points)" in PAGE
+    (late,) = (gap for gap in smooth if gap > 0.15)
+    assert f"in 1 of {len(smooth)} with parametric softplus ({100 * late:.0f} points)" in PAGE
+    first, second, third = (f"{100 * gap:.0f}" for gap in sorted(largest_gaps("smoothrelu", 0.1), reverse=True))
+    assert f"does as ReLU does ({first}, {second} and {third} points in its three runs)" in PAGE
     assert max(largest_gaps("keep", "8/255") + largest_gaps("parametric_softplus", "8/255")) <= 0.05 + 1e-9
