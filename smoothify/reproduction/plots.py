@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import correlation, mode
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -93,7 +94,8 @@ def differences(tables: Sequence[Table]) -> Figure:
 
     Under the last attack that both rows were measured with, named where it is not the one that most share; rows that
     stand in several tables are drawn once. A large point is the mean over seeds, a small one a seed's own gain. A bar
-    is the 95% interval of `difference`, in another colour where it excludes zero; one seed tells of no interval.
+    is the 95% interval of `difference`, in another colour where it excludes zero; one seed tells of no interval. A row
+    whose ReLU row differs in more than the activation says which it is.
 
     Args:
         tables: with records in their folders of results.
@@ -125,7 +127,7 @@ def differences(tables: Sequence[Table]) -> Figure:
     axes.set_yticks(range(len(found)), names)
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.set_xlim(-_WIDEST, _WIDEST)
-    figure.supxlabel(f"gain over ReLU at the same setting, {usual} (points)", fontsize=9)
+    figure.supxlabel(f"gain over ReLU, {usual} (points)", fontsize=9)
     _finish(figure)
     return figure
 
@@ -166,7 +168,14 @@ def _gains(table: Table) -> Iterator[_Gain]:
             column = both[-1].partition(" (")[0]
             of_seeds = tuple(difference([one], [its]).value for one, its in pairs)
             runs = (row.digest, other.digest, column)
-            yield _Gain(f"{table.folder.name}: {row.name}", runs, column, compared, of_seeds)
+            over = "" if setting_of(row) == setting_of(other) else f"\nover {other.name}"
+            yield _Gain(f"{table.folder.name}: {row.name}{over}", runs, column, compared, of_seeds)
+
+
+def setting_of(row: Row) -> dict[str, Any]:
+    """Give a row's settings without its activation."""
+    model = {name: value for name, value in row.settings.get("model", {}).items() if name != "activation"}
+    return {**row.settings, "model": model}
 
 
 def _robust(records: Sequence[Record], column: str) -> list[float]:

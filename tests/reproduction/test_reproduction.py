@@ -406,6 +406,16 @@ def test_gains_over_relu_are_drawn_setting_by_setting(zoo: Path) -> None:
     assert [text.get_text() for text in axes.texts] == ["2", "seeds"]
 
 
+def test_a_gain_over_relu_of_another_setting_says_so(zoo: Path) -> None:
+    file = zoo / "stripes" / "figure_3" / "table.yaml"
+    file.write_text(TABLE.replace("{model.activation: silu}", "{model.activation: silu, epochs: 2}"))
+    table = only_table(zoo)
+    for row in table.rows:
+        record_of(row, seed=0, verdicts=[True, False]).write(table.results)
+    (axes,) = differences([table]).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["figure_3: silu\nover relu"]
+
+
 def test_a_damaged_record_is_refused(zoo: Path) -> None:
     file = zoo / "record.json"
     file.write_text('{"row": "relu"')

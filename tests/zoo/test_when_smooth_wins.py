@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import correlation, mean
 
-from smoothify.reproduction import Record, Row, find_tables, read_records
+from smoothify.reproduction import Record, Row, find_tables, read_records, read_table
+from smoothify.reproduction.plots import setting_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = " ".join((ROOT / "docs" / "when-smooth-wins.md").read_text(encoding="utf-8").split())
@@ -36,10 +37,8 @@ def test_pairs_of_runs() -> None:
     by_setting: dict[tuple[str, int], dict[str, Record]] = {}
     for row, record in adversarial_runs().values():
         if single_step(row) and ATTACK in record.columns:
-            model = dict(row.settings["model"])
-            activation = model.pop("activation")
-            setting = repr(sorted({**row.settings, "model": model}.items()))
-            by_setting.setdefault((setting, record.seed), {})[activation] = record
+            setting = repr(sorted(setting_of(row).items()))
+            by_setting.setdefault((setting, record.seed), {})[row.settings["model"]["activation"]] = record
     pairs = {key: found for key, found in by_setting.items() if {"keep", "parametric_softplus"} <= {*found}}
 
     def gains(accuracy: str) -> list[float]:
@@ -89,3 +88,34 @@ def test_how_many_runs_overfit_to_their_step() -> None:
     first, second, third = (f"{100 * gap:.0f}" for gap in sorted(largest_gaps("smoothrelu", 0.1), reverse=True))
     assert f"does as ReLU does ({first}, {second} and {third} points in its three runs)" in PAGE
     assert max(largest_gaps("keep", "8/255") + largest_gaps("parametric_softplus", "8/255")) <= 0.05 + 1e-9
+
+
+def percents(table: str, row: str, column: str) -> list[str]:
+    """Give a row's robust accuracies, in percent, in the order of its seeds."""
+    read = read_table(ROOT / "zoo" / "fashion_mnist" / table / "table.yaml")
+    (found,) = (one for one in read.rows if one.name == row)
+    records = sorted(read_records(read, found), key=lambda record: record.seed)
+    return [f"{100 * record.columns[column].robust.value:.1f}" for record in records]
+
+
+def test_what_single_runs_came_to() -> None:
+    auto_attack = "AutoAttack, Linf 0.1 (1,000 images)"
+    by_seed = {
+        "ReLU, PGD-1": "relu",
+        "parametric softplus, PGD-1": "parametric_softplus",
+        "ReLU, PGD-2": "relu-pgd-2",
+        "parametric softplus, PGD-2": "parametric_softplus-pgd-2",
+        "parametric softplus, PGD-1, weight decay 2e-3": "parametric_softplus-weight-decay-2e-3",
+    }
+    for named, row in by_seed.items():
+        assert f"| {named} | {' | '.join(percents('headline', row, auto_attack))} |" in PAGE
+    (one,) = percents("headline", "relu-pgd-2-weight-decay-2e-3", auto_attack)
+    assert f"ReLU with two steps came to {one}% at that weight decay in seed 0" in PAGE
+    first, second = percents("headline", "relu-smooth-gradients", auto_attack)
+    assert f"come to {first} and {second}% in the two seeds that were run" in PAGE
+    first, second, third = percents("section_3_3", "parametric_softplus-twice-as-long", ATTACK)
+    assert f"softplus comes to {first}, {second} and {third}%" in PAGE
+    first, second, third = percents("recipe", "parametric_softplus-weight-decay-2e-3", ATTACK)
+    assert f"come to {first}, {second} and {third}%" in PAGE
+    (one,) = percents("recipe", "relu-weight-decay-5e-3", ATTACK)
+    assert f"weight decay 5e-3, where ReLU comes to {one}%" in PAGE
