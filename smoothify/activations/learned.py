@@ -92,10 +92,10 @@ class Hermite(Pointwise):
     as those of ReLU. It grows as a power of x: use it after a normalisation.
 
     Args:
-        terms: how many, at least 2; a whole number.
+        terms: how many, 2 to 170; a whole number.
 
     Raises:
-        ValueError: fewer than 2, or a fraction.
+        ValueError: fewer, more, or a fraction.
 
     >>> Hermite()(torch.tensor([-1.0, 0.0, 1.0])).detach()
     tensor([-0.1011,  0.1995,  0.8989])
@@ -106,7 +106,7 @@ class Hermite(Pointwise):
 
     def __init__(self, terms: float = 4) -> None:
         super().__init__()
-        if terms < 2 or terms != int(terms):
-            raise ValueError(f"Hermite: terms={terms!r} is not a whole number of at least 2; give one")
+        if not 2 <= terms <= 170 or terms != int(terms):  # 171! is beyond float64
+            raise ValueError(f"Hermite: terms={terms!r} is not a whole number from 2 to 170; give one")
         self.initial = {"terms": float(terms)}
         self.coefficients = nn.Parameter(torch.tensor(relu_coefficients(int(terms))))

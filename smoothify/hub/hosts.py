@@ -12,6 +12,7 @@ from torch import nn
 from smoothify.errors import UnsupportedModelError
 from smoothify.hub import timm_host, torchvision_host, transformers_host, user_host
 from smoothify.hub.config import HOST_NAMES, ModelConfig
+from smoothify.models.pixel import PixelClassifier
 
 
 class Host(Protocol):
@@ -59,6 +60,8 @@ def host_of(model: nn.Module) -> Host:
     """
     if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
         raise UnsupportedModelError(f"the model is wrapped in {type(model).__name__}; pass model.module")
+    if isinstance(model, PixelClassifier):
+        raise UnsupportedModelError("PixelClassifier is what normalises the images of a model; pass its .model")
     found = [host for host in HOSTS.values() if host.owns(model)]
     if not found or isinstance(model, torch.jit.ScriptModule):
         raise UnsupportedModelError(

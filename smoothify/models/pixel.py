@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from smoothify.errors import SmoothifyError, UnsupportedModelError
+from smoothify.errors import DataError, SmoothifyError, UnsupportedModelError
 
 
 class PixelClassifier(nn.Module):
@@ -24,6 +24,7 @@ class PixelClassifier(nn.Module):
 
     Raises:
         UnsupportedModelError: on the first forward, if the host returns anything else.
+        DataError: on a forward with images of whole numbers up to 255.
 
     >>> host = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
     >>> classifier = PixelClassifier(host, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -64,6 +65,8 @@ class PixelClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (batch, classes) of images (batch, channels, height, width) in [0, 1]."""
+        if images.dtype is torch.uint8:
+            raise DataError("images of torch.uint8 are in 0 to 255; give floats in [0, 1], images / 255")
         normalised = (images - self.mean) / self.std
         output = self.model(normalised.to(_like(self.model, normalised).dtype))
         logits = getattr(output, "logits", output)

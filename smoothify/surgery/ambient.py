@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
+from torch import fx
 
-from smoothify.surgery.baked import EFFECTS, counted, global_read, is_of_a_model
+from smoothify.surgery.baked import EFFECTS, counted, is_of_a_model, variable_read
 
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _SURGERY = f"{Path(__file__).parent}{os.sep}"
@@ -26,6 +27,9 @@ _AMBIENT = frozenset(
         "is_tracing",
         "is_exporting",
         "is_dynamo_compiling",
+        "is_initialized",
+        "get_rank",
+        "get_world_size",
         "get_autocast_dtype",
         "checkpoint",
         "__enter__",
@@ -34,6 +38,10 @@ _AMBIENT = frozenset(
         "random",
     }
 )
+
+# Asked of a tensor, a trace would answer for what stands for it.
+_KINDS = frozenset({"is_tensor", "is_tensor_like", "is_storage"})
+_ATTRIBUTES = frozenset({"hasattr", "getattr"})
 
 # A graph does not record these: what is computed under them would be computed without.
 _MODES = frozenset({"_set_grad_enabled", "set_autocast_enabled", "_push_saved_tensors_default_hooks"})
@@ -48,28 +56,44 @@ class Ambient:
 
     def __enter__(self) -> Ambient:
         self.before, self.codes, self.counted = sys.getprofile(), set[CodeType](), set[int]()
+        self.asking: FrameType | None = None
         sys.setprofile(self._seen)
         return self
 
     def __exit__(self, *exception: object) -> None:
         sys.setprofile(self.before)
 
-    def _seen(self, frame: Any, event: str, argument: Any) -> None:
-        if event == "call" and (variable := global_read(frame, self.codes)):
-            raise TraceRefusedError(f"it reads the variable {variable} of its module, which may change")
-        if event == "call" and (through := counted(frame)) is not None:
-            self.counted.add(id(through))
-        if event == "c_call":
-            name, caller = getattr(argument, "__name__", ""), frame
+    def _seen(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call":
+            self._entered(frame)
+            self._asked(frame.f_code.co_name, frame.f_back)
+        elif event == "c_call":
+            name = getattr(argument, "__name__", "")
             if name in _MODES:
                 raise TraceRefusedError(f"it changes a mode of torch with {name}()")
-        elif event == "call":
-            name, caller = frame.f_code.co_name, frame.f_back
-        else:
+            self.asking = frame if name in _ATTRIBUTES and is_of_a_model(frame) else None
+            self._asked(name, frame)
+        elif event == "c_return":
+            self.asking = None
+
+    def _entered(self, frame: FrameType) -> None:
+        """A function begins to run."""
+        if why := variable_read(frame, self.codes):
+            raise TraceRefusedError(why)
+        if (through := counted(frame)) is not None:
+            self.counted.add(id(through))
+        asking, self.asking = self.asking, None
+        if asking is not None and asking is frame.f_back and isinstance(frame.f_locals.get("self"), fx.Proxy):
+            raise TraceRefusedError("it asks what attributes its input has")
+
+    def _asked(self, name: str, caller: FrameType | None) -> None:
+        """Somebody calls a function of this name."""
+        if caller is None:
             return
-        if name in EFFECTS and caller is not None and is_of_a_model(caller):
+        if name in EFFECTS and is_of_a_model(caller):
             raise TraceRefusedError(f"it calls {name}(), which a graph would leave out")
-        if name in _AMBIENT and caller is not None:
-            file = caller.f_code.co_filename
-            if not file.startswith((_TORCH, _SURGERY)):
-                raise TraceRefusedError(f"it asks {name}(), whose answer differs from call to call")
+        outside = not caller.f_code.co_filename.startswith((_TORCH, _SURGERY))
+        if name in _KINDS and outside:
+            raise TraceRefusedError(f"it asks {name}(), and a trace would answer for what stands for a tensor")
+        if name in _AMBIENT and outside:
+            raise TraceRefusedError(f"it asks {name}(), whose answer differs from call to call")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dis
+import functools
+import inspect
 import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from types import CodeType, FrameType, ModuleType
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -27,6 +29,8 @@ _STATE = frozenset(nn.Module().__dict__) - {"training"}
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _FIXED = (str, bytes, int, float, complex, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
 _SETTLED = (ModuleType, type, tuple, frozenset, logging.Logger, torch.dtype, torch.device)
+_FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodDescriptorType, type, torch.jit.ScriptFunction, nn.Module)
+_OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket)
 
 # What is printed while tracing would be printed no more.
 EFFECTS = frozenset({"print", "warn"})
@@ -40,7 +44,29 @@ def refusal(name: str, value: Any) -> str:
 def _fixed(value: Any) -> bool:
     if isinstance(value, tuple):
         return all(map(_fixed, value))
-    return isinstance(value, (*_FIXED, Tensor, nn.Module)) or callable(value)
+    return isinstance(value, (*_FIXED, Tensor)) or _is_function(value)
+
+
+def _is_function(value: Any) -> bool:
+    """Whether a value is called and keeps no state of its own, as an instance with a ``__call__`` may."""
+    if isinstance(value, functools.partial):
+        return _is_function(value.func) and _fixed((*value.args, *value.keywords.values()))
+    if isinstance(value, MethodType):
+        return isinstance(value.__self__, nn.Module)
+    if isinstance(value, functools._lru_cache_wrapper):
+        return _is_function(value.__wrapped__)
+    return isinstance(value, (*_FUNCTIONS, *_OPERATORS)) or type(value).__module__ == "typing"
+
+
+def of_the_class(module: nn.Module, name: str, value: Any) -> bool:
+    """Whether an attribute is a plain value in the class of a module, which nobody hears of when it is set anew."""
+    return not hasattr(nn.Module, name) and inspect.getattr_static(type(module), name, None) is value
+
+
+def is_empty(state: Mapping[str, Any], name: str) -> bool:
+    """Whether a child, parameter or buffer, by the state of its module, is not there; False for what is none."""
+    tables = (state.get(table, {}) for table in ("_modules", "_parameters", "_buffers"))
+    return any(name in table and table[name] is None for table in tables)
 
 
 def is_of_a_model(frame: FrameType) -> bool:
@@ -50,15 +76,31 @@ def is_of_a_model(frame: FrameType) -> bool:
     return not library and not file.startswith(_SURGERY)
 
 
-def global_read(frame: FrameType, known: set[CodeType]) -> str:
-    """Return the name of a global variable in the code of a frame that may change; '' for none."""
+def variable_read(frame: FrameType, known: set[CodeType]) -> str:
+    """Say which variable from outside it the code of a frame reads that may change, or that it asks for a type.
+
+    '' for none. ``known`` collects the code that has been looked at, and what is defined in it.
+    """
     code = frame.f_code
     standard = str(frame.f_globals.get("__name__")).partition(".")[0] in sys.stdlib_module_names
-    if code in known or not is_of_a_model(frame) or standard:
+    if not is_of_a_model(frame) or standard:
         return ""
-    known.add(code)
-    named = ((name, frame.f_globals[name]) for name in _globals_of(code) if name in frame.f_globals)
-    return next((name for name, value in named if not isinstance(value, _SETTLED) and not callable(value)), "")
+    seen = code in known
+    known.update((code, *(inner for inner in code.co_consts if isinstance(inner, CodeType))))
+    if seen and not code.co_freevars:
+        return ""
+    names = _globals_of(code)
+    if "type" in names and "type" not in frame.f_globals:
+        return "it asks type(), and a trace would answer for what stands for a tensor"
+    module = {name: frame.f_globals[name] for name in names if name in frame.f_globals}
+    for name, value in module.items():
+        if not isinstance(value, _SETTLED) and not _is_function(value):
+            return f"it reads the variable {name} of its module, which may change"
+    for name in () if seen else code.co_freevars:  # those of a function that was defined in the trace are its own
+        value = frame.f_locals.get(name)
+        if not isinstance(value, _SETTLED) and not _fixed(value):
+            return f"it reads the variable {name} from around it, which may change inside"
+    return ""
 
 
 @cache
@@ -92,10 +134,12 @@ def watched(root: nn.Module, refuse: Callable[[str], None]) -> Iterator[None]:
         return threading.get_ident() == thread and is_of_a_model(sys._getframe(2))
 
     def read(module: nn.Module, name: str) -> Any:
-        value = object.__getattribute__(module, name)
         held = object.__getattribute__(module, "__dict__")
-        outside = module is not root and name in held and name not in _STATE
-        if outside and not isinstance(value, (Tensor, nn.Module)) and asked_by_a_model():
+        if module is not root and is_empty(held, name) and asked_by_a_model():
+            refuse(f"it reads .{name} of a {type(module).__name__}, which is None and may come")
+        value = object.__getattribute__(module, name)
+        plain = name in held and name not in _STATE and not isinstance(value, (Tensor, nn.Module))
+        if module is not root and (plain or of_the_class(module, name, value)) and asked_by_a_model():
             refuse(f"it reads .{name} of a {type(module).__name__}, which may change")
         return value
 

@@ -12,7 +12,10 @@ from smoothify.surgery.rules import spelled
 
 
 def wrong(before: Collection[Run], after: Collection[Run], changes: list[Planned], rewritten: set[int]) -> set[int]:
-    """Return the rewritten modules, by id, that still run what they should not, or do something else than before."""
+    """Return the rewritten modules, by id, that still run what they should not, or do something else than before.
+
+    A call that was redirected is slow, and ``torch.compile`` leaves it out: a graph that was passed by is no use.
+    """
     if before and not after:
         return rewritten
     kinked = {
@@ -21,7 +24,28 @@ def wrong(before: Collection[Run], after: Collection[Run], changes: list[Planned
         for event in one.events
         if still_kinked(event) and any(is_of(event, item) for item in changes)
     }
-    return (kinked & rewritten) | set(_differing(before, after, rewritten))
+    redirected = {key for one in after for key in one.redirected}
+    return ((kinked | redirected) & rewritten) | set(_differing(before, after, rewritten))
+
+
+def run_as_children(
+    before: Iterable[Run], after: Iterable[Run], changes: list[Planned], rewritten: set[int]
+) -> set[int]:
+    """Return those, by id, that called the activations of rewritten calls more often than there were such calls.
+
+    A forward that goes through its own children takes these for more of them.
+    """
+
+    def calls(run: Run, key: int) -> int:
+        events = (event for event in run.events if id(event.module) == key and event.category == "activation")
+        return sum(any(is_of(event, item) for item in changes) for event in events)
+
+    pairs = list(zip(before, after, strict=False))
+    return {
+        key
+        for key in rewritten
+        if any(last.slot_calls.get(key, 0) > first.slot_calls.get(key, 0) + calls(first, key) for first, last in pairs)
+    }
 
 
 def taken_along(before: Iterable[Run], after: Iterable[Run], rewritten: set[int]) -> set[int]:

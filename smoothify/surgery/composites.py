@@ -188,8 +188,8 @@ def run_as(activation: nn.Module, inplace: bool, x: Tensor, *others: Tensor) -> 
 
 def sloped(x: Tensor, activation: nn.Module, weight: Tensor) -> Tensor:
     """Return a·x + (1 − a)·T(x) with one slope a per channel (dimension 1) or a single one."""
-    slope = weight
+    slope = weight.to(x.dtype)  # under autocast the result would be promoted, which that of F.prelu is not
     if weight.numel() > 1 and x.dim() > 1:
-        slope = weight.reshape(-1, *[1] * (x.dim() - 2))
+        slope = slope.reshape(-1, *[1] * (x.dim() - 2))
     result: Tensor = slope * x + (1 - slope) * activation(x)
     return result

@@ -25,7 +25,7 @@ from smoothify.surgery.plan import plan, seen_sites
 from smoothify.surgery.report import Report
 from smoothify.surgery.rules import Target, To
 from smoothify.surgery.scope import Globs, Replace, Scope
-from smoothify.surgery.shared import split_shared
+from smoothify.surgery.shared import put_back, split_shared
 from smoothify.surgery.sites import Site
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -51,8 +51,8 @@ def convert(
         model: of any host; it is not changed.
         to: a spec ("silu", "celu(alpha=1.4)"), a factory (``nn.SiLU``), or a mapping of such per function
             ({"relu": "silu", "elu": "celu"}). What each function becomes is the table of rules in the documentation.
-        only: globs over module paths; nothing else is converted.
-        exclude: globs over module paths; these are left as they are.
+        only: globs over module paths; nothing else is converted than these and what is beneath them.
+        exclude: globs over module paths; these and what is beneath them are left as they are.
         replace: "nonsmooth", "all", or a set of function names; "all" leaves the gates: sigmoid, tanh, softsign,
             tanhshrink and logsigmoid.
         strict: refuse to leave a non-smooth activation within ``only`` and ``exclude``.
@@ -63,6 +63,7 @@ def convert(
     Raises:
         UnconvertedError: a non-smooth activation would remain; the message names every site.
         UnsupportedModelError: a scripted, quantised, lazy or wrapped model.
+        SmoothifyError: the model does not run on ``example_input``; its own error is the cause.
 
     Warns:
         UnverifiedWarning: the result could not be verified; the message says why.
@@ -118,13 +119,22 @@ def convert_(
         # Modules first: without function calls, the run that looks for calls is the proof as well.
         planned = plan(root, seen_sites(root), target, scope)
         look = become_smooth(root, planned, example_input, snapshot)
-        planned, added = split_shared(root, look.seen, look.runs, target, snapshot)
+        planned, splits = split_shared(root, look.seen, look.runs, target, snapshot)
         ran = look.runs
-        look = look_at(root, planned, example_input) if added else with_fields(look, seen=tuple(planned))
+        look = look_at(root, planned, example_input) if splits else with_fields(look, seen=tuple(planned))
+        planned, undone = put_back(planned, splits, look.runs)
+        if undone:
+            splits = [split for split in splits if split not in undone]
+            look = look_at(root, planned, example_input)
         calls = plan(root, look.calls, target, scope, built_by(planned))
         outcome = execute(root, look, calls, target)
         seen = [item for item in look.seen if not any(map(item.is_replaced_by, calls))]
-        sites = (*(item.site for item in seen), *added, *outcome.sites, *outcome.left)
+        sites = (
+            *(item.site for item in seen),
+            *(site for split in splits for site in split.sites),
+            *outcome.sites,
+            *outcome.left,
+        )
         if ran and not outcome.runs:
             outcome.undo()
             raise UnconvertedError(

@@ -12,7 +12,7 @@ from torch import nn
 
 from smoothify.errors import UnconvertedError
 from smoothify.surgery.attributes import everything, slot_for
-from smoothify.surgery.compare import is_of, proven_smooth, still_kinked, taken_along, wrong
+from smoothify.surgery.compare import is_of, proven_smooth, run_as_children, still_kinked, taken_along, wrong
 from smoothify.surgery.composites import InPlace
 from smoothify.surgery.look import Look, look_at
 from smoothify.surgery.modules import Snapshot, become, build, leaves_its_input, settle
@@ -105,6 +105,7 @@ def execute(root: nn.Module, look: Look, planned: list[Planned], to: To) -> Outc
             for key in lower:
                 ways[key] = WAYS[WAYS.index(how[key]) + 1 :]
         _refuse_what_was_taken_along(root, taken_along(look.runs, runs, set(how)))
+        _refuse_what_runs_as_a_child(root, run_as_children(look.runs, runs, changes, set(how)))
     except BaseException:
         snapshot.restore()
         raise
@@ -172,9 +173,21 @@ def _verify(root: nn.Module, look: Look, watched: frozenset[int]) -> tuple[tuple
         return (), f"the converted model did not run: {error}"
 
 
+def _refuse_what_runs_as_a_child(root: nn.Module, keys: set[int]) -> None:
+    if paths := _paths(root, keys):
+        raise UnconvertedError(
+            f"{', '.join(paths)}: its forward goes through its own children, and what a rewritten call is to run would "
+            f"be one of them, since it learns or nobody knows it; move that call into the module that holds this one, "
+            f"choose another to=, or leave the module out with exclude="
+        )
+
+
+def _paths(root: nn.Module, keys: set[int]) -> list[str]:
+    return [node.path or "(the model itself)" for node in everything(root) if id(node.module) in keys]
+
+
 def _refuse_what_was_taken_along(root: nn.Module, keys: set[int]) -> None:
-    paths = [node.path or "(the model itself)" for node in everything(root) if id(node.module) in keys]
-    if paths:
+    if paths := _paths(root, keys):
         raise UnconvertedError(
             f"{', '.join(paths)}: a clamp of something else than activations cannot be told from the activation that "
             f"is spelled like it; give it a line and, if that is not enough, a method of its own, or leave the module "

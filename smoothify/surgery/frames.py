@@ -15,6 +15,7 @@ import torch.utils.checkpoint
 from torch import nn
 
 import smoothify
+from smoothify.surgery.composites import run_as
 
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _TORCH_MODULES = f"{Path(torch.nn.modules.__file__).parent}{os.sep}"
@@ -52,6 +53,16 @@ def place(modules: Modules) -> tuple[nn.Module, str, FrameType] | None:
             return owner, "forward", held  # what is called is no method of the class
         frame = frame.f_back
     return None if held is None else (root, "forward", held)
+
+
+def is_redirected() -> bool:
+    """Whether the running call of an activation was redirected to it, and does not stand in rewritten code."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_SURGERY):
+        if frame.f_code is run_as.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def has_own_backward(modules: Modules) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 from torch.nn.utils import parametrize
 
+from smoothify.surgery.baked import is_empty
 from smoothify.surgery.runtime import redirected
 from smoothify.surgery.sites import Found
 from smoothify.surgery.subclasses import subclass
@@ -107,7 +108,7 @@ def generate(base: type[nn.Module], recipe: Recipe) -> type[nn.Module]:
     }
     if any(method.how == "graph" for method in recipe.methods):
         baked = frozenset(name for method in recipe.methods for name in method.reads)
-        namespace["__setattr__"] = _noticing(base, baked)
+        namespace.update(_noticing(base, baked))
     cls = subclass(base, namespace)
     for method in recipe.methods:
         original, built = getattr(base, method.name), _built(cls, base, method)
@@ -224,19 +225,24 @@ def _restore(made: Any, state: Any) -> None:
         made.__setstate__(state)
 
 
-def _is_none(module: nn.Module, name: str) -> bool:
-    """Whether a child, parameter or buffer is not there; False for what is none of these."""
-    tables = (module._modules, module._parameters, module._buffers)
-    return any(name in table and table[name] is None for table in tables)
+def _noticing(base: type[nn.Module], baked: frozenset[str]) -> dict[str, Callable[..., None]]:
+    """Return what notices that an attribute which a graph has baked in is set anew or deleted."""
 
-
-def _noticing(base: type[nn.Module], baked: frozenset[str]) -> Callable[..., None]:
     def set_attribute(self: nn.Module, name: str, value: Any) -> None:
-        before = _is_none(self, name)
+        before = is_empty(self.__dict__, name)
         base.__setattr__(self, name, value)
-        if name in baked or _is_none(self, name) != before:
-            from smoothify.surgery.retrace import retrace
+        if name in baked or is_empty(self.__dict__, name) != before:
+            _retrace(self)
 
-            retrace(self)
+    def delete_attribute(self: nn.Module, name: str) -> None:
+        base.__delattr__(self, name)
+        if name in baked:
+            _retrace(self)
 
-    return set_attribute
+    return {"__setattr__": set_attribute, "__delattr__": delete_attribute}
+
+
+def _retrace(module: nn.Module) -> None:
+    from smoothify.surgery.retrace import retrace
+
+    retrace(module)

@@ -54,9 +54,9 @@ def tensors(value: Any) -> list[Tensor]:
 
 
 def form(value: Any) -> Any:
-    """Return what a value is built of: types, and the keys of dicts."""
+    """Return what a value is built of: types, the keys of dicts and the shapes of tensors."""
     if isinstance(value, (list, tuple)):
         return type(value).__name__, [form(item) for item in value]
     if isinstance(value, dict):
         return type(value).__name__, {key: form(item) for key, item in value.items()}
-    return type(value).__name__
+    return (type(value).__name__, *map(str, value.shape)) if isinstance(value, Tensor) else type(value).__name__

@@ -7,7 +7,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -48,6 +48,10 @@ class Run:
     """For each learnable activation module, by id: the module and method of every call, in order."""
     read_after: frozenset[int] = frozenset()
     """Of the watched modules those, by id, whose input was read after their call."""
+    redirected: frozenset[int] = frozenset()
+    """The modules, by id, in which a call was redirected to its activation."""
+    slot_calls: Mapping[int, int] = field(default_factory=dict)
+    """How often each module, by id, called the activations of its rewritten calls."""
 
 
 class ProbeError(SmoothifyError):
@@ -140,6 +144,8 @@ def _run(
         frozenset(recorder.called),
         recorder.shared,
         frozenset(recorder.inputs.read_after),
+        frozenset(recorder.redirected),
+        recorder.slot_calls,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from smoothify.surgery.attributes import FunctionSlot, everything
 from smoothify.surgery.constants import Constants
 from smoothify.surgery.events import KEPT, Category, Event
-from smoothify.surgery.frames import has_own_backward, is_run_again, place
+from smoothify.surgery.frames import has_own_backward, is_redirected, is_run_again, place
 from smoothify.surgery.inputs import Inputs, form, tensors
 from smoothify.surgery.modules import described, recognised
 from smoothify.surgery.operations import (
@@ -54,14 +55,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         self._stack = [0]
         self.called: set[int] = set()
         self.shared: dict[int, list[tuple[nn.Module, str]]] = {}
+        self.slot_calls: Counter[int] = Counter()
+        self.redirected: set[int] = set()
         self._opaque = [0]
         self._known = {
             id(module): described(module)[1] is not None and not isinstance(module, FunctionSlot)
             for module in shell.modules
         }
         nodes = everything(shell.root)
-        calls = {id(node.module) for node in nodes if node.path.rpartition(".")[2].startswith(SLOT)}
-        self._sites = {id(child) for node in nodes for child in (node.module, *node.module._modules.values())} - calls
+        self._slots = {id(node.module) for node in nodes if node.path.rpartition(".")[2].startswith(SLOT)}
+        children = {id(child) for node in nodes for child in (node.module, *node.module._modules.values())}
+        self._sites = children - self._slots
         self._owners = {id(node.module): shell.original[id(node.module)] for node in nodes}
         self.inputs = Inputs(shell, watched)
         self._constants = Constants()
@@ -74,6 +78,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
 
     def enter(self, module: nn.Module) -> None:
         """A module of the shell is being called."""
+        if id(module) in self._slots and (caller := place(self._owners)) is not None:
+            self.slot_calls[id(caller[0])] += 1
+            if is_redirected():
+                self.redirected.add(id(caller[0]))
         if not self._opaque[-1] and self._known[id(module)] and id(module) not in self._sites:
             found = recognised(module)
             if found is not None:

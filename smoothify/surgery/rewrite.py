@@ -7,6 +7,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 from torch import fx, nn
@@ -156,7 +157,11 @@ def _otherwise(required: Iterable[str], train: Traced, evaluation: Traced) -> It
         else:
             yield f"type({name}) is not {type(value).__name__} or {name} != {value!r}"
     if train.tells_none_apart or evaluation.tells_none_apart:
-        yield from (f"{name} is None or {name} is True or {name} is False" for name in required)
+        names = tuple(required)
+        yield from (f"{name} is None or {name} is True or {name} is False" for name in names)
+        yield from (f"{one} is {other}" for one, other in combinations(names, 2))
+    for name in sorted(train.empty | evaluation.empty):
+        yield f"self.{name} is not None"
     for path, count in {**train.counts, **evaluation.counts}.items():
         yield f"len(self.get_submodule({path!r})._modules) != {count}"
 

@@ -64,6 +64,11 @@ def _prelu(found: Found) -> nn.Module:
     return itself
 
 
+def _softplus(found: Found) -> float:
+    # Above the threshold torch returns x, log(1 + e^(-threshold)) / β less: a jump, within rounding from 20 on.
+    return math.inf if found.arguments["threshold"] >= 20 else 0
+
+
 def _smooth(function: str, cls: type[nn.Module], *functions: Any, order: Any = math.inf, arguments: Any = ()) -> Rule:
     """Return the rule of a function that is smooth: recognised, and changed only on request."""
     return Rule(function, counterparts.rectified, order, (cls,), functions, arguments, gate=function in GATES)
@@ -210,7 +215,7 @@ TORCH: tuple[Rule, ...] = (
     _smooth("tanh", nn.Tanh, F.tanh, torch.tanh, Tensor.tanh, torch.tanh_, Tensor.tanh_),
     _smooth("gelu", nn.GELU, F.gelu, arguments=(("approximate", "none"),)),
     _smooth("celu", nn.CELU, F.celu, F.celu_, order=1, arguments=(("alpha", 1.0),)),
-    _smooth("softplus", nn.Softplus, F.softplus, arguments=(("beta", 1.0), ("threshold", 20.0))),
+    _smooth("softplus", nn.Softplus, F.softplus, order=_softplus, arguments=(("beta", 1.0), ("threshold", 20.0))),
     _smooth("softsign", nn.Softsign, F.softsign, order=1),
     _smooth("tanhshrink", nn.Tanhshrink, F.tanhshrink),
     _smooth("logsigmoid", nn.LogSigmoid, F.logsigmoid),

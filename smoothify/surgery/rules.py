@@ -60,7 +60,13 @@ class Target:
             return None
         if isinstance(wanted, str):
             return activations.create(wanted, inplace=inplace)
-        made = wanted()
+        try:
+            made = wanted()
+        except TypeError as error:
+            raise TypeError(
+                f"to={wanted!r} cannot be called without arguments ({error}); give a factory such as nn.SiLU, not a "
+                f"function of tensors, or a spec such as 'silu'"
+            ) from error
         if not isinstance(made, nn.Module):
             raise TypeError(f"to= must build an nn.Module; {wanted!r} returned {type(made).__name__}")
         return made

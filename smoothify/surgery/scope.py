@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -20,6 +20,7 @@ class Scope:
     """Globs over module paths, and which functions to replace."""
 
     only: tuple[str, ...]
+    """Empty for everything."""
     exclude: tuple[str, ...]
     replace: str | frozenset[str]
 
@@ -34,11 +35,16 @@ class Scope:
             functions = frozenset(replace)
             for function in functions:
                 known_function(function)
+        if only is not None and not isinstance(only, str) and not only:
+            raise ValueError("only= is empty, and nothing would be converted; pass None for everything")
         return cls(_globs(only), _globs(exclude), functions)
 
     def holds(self, paths: Iterable[str]) -> bool:
-        """Whether an instance with these paths is inside ``only`` and outside ``exclude``."""
-        known = tuple(paths)
+        """Whether an instance with these paths is inside ``only`` and outside ``exclude``.
+
+        What a glob matches it is about with everything beneath it.
+        """
+        known = tuple(_with_those_above(paths))
         inside = not self.only or _any_matches(self.only, known)
         return inside and not _any_matches(self.exclude, known)
 
@@ -61,6 +67,14 @@ def _globs(value: Globs) -> tuple[str, ...]:
     if value is None:
         return ()
     return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _with_those_above(paths: Iterable[str]) -> Iterator[str]:
+    for path in paths:
+        yield path
+        while "." in path:
+            path = path.rpartition(".")[0]
+            yield path
 
 
 def _any_matches(globs: Iterable[str], paths: Iterable[str]) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import nn
@@ -18,19 +18,37 @@ from smoothify.surgery.rewrite import rewrite_by_graph
 from smoothify.surgery.rules import Target as To
 from smoothify.surgery.rules import qualified_name, spelled
 from smoothify.surgery.sites import Found, Site
-from smoothify.surgery.slots import Slots, Target
+from smoothify.surgery.slots import SLOT, Slots, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A shared activation whose further calls got one each, and how to undo that."""
+
+    of: Planned
+    calls: int
+    owners: frozenset[int]
+    """The modules that call it, by id."""
+    made: tuple[nn.Module, ...]
+    sites: tuple[Site, ...]
+    snapshot: Snapshot
+
+    def runs_in(self, runs: Iterable[Run]) -> bool:
+        """Whether every activation that was made is called in some run."""
+        called = {key for run in runs for key in run.called}
+        return all(id(new) in called for new in self.made)
 
 
 def split_shared(
     root: nn.Module, planned: Sequence[Planned], runs: Iterable[Run], to: To, snapshot: Snapshot
-) -> tuple[list[Planned], list[Site]]:
+) -> tuple[list[Planned], list[Split]]:
     """Give the second and later calls of a learnable activation one of their own, as the paper's layers have.
 
-    Returns the plan, with a note where that was impossible, and the sites that were added.
+    Returns the plan, with a note where that was impossible, and what was split.
     """
     every = max((run.shared for run in runs), key=lambda shared: sum(map(len, shared.values())), default={})
     noted: list[Planned] = []
-    added: list[Site] = []
+    splits: list[Split] = []
     for item in planned:
         places = every.get(id(item.module), [])
         if (
@@ -42,12 +60,39 @@ def split_shared(
             noted.append(item)
             continue
         try:
-            added += _split(root, item, item.found, places, to, snapshot)
-            noted.append(item)
+            splits.append(_split(root, item, item.found, places, to, snapshot))
+            noted.append(_without(item, {site.path for site in splits[-1].sites}))
         except TraceRefusedError as error:
-            note = f"one learned activation is shared by {len(places)} calls: {error}"
-            noted.append(replace(item, site=replace(item.site, note=note)))
-    return noted, added
+            noted.append(_stays_shared(item, len(places), str(error)))
+    return noted, splits
+
+
+def put_back(
+    planned: Sequence[Planned], splits: Sequence[Split], runs: Sequence[Run]
+) -> tuple[list[Planned], list[Split]]:
+    """Undo the splits whose activations no run has called; returns the plan with a note, and what was undone.
+
+    A method may be called with arguments that its graph does not cover, and then calls what it always called.
+    """
+    idle = [split for split in splits if not split.runs_in(runs)]
+    owners = {key for split in idle for key in split.owners}
+    undone = [split for split in splits if split.owners & owners]
+    for split in reversed(undone):
+        split.snapshot.restore()
+    whole = {id(split.of.module): split for split in undone}
+    why = "its methods are called with other arguments than those by which their calls can be told apart"
+    noted = [_stays_shared(one.of, one.calls, why) if (one := whole.get(id(item.module))) else item for item in planned]
+    return noted, undone
+
+
+def _without(item: Planned, others: Collection[str]) -> Planned:
+    """Return a site without those of its paths at which others stand now."""
+    path, *aliases = (path for path in (item.site.path, *item.site.aliases) if path not in others)
+    return replace(item, site=replace(item.site, path=path, aliases=tuple(aliases)))
+
+
+def _stays_shared(item: Planned, calls: int, why: str) -> Planned:
+    return replace(item, site=replace(item.site, note=f"one learned activation is shared by {calls} calls: {why}"))
 
 
 def _split(
@@ -57,7 +102,7 @@ def _split(
     places: Sequence[tuple[nn.Module, str]],
     to: To,
     snapshot: Snapshot,
-) -> list[Site]:
+) -> Split:
     paths = {id(node.module): node.path for node in walk(root)}
     methods: dict[int, tuple[nn.Module, str]] = {}
     for owner, method in places:
@@ -66,16 +111,34 @@ def _split(
         methods.setdefault(id(owner), (owner, method))
     if any(key not in paths for key in methods):
         raise TraceRefusedError("a module that is not registered calls it")
-    made: dict[int, Slots] = {}
-    for number, (key, (owner, method)) in enumerate(methods.items()):
-        made[key] = Slots(owner, partial(_new, owner=owner, root=root, to=to, inplace=isinstance(item.new, InPlace)))
-        snapshot.take(owner)
-        rewrite_by_graph(owner, Target(method, {}, {id(item.module): (found, number == 0)}), made[key])
-    return [
-        _site(f"{paths[key]}.{name}" if paths[key] else name, item, new)
-        for key, slots in made.items()
-        for name, new in slots.made.items()
-    ]
+    before, made = Snapshot(), dict[str, nn.Module]()
+    try:
+        for number, (key, (owner, method)) in enumerate(methods.items()):
+            snapshot.take(owner)
+            before.take(owner)
+            new = partial(_new, owner=owner, root=root, to=to, inplace=isinstance(item.new, InPlace))
+            if isinstance(owner, nn.Sequential):
+                added = _split_edges(owner, item, partial(new, found), keeps_first=number == 0)
+            else:
+                slots = Slots(owner, new)
+                rewrite_by_graph(owner, Target(method, {}, {id(item.module): (found, number == 0)}), slots)
+                added = slots.made
+            made.update({f"{paths[key]}.{name}" if paths[key] else name: module for name, module in added.items()})
+    except TraceRefusedError:
+        before.restore()
+        raise
+    sites = tuple(_site(path, item, new) for path, new in made.items())
+    return Split(item, len(places), frozenset(methods), tuple(made.values()), sites, before)
+
+
+def _split_edges(
+    owner: nn.Sequential, item: Planned, new: Callable[[], nn.Module | None], keeps_first: bool
+) -> dict[str, nn.Module]:
+    """Put one activation for each entry of a container: it runs whatever is registered, slots too."""
+    entries = [name for name, child in owner._modules.items() if child is item.module]
+    made = {name: module for name in entries[keeps_first:] if (module := new()) is not None}
+    owner._modules.update(made)
+    return made
 
 
 def _new(found: Found, owner: nn.Module, root: nn.Module, to: To, inplace: bool) -> nn.Module | None:
@@ -85,14 +148,15 @@ def _new(found: Found, owner: nn.Module, root: nn.Module, to: To, inplace: bool)
 
 def _site(path: str, item: Planned, new: nn.Module) -> Site:
     spec, smooth = described(new)
+    entry = not path.rpartition(".")[2].startswith(SLOT)
     return Site(
         path,
-        "call",
+        "module" if entry else "call",
         spelled(item.found) if item.found else item.site.function,
         item.site.smooth,
         qualified_name(type(new)),
         becomes=spec,
         becomes_smooth=smooth,
-        how="graph",
+        how="module" if entry else "graph",
         note="a further call of a shared activation, learned by itself",
     )

@@ -22,7 +22,15 @@ from torch import fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from smoothify.surgery.ambient import Ambient, TraceRefusedError
-from smoothify.surgery.baked import is_of_a_model, numpy_state, refusal, tells_none_apart, watched
+from smoothify.surgery.baked import (
+    is_empty,
+    is_of_a_model,
+    numpy_state,
+    of_the_class,
+    refusal,
+    tells_none_apart,
+    watched,
+)
 from smoothify.surgery.frames import ALONE
 from smoothify.surgery.shell import Shell
 from smoothify.surgery.subclasses import subclass
@@ -41,6 +49,8 @@ class Traced:
     """Parameters of the method that hold their default value in the graph."""
     reads: frozenset[str]
     """Plain attributes of the module that the trace read."""
+    empty: frozenset[str]
+    """Children, parameters and buffers that are None, which the trace asked for."""
     counts: Mapping[str, int]
     """How many children each module has, by path, that the trace went through."""
     tells_none_apart: bool
@@ -55,8 +65,9 @@ def trace(module: nn.Module, method: str, training: bool) -> Traced:
     names, constants = _signature(function)
     copied = Shell.shallow(module)
     reads: set[str] = set()
+    empty: set[str] = set()
     copied.training = training
-    copied.__class__ = _watching(type(module), function, names, constants, reads)
+    copied.__class__ = _watching(type(module), function, names, constants, reads, empty)
     tracer = _Tracer()
     state, drawn = random.getstate(), numpy_state()
     try:
@@ -78,6 +89,7 @@ def trace(module: nn.Module, method: str, training: bool) -> Traced:
         graph,
         constants,
         frozenset(reads - {"training"}),
+        frozenset(empty),
         {path: len(below._modules) for path, below in gone_through},
         any(map(tells_none_apart, ambient.codes)),
     )
@@ -108,13 +120,19 @@ def _watching(
     names: list[str],
     constants: Mapping[str, Any],
     reads: set[str],
+    empty: set[str],
 ) -> type[nn.Module]:
     def read(self: nn.Module, name: str) -> Any:
+        state, of_a_model = object.__getattribute__(self, "__dict__"), is_of_a_model(sys._getframe(1))
+        if is_empty(state, name) and of_a_model:
+            empty.add(name)
         value = object.__getattribute__(self, name)
-        if name not in _STATE and name in object.__getattribute__(self, "__dict__"):
-            if (why := refusal(name, value)) and is_of_a_model(sys._getframe(1)):
+        if name not in _STATE and name in state:
+            if (why := refusal(name, value)) and of_a_model:
                 raise TraceRefusedError(why)
             reads.add(name)
+        elif of_a_model and of_the_class(self, name, value):
+            raise TraceRefusedError(f"it reads {name} of its class, which may change")
         return value
 
     def write(self: nn.Module, name: str, value: Any) -> None:
@@ -129,6 +147,9 @@ def _watching(
 class _Proxy(fx.Proxy):
     """A proxy that does not let code ask for its type: the answer would be baked in, and wrong."""
 
+    def __getattr__(self, name: str) -> fx.proxy.Attribute:
+        return _Attribute(self, name)
+
     @property
     def __class__(self) -> type:
         caller = sys._getframe(1).f_code.co_filename
@@ -139,6 +160,10 @@ class _Proxy(fx.Proxy):
     @__class__.setter
     def __class__(self, value: type) -> None:
         raise TraceRefusedError("it changes the type of its input")
+
+
+class _Attribute(_Proxy, fx.proxy.Attribute):
+    """An attribute of such a proxy."""
 
 
 class _Tracer(fx.Tracer):

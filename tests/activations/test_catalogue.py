@@ -107,6 +107,7 @@ def test_describe(module: nn.Module, spec: str | None) -> None:
         ("celu(alpha=__import__('os'))", SpecError, "not of the form"),
         ("", SpecError, "not of the form"),
         ("swish(beta=-1)", SpecError, "give a finite beta > 0"),
+        ("hermite(terms=200)", SpecError, "from 2 to 170"),
         ("pssilu(beta=1)", SpecError, "outside [0, 0.99]"),
         ("hermite(terms=2.5)", SpecError, "whole number"),
     ],

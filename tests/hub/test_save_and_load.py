@@ -13,6 +13,7 @@ from torch import nn
 from smoothify import surgery
 from smoothify.errors import HubError, OutputExistsError, UnsupportedModelError
 from smoothify.hub import from_pretrained, save_pretrained
+from smoothify.models import PixelClassifier
 from tests.hub.conftest import images, same_logits, small_model
 
 NATIVE = ("silu", "gelu", "gelu_tanh", "mish", "elu", "celu", "quick_gelu")
@@ -172,6 +173,7 @@ def test_arguments_that_timm_forgot_can_be_passed(tmp_path: Path) -> None:
     [
         (nn.Linear(2, 1), "built by none of timm, torchvision, transformers"),
         (nn.DataParallel(nn.Linear(2, 1)), "pass model.module"),
+        (PixelClassifier(nn.Linear(2, 1), mean=(0.0,), std=(1.0,)), "pass its .model"),
     ],
 )
 def test_other_models_are_refused_with_a_remedy(model: nn.Module, message: str, tmp_path: Path) -> None:

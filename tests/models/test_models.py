@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError, UnsupportedModelError
+from smoothify.errors import ConfigError, DataError, SmoothifyError, UnknownNameError, UnsupportedModelError
 from smoothify.models import PRESETS, PixelClassifier, build, input_size
 
 
@@ -103,6 +103,11 @@ def test_normalisation_adds_no_key_and_moves_with_the_model() -> None:
         (lambda: PixelClassifier(nn.Flatten(), mean=(0.0,), std=(0.0,)), UnsupportedModelError, "positive"),
         (lambda: PixelClassifier.from_host(nn.Flatten()), UnsupportedModelError, "mean=..., std=..."),
         (lambda: input_size(nn.Flatten()), SmoothifyError, "input size"),
+        (
+            lambda: PixelClassifier(nn.Flatten(), mean=(0.0,), std=(1.0,))(torch.zeros(2, 1, 2, 2, dtype=torch.uint8)),
+            DataError,
+            "images / 255",
+        ),
         (
             lambda: PixelClassifier(Returning(lambda x: x), mean=(0.0,), std=(1.0,))(torch.rand(2, 1, 2, 2)),
             UnsupportedModelError,

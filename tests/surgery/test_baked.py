@@ -4,6 +4,7 @@ import copy
 import functools
 import pickle
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,52 @@ class OfAGlobal(Plain):
         DOUBLED = False
 
 
-@pytest.mark.parametrize("cls", [OfAChild, OfAConfig, OfADict, OfAGlobal])
+class OfItsClass(Plain):
+    doubled = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.linear(x))
+        return x * 2 if self.doubled else x
+
+    def change(self) -> None:
+        self.doubled = False
+
+
+class Doubles:
+    def __init__(self) -> None:
+        self.doubled = True
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x * 2 if self.doubled else x
+
+
+class OfACallable(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.doubles = Doubles()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.doubles(F.relu(self.linear(x)))
+
+    def change(self) -> None:
+        self.doubles.doubled = False
+
+
+def of_a_closure() -> nn.Module:
+    config = SimpleNamespace(doubled=True)
+
+    class OfAClosure(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.relu(self.linear(x))
+            return x * 2 if config.doubled else x
+
+        def change(self) -> None:
+            config.doubled = False
+
+    return OfAClosure()
+
+
+@pytest.mark.parametrize("cls", [OfAChild, OfAConfig, OfADict, OfAGlobal, OfItsClass, OfACallable, of_a_closure])
 def test_what_is_changed_elsewhere_after_the_conversion_is_heeded(
     cls: type[nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +128,70 @@ def test_what_is_changed_elsewhere_after_the_conversion_is_heeded(
     assert not torch.allclose(model(X), y)
     model.change()
     torch.testing.assert_close(model(X), y)
+
+
+class OfTheProcesses(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.linear(x))
+        return x if torch.distributed.is_initialized() else x * 2
+
+
+def test_whether_there_are_other_processes_is_asked_at_every_call() -> None:
+    model = OfTheProcesses()
+    smoothify.convert_(model)
+    alone = model(X)
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        torch.testing.assert_close(model(X) * 2, alone)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+class AsksIsTensor(Plain):
+    def forward(self, x: Any) -> Tensor:
+        return F.relu(self.linear(x if torch.is_tensor(x) else x[0]))
+
+
+class AsksType(Plain):
+    def forward(self, x: Any) -> Tensor:
+        return F.relu(self.linear(x if type(x) is Tensor else x[0]))
+
+
+class AsksAttribute(Plain):
+    def forward(self, x: Any) -> Tensor:
+        return F.relu(self.linear(x[0] if hasattr(x, "mask") else x))
+
+
+class AsksDefault(Plain):
+    def forward(self, x: Any) -> Tensor:
+        return F.relu(self.linear(x[0] if getattr(x, "mask", None) else x))
+
+
+class AsksShape(Plain):
+    def forward(self, x: Any) -> Tensor:
+        return F.relu(self.linear(x if isinstance(x.shape, tuple) else x[0]))
+
+
+@pytest.mark.parametrize("cls", [AsksIsTensor, AsksType, AsksAttribute, AsksDefault, AsksShape])
+def test_what_is_asked_of_the_input_is_asked_of_a_tensor(cls: type[nn.Module]) -> None:
+    model = cls()
+    assert smoothify.convert_(model, example_input=X).verified
+    torch.testing.assert_close(model(X), F.silu(model.linear(X)))
+
+
+class ComparesTwo(Plain):
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        x, same = F.relu(self.linear(x)), x is other
+        return x * 2 if same else x
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_two_arguments_that_are_one_tensor_take_their_own_way(same: bool) -> None:
+    model = ComparesTwo()
+    smoothify.convert_(model, example_input=(X, X) if same else (X, X.clone()))
+    y = F.silu(model.linear(X))
+    torch.testing.assert_close(model(X, X), y * 2)
+    torch.testing.assert_close(model(X, X.clone()), y)
 
 
 class Collects(Plain):

@@ -76,6 +76,72 @@ class Twice(Optional):
         return y if self.shortcut is None else y + self.shortcut(x)
 
 
+class MayScale(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_module("after", None)
+        self.register_parameter("scale", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.linear(x))
+        if self.after is not None:
+            x = self.after(x)
+        return x if self.scale is None else x * self.scale
+
+
+LATER = {
+    "add_module": lambda model: model.add_module("after", nn.Tanh()),
+    "_modules": lambda model: model._modules.update(after=nn.Tanh()),
+    "register_parameter": lambda model: model.register_parameter("scale", nn.Parameter(torch.tensor(3.0))),
+    "setattr": lambda model: setattr(model, "scale", nn.Parameter(torch.tensor(3.0))),
+}
+
+
+@pytest.mark.parametrize("way", LATER)
+def test_what_was_none_and_comes_by_any_way_is_run(way: str) -> None:
+    model = MayScale()
+    assert smoothify.convert_(model).sites[0].how == "graph"
+    before = model(X)
+    LATER[way](model)
+    torch.testing.assert_close(model(X), before * 3 if model.scale is not None else before.tanh())
+
+
+class Deleted(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.after = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.linear(x))
+        return x if self.after is None else self.after(x)
+
+
+def test_an_attribute_that_is_deleted_and_comes_as_a_child_is_run() -> None:
+    model = Deleted()
+    smoothify.convert_(model)
+    before = model(X)
+    del model.after
+    model.add_module("after", nn.Tanh())
+    torch.testing.assert_close(model(X), before.tanh())
+
+
+class OfANeighbour(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 6, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.linear(x))
+        return x if self.linear.bias is None else x * 2
+
+
+def test_a_parameter_that_comes_to_a_child_is_seen() -> None:
+    model = OfANeighbour()
+    smoothify.convert_(model)
+    model.linear.bias = nn.Parameter(torch.zeros(6))
+    torch.testing.assert_close(model(X), 2 * F.silu(model.linear(X)))
+
+
 def test_a_shared_activation_that_was_split_stays_so() -> None:
     model = Twice()
     smoothify.convert_(model, "pssilu", example_input=X)
@@ -99,6 +165,38 @@ class Wavering(Twice):
 def test_a_shared_activation_that_stays_shared_is_noted() -> None:
     (site,) = smoothify.convert_(Wavering(), "pssilu", example_input=X).converted
     assert "one learned activation is shared by 2 calls" in site.note
+
+
+class MayBeScaled(Plain):
+    """Called with an argument that is None by default: the graph does not cover it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activation = nn.ReLU()
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        x = F.relu(self.linear(self.activation(x)))
+        return self.activation(F.relu(x if scale is None else x * scale))
+
+
+class Scaling(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = MayBeScaled()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(x, torch.ones(()))
+
+
+def test_a_graph_that_the_model_passes_by_is_not_what_is_kept() -> None:
+    model = Scaling()
+    report = smoothify.convert_(model, "smoothrelu", example_input=X)
+    shared, *calls = report.converted
+    assert "shared by 2 calls" in shared.note and {site.how for site in calls} == {"source"}
+    model(X).sum().backward()
+    learned = {name: p.grad for name, p in model.named_parameters() if name.endswith("root")}
+    assert len(learned) == 3 and all(grad is not None for grad in learned.values())
+    torch.testing.assert_close(model(X), model.block(X))
 
 
 class Auxiliary(Plain):

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
@@ -32,6 +33,7 @@ BECOMES = [
     (nn.ReLU6(), {"relu": "mish"}, "mish"),
     (nn.GELU(), "silu", None),
     (nn.Softplus(), "silu", None),
+    (nn.Softplus(threshold=1), "silu", "silu"),
 ]
 
 
@@ -55,6 +57,14 @@ def test_sloped_rectifiers_keep_their_slope_and_become_the_original_for_a_rectif
     expected = model(x)
     smoothify.convert_(model, "relu", strict=False)
     torch.testing.assert_close(model(x), expected)
+
+
+@pytest.mark.parametrize("slopes", [1, 3])
+def test_prelu_stays_in_the_precision_of_autocast(slopes: int) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.PReLU(slopes))
+    smoothify.convert_(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(torch.rand(2, 3, 4, 4)).dtype is torch.bfloat16
 
 
 def test_prelu_keeps_its_learned_slope_under_the_same_key() -> None:
@@ -218,6 +228,11 @@ def test_only_exclude_and_replace() -> None:
     assert changed() == ["0", "1.0", "2"]
     assert changed(only="1.*") == ["1.0"]
     assert changed(exclude=["0", "1.*"]) == ["2"]
+    assert changed(only="1") == ["1.0"]
+    assert changed(exclude="1") == ["0", "2"]
+    assert changed(exclude=[]) == ["0", "1.0", "2"]
+    with pytest.raises(ValueError, match="only= is empty"):
+        changed(only=[])
     assert changed(replace="all") == ["0", "1.0", "1.1", "2"]
     assert changed(replace={"gelu"}, strict=False) == ["1.1"]
     with pytest.raises(ValueError, match="only='layer9' matches no module of this Sequential"):
@@ -228,6 +243,8 @@ def test_only_exclude_and_replace() -> None:
         changed(to="sillu")
     with pytest.raises(TypeError, match="a spec such as 'silu'"):
         changed(to=nn.SiLU())
+    with pytest.raises(TypeError, match="not a function of tensors"):
+        changed(to=F.silu)
 
 
 def test_what_cannot_be_made_smooth_is_one_error_and_changes_nothing() -> None:
