@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from smoothify.errors import OutputExistsError
+
+# what a writer that is killed leaves behind: its name, then the process or a random word
+_LEFT = re.compile(r"\.(?P<name>.+)\.\w+\.(?P<kind>part|old)")
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> Path:
@@ -80,6 +84,30 @@ def refuse_existing(folder: str | Path) -> None:
     folder = Path(folder)
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise OutputExistsError(f"{folder} exists and is not empty; choose another folder, or pass overwrite=True")
+
+
+def sweep(folder: Path) -> None:
+    """Take away what writers left in a folder when they were killed; only who has it to himself may.
+
+    A folder that was moved aside, and whose successor never took its place, is moved back.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / ".note.txt.4711.part").write_text("on")
+    ...     sweep(Path(folder))
+    ...     list(Path(folder).iterdir())
+    []
+    """
+    for path in list(folder.iterdir()) if folder.is_dir() else []:
+        left = _LEFT.fullmatch(path.name)
+        if left is None:
+            continue
+        if left["kind"] == "old" and not (folder / left["name"]).exists():
+            path.rename(folder / left["name"])
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _swap_in(aside: Path, folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from smoothify.errors import OutputExistsError
-from smoothify.files import whole_folder, write_atomically
+from smoothify.files import sweep, whole_folder, write_atomically
 
 
 @pytest.fixture
@@ -91,3 +91,26 @@ def test_a_folder_that_somebody_else_filled_meanwhile_is_kept(tmp_path: Path) ->
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "b.txt").write_text("theirs")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("left", "kept"),
+    [
+        ([".a.txt.4711.part", "a.txt"], ["a.txt"]),
+        ([".step-00000003.0123456789abcdef.pt.4711.part"], []),
+        ([".best.x_1abcde.part/", ".best.x_1abcde.old/", "best/"], ["best"]),
+        ([".best.x_1abcde.part/", ".best.x_1abcde.old/"], ["best"]),
+        ([".evaluation.json.partial/", ".hidden", "a.part"], [".evaluation.json.partial", ".hidden", "a.part"]),
+    ],
+    ids=["file", "checkpoint", "folder", "between two renames", "not ours"],
+)
+def test_what_the_killed_leave_is_swept_away(left: list[str], kept: list[str], tmp_path: Path) -> None:
+    for name in left:
+        if name.endswith("/"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "a.txt").write_text(name)
+        else:
+            (tmp_path / name).write_text("")
+    sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+    sweep(tmp_path / "nowhere")

@@ -13,6 +13,8 @@ from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError
 from smoothify.reproduction.job import FINISHED, Job, Machine
 from smoothify.reproduction.record import Measurement, Record, file_of
 from smoothify.reproduction.table import Measure, Row, Table
+from smoothify.training import RunFolder
+from smoothify.training.state import newest_first
 
 
 def reproduce(
@@ -106,7 +108,7 @@ def _do(job: Job) -> Record:
         raise SmoothifyError(f"{job}: left out, since {job.start}, which it starts from, did not come to its end")
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     if not job.finished.is_file():
-        begun = any((job.folder / "checkpoints").glob("*"))
+        begun = bool(newest_first(RunFolder(job.folder).checkpoints))  # a file that was being written is none
         start = ["--resume", str(job.folder)] if begun else ["--output", str(job.folder), "--overwrite"]
         place = [] if job.machine.data is None else [f"--data.path={job.machine.data}"]
         _command(job, "smoothify.train", [*job.arguments, f"--seed={job.seed}", *place, *start])

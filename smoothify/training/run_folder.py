@@ -16,7 +16,7 @@ import yaml
 from smoothify.errors import ConfigError, OutputExistsError
 from smoothify.evaluation import RobustAccuracy
 from smoothify.evaluation.versions import library_versions
-from smoothify.files import write_atomically
+from smoothify.files import sweep, write_atomically
 from smoothify.training.config import Config
 
 # where a run is kept and sent says nothing about the run, and may name a person or a machine
@@ -121,7 +121,9 @@ def refuse_occupied(config: Config, *, overwrite: bool = False, resume: bool = F
     folder = RunFolder(Path(config.output))
     if folder.path.exists() and not folder.path.is_dir():
         raise OutputExistsError(f"output={config.output!r} is a file; name a folder")
-    occupied = folder.path.is_dir() and any(folder.path.iterdir())
+    begun_to_write = f".{folder.config.name}.*.part"  # by a run that was killed before it had its config
+    found = list(folder.path.iterdir()) if folder.path.is_dir() else []
+    occupied = any(not path.match(begun_to_write) for path in found)
     if resume:
         _check_same_run(config, folder)
     elif occupied and not folder.config.is_file():
@@ -147,6 +149,8 @@ def open_run_folder(config: Config, *, overwrite: bool = False, resume: bool = F
     folder = RunFolder(Path(config.output))
     folder.path.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder.path):
+        for place in (folder.path, folder.checkpoints):
+            sweep(place)
         if not folder.config.is_file():
             folder.write_config(config)
         yield folder

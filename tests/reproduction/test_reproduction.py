@@ -124,6 +124,23 @@ def test_a_run_that_fails_names_its_log_and_stops_no_other(zoo: Path, tmp_path: 
     assert [path.name for path in only_table(zoo).results.iterdir()] == ["silu.seed-0.json"]
 
 
+def test_a_run_killed_before_its_first_checkpoint_is_begun_anew(zoo: Path, tmp_path: Path) -> None:
+    """Twice: while the checkpoint was being written, and while the config was."""
+    table, runs = only_table(zoo), tmp_path / "runs"
+    checkpoint, config = (runs / f"{row.digest}.seed-0" for row in table.rows)
+    parts = [
+        checkpoint / "checkpoints" / ".step-00000005.0123456789abcdef.pt.4711.part",
+        checkpoint / ".last.x_1abcde.part" / "config.json",
+        config / ".config.yaml.4711.part",
+    ]
+    for part in parts:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text("the beginn")
+    (checkpoint / "config.yaml").write_text("seed: 0")
+    assert len(reproduce(table, runs=runs, seeds=[0])) == 2
+    assert not [part for part in parts if part.exists()]
+
+
 def test_ctrl_c_starts_no_further_run(zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started, interrupted = [], threading.Event()
 
