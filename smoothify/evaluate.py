@@ -9,10 +9,9 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 
-from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate import Accelerator
 from rich.console import Console
 
 from smoothify.attacks import Attack, ThreatModel, attack
@@ -29,6 +28,7 @@ from smoothify.hub.remote import refuse_run_folder
 from smoothify.models import PixelClassifier
 from smoothify.models.importing import import_modules
 from smoothify.training import Silent, Terminal
+from smoothify.training.accelerated import patient
 
 PROGRAM = "python -m smoothify.evaluate"
 
@@ -124,8 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     host = from_pretrained(asked.model, architecture=asked.architecture)
     setting = Setting.of(asked.model, data=asked.data, split=asked.split, norm=asked.norm, epsilon=asked.epsilon)
     attacks = _attacks(asked.attack or ["pgd-50"], setting.threat, asked.step_size)
-    # a process waits for the others as long as it takes
-    accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))])
+    accelerator = Accelerator(kwargs_handlers=[patient()])
     console = Console(quiet=not accelerator.is_main_process)
 
     classifier = setting.classifier(host).float().to(accelerator.device)

@@ -18,6 +18,7 @@ from smoothify.cli import Parser, hide, run, use_cores
 from smoothify.errors import ConfigError
 from smoothify.models.importing import import_modules
 from smoothify.training import Config, Outcome, Terminal, train
+from smoothify.training.accelerated import end_processes
 from smoothify.training.config import refuse_newer
 
 PROGRAM = "python -m smoothify.train"
@@ -125,6 +126,7 @@ def main() -> None:
     with Terminal(console) as reporter:
         outcome = train(asked.config, overwrite=asked.overwrite, resume=asked.resume, reporter=reporter)
     console.print(summary(asked.config, outcome))
+    end_processes()
 
 
 def summary(config: Config, outcome: Outcome) -> Table:

@@ -79,6 +79,11 @@ class Attack(ABC):
         return True
 
     @property
+    def image_by_image(self) -> bool:
+        """Whether what happens to an image is the same in any batch, given `SampleNoise`; not so unless it is said."""
+        return False
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What `Found.attack` may say: its own name, and for an attack made of others theirs."""
         return (str(self),)

@@ -47,6 +47,11 @@ class Ensemble(Attack):
         return self.members[-1].keeps_attempts
 
     @property
+    def image_by_image(self) -> bool:
+        """Whether every member goes image by image."""
+        return all(member.image_by_image for member in self.members)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The members' names."""
         return tuple(name for member in self.members for name in member.names)
@@ -102,6 +107,11 @@ class Restart(Attack):
     def keeps_attempts(self) -> bool:
         """Whether the attack does."""
         return self.attack.keeps_attempts
+
+    @property
+    def image_by_image(self) -> bool:
+        """Whether the attack goes so."""
+        return self.attack.image_by_image
 
     def require(self, classes: int) -> None:
         """What the attack requires."""

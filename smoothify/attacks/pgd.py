@@ -67,6 +67,11 @@ class PGD(Attack):
         usual = self.threat.radius if self.steps == 1 else 2.5 * self.threat.radius / self.steps
         return min(usual, self.threat.longest)
 
+    @property
+    def image_by_image(self) -> bool:
+        """Whether batch norms use no statistics of the batch."""
+        return self.batch_norm == "eval"
+
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
         """Ascend the loss, or descend that of the target; the gradient is taken with respect to the input alone."""
         attacked = self._start(images, generator)

@@ -8,6 +8,7 @@ from accelerate import Accelerator
 
 from smoothify.attacks import attack
 from smoothify.evaluation import robust_accuracy
+from smoothify.evaluation.sharing import shared_batch_size
 from smoothify.training.config import Config
 from smoothify.training.setup import Parts
 
@@ -36,6 +37,7 @@ class Check:
                 self._parts.classifier,
                 self._parts.held_out,
                 each,
+                batch_size=shared_batch_size(each, len(self._parts.held_out), self._accelerator.num_processes),
                 seed=self._seed,
                 accelerator=self._accelerator,
             )

@@ -16,6 +16,7 @@ from smoothify.attacks import Attack
 from smoothify.errors import HubError
 from smoothify.evaluation import RobustAccuracy, Sanity, card_results, robust_accuracy, sanity
 from smoothify.evaluation.plots import adversarial
+from smoothify.evaluation.sharing import shared_batch_size
 from smoothify.files import write_atomically
 from smoothify.hub import CardFacts, Result, from_pretrained, push_folder, save_pretrained
 from smoothify.models import PRESETS, PixelClassifier
@@ -71,6 +72,7 @@ class Exporter:
             classifier,
             self.parts.test,
             final,
+            batch_size=shared_batch_size(final, len(self.parts.test), self.accelerator.num_processes),
             seed=self.config.seed,
             accelerator=self.accelerator,
             advance=lambda images: reporter.advance(images),

@@ -12,6 +12,7 @@ from smoothify.data import Stream
 from smoothify.errors import NonFiniteError
 from smoothify.objectives import objective
 from smoothify.training import state
+from smoothify.training.accelerated import accelerated
 from smoothify.training.alarms import alarms
 from smoothify.training.attacked import attacked_model, describe, precision_of
 from smoothify.training.averaging import Averaging
@@ -27,7 +28,7 @@ from smoothify.training.progress import Reporter, Silent
 from smoothify.training.record import Record, describe_accuracies, describe_row
 from smoothify.training.run_folder import RunFolder, flat, open_run_folder, recipe, refuse_occupied
 from smoothify.training.schedule import factor, optimizer
-from smoothify.training.setup import Parts, as_started, assemble, start
+from smoothify.training.setup import Parts, as_started, assemble
 from smoothify.training.sharded import ShardedModel, ShardedOptimizer, shard
 from smoothify.training.update import Update
 
@@ -60,16 +61,16 @@ def train(
     smoothify.errors.ConfigError: epsilon=8 is not in [0, 1] pixel units; did you mean '8/255'?
     """
     started = time.perf_counter()
-    accelerator = start(config)
-    config = as_started(config, accelerator)
-    reporter = reporter if reporter is not None and accelerator.is_main_process else Silent()
-    if accelerator.is_main_process:
-        refuse_occupied(config, overwrite=overwrite, resume=resume)
-    parts = assemble(config, processes=accelerator.num_processes)
-    one_opens = accelerator.is_main_process
-    with open_run_folder(config, overwrite=overwrite, resume=resume) if one_opens else nullcontext():
-        accelerator.wait_for_everyone()
-        return _run(config, parts, accelerator, reporter, resume=resume, started=started)
+    with accelerated(config) as accelerator:
+        config = as_started(config, accelerator)
+        reporter = reporter if reporter is not None and accelerator.is_main_process else Silent()
+        if accelerator.is_main_process:
+            refuse_occupied(config, overwrite=overwrite, resume=resume)
+        parts = assemble(config, processes=accelerator.num_processes)
+        one_opens = accelerator.is_main_process
+        with open_run_folder(config, overwrite=overwrite, resume=resume) if one_opens else nullcontext():
+            accelerator.wait_for_everyone()
+            return _run(config, parts, accelerator, reporter, resume=resume, started=started)
 
 
 def _run(
@@ -226,7 +227,8 @@ def _run(
         training_seconds=sum(row["seconds"] for row in record.rows),
         total_seconds=time.perf_counter() - started,
     )
-    accelerator.end_training()
+    for tracker in accelerator.trackers:
+        tracker.finish()
     return outcome
 
 

@@ -31,9 +31,7 @@ from smoothify.training.refusals import (
     checkpoint_activations,
     refuse_before_data,
     refuse_impossible_attacks,
-    refuse_launchers_own,
     refuse_misfit,
-    refuse_tracker,
     refuse_untrained_classes,
     with_classes_of,
 )
@@ -78,24 +76,6 @@ class Parts:
         if engine.compile:
             twin.compile()
         return twin
-
-
-def start(config: Config) -> Accelerator:
-    """Start Accelerate as the config and ``accelerate launch`` say."""
-    engine = config.engine
-    refuse_tracker(engine)
-    refuse_launchers_own()
-    try:
-        accelerator = Accelerator(
-            mixed_precision=engine.mixed_precision,
-            gradient_accumulation_steps=engine.accumulation,
-            log_with=engine.log_with,
-            project_dir=config.output,
-        )
-    except ValueError as error:
-        raise ConfigError(f"engine: {str(error).splitlines()[0]}") from error
-    accelerator.gradient_accumulation_steps = engine.accumulation  # the launcher's environment would go before it
-    return accelerator
 
 
 def as_started(config: Config, accelerator: Accelerator) -> Config:

@@ -8,6 +8,7 @@ from torch import nn
 
 from smoothify.attacks import PGD, Attack, ThreatModel, attack, register_attack
 from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError
+from smoothify.evaluation.sharing import shared_batch_size
 
 THREAT = ThreatModel("linf", 0.1)
 
@@ -53,3 +54,21 @@ def test_what_is_unknown_is_answered_with_all_names() -> None:
     register_attack("mine", PGD)
     with pytest.raises(UnknownNameError, match=r"it is one of 'pgd-1', .*'square' or 'mine'\. If it is your own"):
         attack("xyzzy", THREAT)
+
+
+@pytest.mark.parametrize(
+    ("adversary", "by_image"),
+    [
+        (attack("pgd-10", THREAT), True),
+        (attack("pgd-10x3", THREAT), True),
+        (PGD(THREAT, batch_norm="train"), False),
+        (attack("apgd-ce", THREAT), False),
+        (attack("autoattack", THREAT), False),
+        (Brighter(THREAT), False),
+    ],
+    ids=str,
+)
+def test_only_what_goes_image_by_image_is_shared_in_smaller_batches(adversary: Attack, by_image: bool) -> None:
+    assert adversary.image_by_image is by_image
+    sizes = [shared_batch_size(adversary, images, processes) for images, processes in ((500, 8), (501, 2), (500, 1))]
+    assert sizes == ([63, 250, 250] if by_image else [250] * 3)

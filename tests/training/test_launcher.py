@@ -4,11 +4,13 @@ import dataclasses
 from collections.abc import Iterator
 
 import pytest
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 
 from smoothify.errors import ConfigError
 from smoothify.training import Config, EngineConfig, train
-from smoothify.training.setup import as_started, start
+from smoothify.training.accelerated import start
+from smoothify.training.setup import as_started
 
 
 @pytest.fixture
@@ -54,3 +56,27 @@ def test_a_launchers_precision_that_does_not_go_with_the_config_is_refused(launc
     launcher.setattr(type(accelerator), "mixed_precision", "fp8")
     with pytest.raises(ConfigError, match=r"engine\.mixed_precision=fp8, as the launcher says"):
         as_started(Config(), accelerator)
+
+
+def test_runs_of_one_process_may_differ_in_precision(tiny: Config, launcher: pytest.MonkeyPatch) -> None:
+    tiny = dataclasses.replace(tiny, epochs=1)
+    for precision, batch_size in (("bf16", 16), ("no", 16), ("bf16", 81), (None, 16)):
+        engine, output = EngineConfig(mixed_precision=precision), f"{tiny.output}-{precision}"
+        config = dataclasses.replace(tiny, output=output, engine=engine, batch_size=batch_size)
+        if batch_size > 80:  # a run that is refused leaves nothing either
+            with pytest.raises(ConfigError, match="exceeds the 80 training images"):
+                train(config, overwrite=True)
+        else:
+            recorded = train(config, overwrite=True).folder.config.read_text().replace("'", "")
+            assert f"mixed_precision: {precision or 'no'}" in recorded
+        assert not AcceleratorState._shared_state and not PartialState._shared_state
+
+
+def test_an_accelerator_that_was_there_stays_and_decides(tiny: Config, launcher: pytest.MonkeyPatch) -> None:
+    own = Accelerator(cpu=True, mixed_precision="bf16")
+    tiny = dataclasses.replace(tiny, epochs=1)
+    refused = r"mixed_precision=no: this program has made an Accelerator with mixed_precision='bf16'.*make it with 'no'"
+    with pytest.raises(ConfigError, match=refused):
+        train(dataclasses.replace(tiny, engine=EngineConfig(mixed_precision="no")))
+    assert "mixed_precision: bf16" in train(tiny).folder.config.read_text()
+    assert own.mixed_precision == "bf16" and own.num_processes == 1

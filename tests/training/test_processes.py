@@ -6,13 +6,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import smoothify
+from smoothify.attacks import PGD
 from smoothify.errors import ConfigError
+from smoothify.evaluation import RobustAccuracy, robust_accuracy
 from smoothify.training import AttackConfig, AveragingConfig, Config, EngineConfig, ModelConfig, RunFolder, state, train
+from smoothify.training.check import Check
+from smoothify.training.setup import assemble
 
 pytestmark = pytest.mark.xdist_group("two processes")
 
@@ -85,6 +90,32 @@ def test_two_processes_equal_one(vit: Config, engine: EngineConfig, tmp_path: Pa
     assert apart < 1e-4 * moved
 
 
+@pytest.mark.parametrize(("name", "sizes"), [("pgd-2", [2, 2]), ("apgd-ce", [250, 2])])
+def test_a_check_has_work_for_every_process(
+    vit: Config, name: str, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 held-out images on eight processes: two each, unless the attack depends on the batch; so does PGD-1."""
+    parts, found = assemble(vit), []
+    measured = robust_accuracy(parts.classifier, parts.held_out, PGD(vit.attack.threat))
+
+    def measure(*_: object, batch_size: int, **__: object) -> RobustAccuracy:
+        found.append(batch_size)
+        return measured
+
+    monkeypatch.setattr("smoothify.training.check.robust_accuracy", measure)
+    config = dataclasses.replace(vit, attack=dataclasses.replace(vit.attack, check=name))
+    Check(config, parts, SimpleNamespace(num_processes=8))()
+    assert found == sizes
+
+
+def test_one_run_after_another_in_two_processes(vit: Config, tmp_path: Path) -> None:
+    """The second has another precision; neither ends the process group, nor a wait of its own accord."""
+    RunFolder(tmp_path).write_config(dataclasses.replace(vit, epochs=1, output=str(tmp_path / "run")))
+    done = two("tests.training.twice", str(tmp_path / "config.yaml"))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {"precisions": ["no", "bf16"], "patience": 7 * 24 * 60 * 60}
+
+
 def test_free_training_in_two_processes_equals_one(vit: Config, tmp_path: Path) -> None:
     """The carried perturbation is of a place in the whole batch, and a checkpoint has all of it."""
     attack = dataclasses.replace(vit.attack, method="free", replays=2, precision="auto")
@@ -104,8 +135,8 @@ def test_free_training_in_two_processes_equals_one(vit: Config, tmp_path: Path) 
 
 def vit_at_start(config: Config, folder: Path) -> Path:
     """What the run starts from: `last` before the first epoch."""
+    from smoothify.training.accelerated import start
     from smoothify.training.export import Exporter
-    from smoothify.training.setup import assemble, start
 
     exporter = Exporter(config, assemble(config), RunFolder(folder), start(config))
     exporter.save(folder / "start", [])
