@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ class Exporter:
         if self._logits_of_best is not None:
             identical = torch.equal(self._logits(classifier), self._logits_of_best)
         final = self.config.attack.build_final()
+        if self.folder.measured.is_dir():
+            reporter.note(f"{self.folder.measured} is of a measurement that was interrupted: it goes on from there")
         reporter.begin(f"{final} on the test images", len(self.parts.test))
         measured = robust_accuracy(
             classifier,
@@ -75,6 +78,7 @@ class Exporter:
             batch_size=shared_batch_size(final, len(self.parts.test), self.accelerator.num_processes),
             seed=self.config.seed,
             accelerator=self.accelerator,
+            state=self.folder.measured,
             advance=lambda images: reporter.advance(images),
         )
         reporter.end()
@@ -112,6 +116,7 @@ class Exporter:
         about = f"Trained {how} for {epoch} of {self.config.epochs} epochs."
         results = card_results([measured], split=split)
         self._save(self.folder.best, classifier.model, about, results, {"adversarial.png": picture})
+        shutil.rmtree(self.folder.measured)
         if self.config.push is not None:
             self._push(self.config.push)
 

@@ -77,6 +77,11 @@ class RunFolder:
         return self.path / "evaluation.json"
 
     @property
+    def measured(self) -> Path:
+        """What the measurement on the test images has finished, until all of it is written."""
+        return self.path / ".evaluation.json.partial"
+
+    @property
     def curves(self) -> Path:
         """Loss and accuracies against epochs."""
         return self.path / "curves.png"

@@ -10,8 +10,9 @@ import torch
 
 import smoothify
 from smoothify.errors import ConfigError, OutputExistsError
+from smoothify.evaluation import accuracy
 from smoothify.train import read
-from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, state, train
+from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, Silent, state, train
 from smoothify.training.run_folder import open_run_folder
 
 KILLED_MID_EPOCH = """
@@ -129,3 +130,38 @@ def test_what_trains_nothing_may_change_on_resuming(tiny: Config, stripes: Path)
     assert read(["--resume", str(folder.path)]).config.attack.final == "pgd-1"
     with pytest.raises(ConfigError, match=r"differs from this command in attack\.check"):
         train(read(["--resume", str(folder.path), "--attack.check=pgd-3"]).config, resume=True)
+
+
+class Interrupted(Silent):
+    """Counts the images of the final measurement; interrupts it once, after so many of them."""
+
+    def __init__(self, after: int) -> None:
+        self.after, self.images, self.notes, self.measuring = after, 0, [], False
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def begin(self, what: str, total: int) -> None:
+        self.measuring, self.images = "on the test images" in what, 0
+
+    def advance(self, images: int, figures: str = "") -> None:
+        self.images += images
+        if self.measuring and self.images >= self.after:
+            raise KeyboardInterrupt
+
+
+def test_the_final_attack_goes_on_where_it_was_interrupted(tiny: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smoothify.training.export.shared_batch_size", lambda attack, images, processes: 10)
+    tiny = dataclasses.replace(tiny, epochs=1)
+    folder, attacked = RunFolder(Path(tiny.output)), []
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny, reporter=Interrupted(after=30))
+    assert folder.measured.is_dir() and not folder.evaluation.exists()
+    verdicts = accuracy._verdicts
+    monkeypatch.setattr(accuracy, "_verdicts", lambda *given: attacked.append(len(given[1])) or verdicts(*given))
+    again = Interrupted(after=10**9)
+    outcome = train(tiny, resume=True, reporter=again)
+    assert attacked == [10, 8] and again.images == 48, "48 images, of which 30 were done"
+    assert any("measurement that was interrupted" in note for note in again.notes)
+    assert folder.evaluation.exists() and not folder.measured.exists()
+    assert train(tiny, overwrite=True).final == outcome.final
