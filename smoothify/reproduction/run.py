@@ -106,6 +106,8 @@ def _is_known(table: Table, row: Row, seed: int) -> bool:
 def _do(job: Job) -> Record:
     if job.start is not None and not (job.start / FINISHED).is_file():
         raise SmoothifyError(f"{job}: left out, since {job.start}, which it starts from, did not come to its end")
+    if (changes := RunFolder(job.folder).changes).is_file():
+        raise SmoothifyError(f"{job}: was resumed with settings that are not the table's ({changes}); move it away")
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     if not job.finished.is_file():
         begun = bool(newest_first(RunFolder(job.folder).checkpoints))  # a file that was being written is none

@@ -26,7 +26,9 @@ from smoothify.objectives import objective
 from smoothify.training.config import Config
 from smoothify.training.plots import curves
 from smoothify.training.progress import Reporter
-from smoothify.training.run_folder import RunFolder, flat, recipe
+from smoothify.training.resuming import describe_changes
+from smoothify.training.run_folder import RunFolder
+from smoothify.training.settings import flat, recipe
 from smoothify.training.setup import Parts
 
 _COLUMNS = 8  # images in adversarial.png
@@ -153,7 +155,7 @@ class Exporter:
                 model_name=f"{re.split('[/:]', self.config.model.name)[-1]}-{self.config.model.activation}",
                 activation=self.config.model.activation,
                 dataset=data,
-                about=about,
+                about=" ".join([about, *describe_changes(self.folder.changes)]),
                 results=figures,
                 recipe={**flat(settings), "data.path": data},
                 images=tuple(pictures),

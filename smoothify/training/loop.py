@@ -9,7 +9,6 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from smoothify.data import Stream
-from smoothify.errors import NonFiniteError
 from smoothify.objectives import objective
 from smoothify.training import state
 from smoothify.training.accelerated import accelerated
@@ -20,14 +19,16 @@ from smoothify.training.batches import Batches
 from smoothify.training.check import Check
 from smoothify.training.config import Config
 from smoothify.training.conversion import Annealing, recalibrate
+from smoothify.training.divergence import located, refuse_bad_loss
 from smoothify.training.export import Exporter
 from smoothify.training.free import Perturbation
 from smoothify.training.mixing import mixing
 from smoothify.training.outcome import Outcome
 from smoothify.training.progress import Reporter, Silent
 from smoothify.training.record import Record, describe_accuracies, describe_row
-from smoothify.training.run_folder import RunFolder, flat, open_run_folder, recipe, refuse_occupied
+from smoothify.training.run_folder import RunFolder, open_run_folder, refuse_occupied
 from smoothify.training.schedule import factor, optimizer
+from smoothify.training.settings import flat, recipe
 from smoothify.training.setup import Parts, as_started, assemble
 from smoothify.training.sharded import ShardedModel, ShardedOptimizer, shard
 from smoothify.training.update import Update
@@ -52,7 +53,8 @@ def train(
 
     Raises:
         SmoothifyError: something in the config cannot be; nothing was trained.
-        NonFiniteError: the loss became NaN or infinite; the message names the step and the last good checkpoint.
+        NonFiniteError: the loss or the weights became NaN or infinite; the message names the step, the last good
+            checkpoint, and which settings to resume it with.
         OSError: the folder cannot be written; what was finished before stays loadable.
 
     >>> from smoothify.training import AttackConfig
@@ -150,8 +152,9 @@ def _run(
         reporter.note(told)
     if resume:
         saver.restore(warn=reporter.note)
-        if accelerator.is_main_process:
-            folder.write_config(config)
+        told = folder.take_over(config, step=record.step) if accelerator.is_main_process else None
+        if told is not None:
+            reporter.note(told)
         reporter.note(f"resumed after step {record.step} ({record.step / len(batches):.2f} of {config.epochs} epochs)")
     else:
         saver.agree()
@@ -181,22 +184,21 @@ def _run(
                 average.after_step(record.step - 1)
             save_now = record.step % (config.engine.checkpoint_every or config.epochs * len(batches)) == 0
             if done % _REPORT_EVERY == 0 or done == len(batches) or save_now:
-                if record.bad_step is not None:
-                    raise _not_finite("the loss is not finite", record.bad_step, epoch, folder)
+                refuse_bad_loss(record, epoch, folder.checkpoints, config, is_main=accelerator.is_main_process)
                 reporter.advance(config.batch_size * (done - shown), record.describe())
                 shown = done
             if save_now and done < len(batches):
-                saver.save(record.step)
+                with located(record, epoch, folder.checkpoints, config):
+                    saver.save(record.step)
         reporter.end()
         training_seconds = time.perf_counter() - epoch_started
 
         if average is not None:
             average.after_epoch(epoch, update.attacked_images(record.step - 1, batches.distinct(epoch)))
-        saver.agree()
-        try:
+        with located(record, epoch, folder.checkpoints, config):
+            saver.agree()
+            saver.refuse_broken()
             accuracies = check()
-        except NonFiniteError as error:
-            raise _not_finite(str(error), record.step - 1, epoch, folder) from error
         row = {
             "epoch": epoch + 1,
             "learning_rate": update.learning_rate(record.step - 1),
@@ -214,7 +216,8 @@ def _run(
         if accelerator.is_main_process:
             folder.write_metrics(record.rows)
         accelerator.log({name: value for name, value in row.items() if name != "check"}, step=record.step)
-        saver.save(record.step)
+        with located(record, epoch, folder.checkpoints, config):
+            saver.save(record.step)
 
     final, classifier, identical = exporter.measure_best(reporter)
     exporter.publish(classifier, final, record.rows, record.best, precision)
@@ -230,11 +233,3 @@ def _run(
     for tracker in accelerator.trackers:
         tracker.finish()
     return outcome
-
-
-def _not_finite(what: str, step: int, epoch: int, folder: RunFolder) -> NonFiniteError:
-    saved = state.newest_first(folder.checkpoints)
-    good = f"the last good checkpoint is {saved[0]}" if saved else "no checkpoint was written before it"
-    return NonFiniteError(
-        f"{what}, at step {step} (epoch {epoch + 1}); {good}; try a smaller lr, optimizer.clip_norm=1, or bf16 for fp16"
-    )

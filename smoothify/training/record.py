@@ -38,11 +38,10 @@ class Record:
         self._totals += figures
         self.step += 1
 
-    @property
     def bad_step(self) -> int | None:
-        """The first step whose loss was not finite; reading it waits for the device."""
-        step = int(self._bad_step)
-        return None if step < 0 else step
+        """Return the first step whose loss was not finite in any process; they call it together, and wait for it."""
+        steps = self._accelerator.gather(self._bad_step[None]).tolist()
+        return min((step for step in steps if step >= 0), default=None)
 
     def figures(self) -> dict[str, float]:
         """Return the mean loss and the share of right answers since the epoch began; after `agree`, everyone's."""

@@ -18,17 +18,8 @@ from smoothify.evaluation import RobustAccuracy
 from smoothify.evaluation.versions import library_versions
 from smoothify.files import sweep, write_atomically
 from smoothify.training.config import Config
-
-# where a run is kept and sent says nothing about the run, and may name a person or a machine
-_NOT_PART_OF_THE_RUN = ("output", "push")
-# what is trained does not depend on these, so a run may be resumed with others
-_FREE = (
-    *_NOT_PART_OF_THE_RUN,
-    *("data.workers", "engine.checkpoint_every", "engine.log_with"),
-    *("attack.final", "attack.final_step_size", "attack.sanity"),
-)
-# what was left to the first machine may be said on the next one; its checkpoints know which precision it was
-_LEFT_OPEN = {"attack.precision": "auto", "engine.mixed_precision": None}
+from smoothify.training.resuming import describe, differences, record_changes
+from smoothify.training.settings import plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +36,11 @@ class RunFolder:
     def config(self) -> Path:
         """The resolved config."""
         return self.path / "config.yaml"
+
+    @property
+    def changes(self) -> Path:
+        """Which settings were others before a resume, one JSON object a line; absent if they never were."""
+        return self.path / "changes.jsonl"
 
     @property
     def metrics(self) -> Path:
@@ -103,6 +99,14 @@ class RunFolder:
         """Write the resolved config, in the form that ``--config`` reads."""
         write_atomically(self.config, yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False))
 
+    def take_over(self, config: Config, *, step: int) -> str | None:
+        """Bring the config up to date for a resume after a step; return what changed that the weights depend on."""
+        changed = differences(config, self.config)
+        if changed:
+            record_changes(self.changes, changed, step=step)
+        self.write_config(config)
+        return describe(step, changed) if changed else None
+
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write all rows; a reader never sees half a line."""
         write_atomically(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
@@ -129,8 +133,10 @@ def refuse_occupied(config: Config, *, overwrite: bool = False, resume: bool = F
     begun_to_write = f".{folder.config.name}.*.part"  # by a run that was killed before it had its config
     found = list(folder.path.iterdir()) if folder.path.is_dir() else []
     occupied = any(not path.match(begun_to_write) for path in found)
+    if resume and not folder.config.is_file():
+        raise ConfigError(f"output={config.output!r} holds no run to resume; name the folder of a run")
     if resume:
-        _check_same_run(config, folder)
+        differences(config, folder.config)
     elif occupied and not folder.config.is_file():
         raise OutputExistsError(
             f"output={config.output!r} holds files that are not a run of ours; choose another folder"
@@ -178,50 +184,3 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _check_same_run(config: Config, folder: RunFolder) -> None:
-    if not folder.config.is_file():
-        raise ConfigError(f"output={config.output!r} holds no run to resume; name the folder of a run")
-    before = flat(yaml.safe_load(folder.config.read_text(encoding="utf-8")))
-    now, usual = flat(recipe(config)), flat(recipe(Config()))
-    names = [name for name in {**before, **now} if name not in _FREE]
-    # an option that is newer than the run had its default then
-    before, now = ({name: run.get(name, usual.get(name)) for name in names} for run in (before, now))
-    left_open = {name for name, value in _LEFT_OPEN.items() if before[name] == value}
-    differing = [name for name in names if before[name] != now[name] and name not in left_open]
-    if differing:
-        raise ConfigError(
-            f"{folder.config} differs from this command in {', '.join(differing)}; "
-            f"drop those options, or start another run in another folder"
-        )
-
-
-def recipe(config: Config) -> dict[str, Any]:
-    """Return the config without what only its own machine is concerned with."""
-    settings: dict[str, Any] = plain(dataclasses.asdict(config))
-    return {name: value for name, value in settings.items() if name not in _NOT_PART_OF_THE_RUN}
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings under dotted names.
-
-    >>> flat({"lr": 0.1, "data": {"workers": 2}})
-    {'lr': 0.1, 'data.workers': 2}
-    """
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = value
-    return found
-
-
-def plain(value: Any) -> Any:
-    """Return a config value as what YAML and JSON hold: tuples as lists."""
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value

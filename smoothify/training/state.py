@@ -15,9 +15,10 @@ from accelerate import Accelerator
 from torch import nn
 
 from smoothify import __version__
-from smoothify.errors import ConfigError, SmoothifyError
+from smoothify.errors import ConfigError, NonFiniteError, SmoothifyError
 from smoothify.files import write_atomically
 from smoothify.training.config import refuse_newer
+from smoothify.training.finite import not_finite
 from smoothify.training.record import Record
 from smoothify.training.sharded import ShardedModel
 
@@ -104,6 +105,8 @@ class Saver:
         scaler = {"scaler": accelerator.scaler} if accelerator.scaler is not None else {}
         self._kept: dict[str, Stateful] = {**kept, **scaler}
         self._folder, self._accelerator, self._precision = folder, accelerator, precision
+        # an architecture may hold an infinity on purpose, such as an attention mask
+        self._meant = set(not_finite(self._models(), accelerator.device))
 
     def agree(self) -> None:
         """Make the state of all processes the same where each has its own: batch statistics and sums of figures."""
@@ -116,10 +119,23 @@ class Saver:
             elif isinstance(holder, Record | ShardedModel):
                 holder.agree()
 
+    def refuse_broken(self) -> None:
+        """Refuse models that a step has broken, after `agree`.
+
+        Raises:
+            NonFiniteError: in every process, if some tensor is not finite in one of them.
+        """
+        self._refuse_broken(self._models())
+
     def save(self, step: int) -> None:
-        """Write a checkpoint of the run after ``step`` steps."""
+        """Write a checkpoint of the run after ``step`` steps.
+
+        Raises:
+            NonFiniteError: in every process, if some tensor is not finite in one of them; nothing is written then.
+        """
         self.agree()
         states = {name: dict(holder.state_dict()) for name, holder in self._kept.items()}  # sharded: a common effort
+        self._refuse_broken(states)
         if self._accelerator.is_main_process:
             processes = self._accelerator.num_processes
             save(Checkpoint(step, processes, __version__, states, self._precision), self._folder)
@@ -148,12 +164,40 @@ class Saver:
         for name, holder in self._kept.items():
             holder.load_state_dict(checkpoint.states[name])
 
+    def _models(self) -> dict[str, Mapping[str, Any]]:
+        return {name: self._kept[name].state_dict() for name in ("model", "average") if name in self._kept}
+
+    def _refuse_broken(self, states: Mapping[str, Mapping[str, Any]]) -> None:
+        broken = [name for name in not_finite(states, self._accelerator.device) if name not in self._meant]
+        anywhere = torch.tensor([len(broken)], device=self._accelerator.device)
+        if int(self._accelerator.reduce(anywhere, reduction="sum")):  # who raised alone would leave the others waiting
+            names = [*broken[:1], *([f"{len(broken) - 1} more tensors"] if len(broken) > 1 else [])]
+            what = " and ".join(names) or "the state of another process"
+            raise NonFiniteError(f"{what} {'are' if len(broken) > 1 else 'is'} not finite")
+
 
 def newest_first(folder: Path) -> list[Path]:
     """Return the checkpoints of a folder, the newest first."""
     if not folder.is_dir():
         return []
     return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
+
+
+def step_of(path: Path) -> int:
+    """Return how many steps are behind a checkpoint, which its name says.
+
+    >>> step_of(Path("step-00000007.0123456789abcdef.pt"))
+    7
+    """
+    match = _NAME.fullmatch(path.name)
+    assert match is not None
+    return int(match[1])
+
+
+def set_aside(folder: Path, step: int) -> None:
+    """Hide the checkpoint after so many steps, if there is one, from whoever looks for one; the file stays."""
+    for path in list(folder.glob(f"step-{step:08d}.*.pt")):
+        path.replace(path.with_name(f"broken-{path.name}"))
 
 
 def _digest(content: bytes) -> str:

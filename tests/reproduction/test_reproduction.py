@@ -124,6 +124,17 @@ def test_a_run_that_fails_names_its_log_and_stops_no_other(zoo: Path, tmp_path: 
     assert [path.name for path in only_table(zoo).results.iterdir()] == ["silu.seed-0.json"]
 
 
+def test_a_run_with_other_settings_than_its_rows_is_none_of_the_table(zoo: Path, tmp_path: Path) -> None:
+    table, runs = only_table(zoo), tmp_path / "runs"
+    folder = runs / f"{table.rows[0].digest}.seed-0"
+    folder.mkdir(parents=True)
+    for name in ("changes.jsonl", "evaluation.json"):
+        (folder / name).write_text("{}")
+    with pytest.raises(SmoothifyError, match=r"resumed with settings that are not the table's .*changes\.jsonl"):
+        reproduce(table, runs=runs, seeds=[0], only=["relu"])
+    assert not table.results.exists()
+
+
 def test_a_run_killed_before_its_first_checkpoint_is_begun_anew(zoo: Path, tmp_path: Path) -> None:
     """Twice: while the checkpoint was being written, and while the config was."""
     table, runs = only_table(zoo), tmp_path / "runs"

@@ -8,8 +8,9 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 
 from smoothify.errors import ConfigError
-from smoothify.training import Config, EngineConfig, train
+from smoothify.training import Config, EngineConfig, Silent, state, train
 from smoothify.training.accelerated import start
+from smoothify.training.run_folder import refuse_occupied
 from smoothify.training.setup import as_started
 
 
@@ -80,3 +81,31 @@ def test_an_accelerator_that_was_there_stays_and_decides(tiny: Config, launcher:
         train(dataclasses.replace(tiny, engine=EngineConfig(mixed_precision="no")))
     assert "mixed_precision: bf16" in train(tiny).folder.config.read_text()
     assert own.mixed_precision == "bf16" and own.num_processes == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "accepted"),
+    [("fp16", "bf16", True), ("fp16", "no", True), ("bf16", "no", False), ("bf16", "fp16", False)],
+)
+def test_only_float16_is_a_precision_to_leave_on_resuming(
+    tiny: Config, before: str, now: str, accepted: bool, launcher: pytest.MonkeyPatch
+) -> None:
+    """The scaler that a checkpoint of float16 holds is not needed after it; before it, there would be none."""
+    tiny, told = dataclasses.replace(tiny, epochs=2), Notes()
+    folder = train(dataclasses.replace(tiny, epochs=1)).folder
+    checkpoint = state.load(folder.checkpoints, print)
+    checkpoint.states["scaler"] = {"scale": 65536.0}
+    state.save(checkpoint, folder.checkpoints)
+    first, second = (dataclasses.replace(tiny, engine=EngineConfig(mixed_precision=one)) for one in (before, now))
+    folder.write_config(first)
+    if accepted:
+        assert train(second, resume=True, reporter=told).best_epoch in (1, 2)
+        assert f"After step 5 with engine.mixed_precision={now} in place of fp16." in told
+    else:
+        with pytest.raises(ConfigError, match=r"differs from this command in engine\.mixed_precision; drop"):
+            refuse_occupied(second, resume=True)
+
+
+class Notes(list[str], Silent):
+    def note(self, text: str) -> None:
+        self.append(text)

@@ -109,11 +109,17 @@ def test_a_check_has_work_for_every_process(
 
 
 def test_one_run_after_another_in_two_processes(vit: Config, tmp_path: Path) -> None:
-    """The second has another precision; neither ends the process group, nor a wait of its own accord."""
-    RunFolder(tmp_path).write_config(dataclasses.replace(vit, epochs=1, output=str(tmp_path / "run")))
+    """Of another precision, and of a smaller learning rate; neither ends the process group, nor loses patience."""
+    RunFolder(tmp_path).write_config(dataclasses.replace(vit, output=str(tmp_path / "run")))
     done = two("tests.training.twice", str(tmp_path / "config.yaml"))
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == {"precisions": ["no", "bf16"], "patience": 7 * 24 * 60 * 60}
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["precisions"], found["patience"]) == (["no", "bf16"], 7 * 24 * 60 * 60)
+    first, second, changes = found["diverged"]
+    assert first == second and "the last good checkpoint is " in first and "step-00000005" in first
+    assert json.loads(changes) == {"after_step": 5, "lr": [1e30, 0.01]}
+    broken = ["the state of another process is not finite", "model.weight is not finite"]
+    assert found["refused"] == [*broken, "step-00000001"], "both stop, and nothing is written"
 
 
 def test_free_training_in_two_processes_equals_one(vit: Config, tmp_path: Path) -> None:

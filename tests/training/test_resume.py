@@ -1,6 +1,7 @@
 """Whatever stops a run, and wherever: it goes on to the same weights."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytest
 import torch
 
 import smoothify
-from smoothify.errors import ConfigError, OutputExistsError
+from smoothify.errors import ConfigError, NonFiniteError, OutputExistsError
 from smoothify.evaluation import accuracy
 from smoothify.train import read
 from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, Silent, state, train
+from smoothify.training.resuming import describe_changes, record_changes
 from smoothify.training.run_folder import open_run_folder
 
 KILLED_MID_EPOCH = """
@@ -165,3 +167,39 @@ def test_the_final_attack_goes_on_where_it_was_interrupted(tiny: Config, monkeyp
     assert any("measurement that was interrupted" in note for note in again.notes)
     assert folder.evaluation.exists() and not folder.measured.exists()
     assert train(tiny, overwrite=True).final == outcome.final
+
+
+@pytest.mark.parametrize(
+    ("remedy", "told"),
+    [
+        (["--lr=0.01"], "After step 5 with lr=0.01 in place of 1e+30."),
+        (
+            ["--lr=0.02", "--optimizer.clip_norm=1"],
+            "After step 5 with lr=0.02 in place of 1e+30, optimizer.clip_norm=1.0 in place of None.",
+        ),
+    ],
+    ids=["lr", "lr and clip_norm"],
+)
+def test_a_run_that_diverged_goes_on_with_what_its_message_says(tiny: Config, remedy: list[str], told: str) -> None:
+    tiny = dataclasses.replace(tiny, epochs=2)
+    folder = train(dataclasses.replace(tiny, epochs=1)).folder
+    folder.write_config(dataclasses.replace(tiny, lr=1e30, engine=EngineConfig(mixed_precision="no")))
+    with pytest.raises(NonFiniteError, match=r"last good .*/step-00000005.*; try a smaller lr or .*clip_norm=1 on res"):
+        train(read(["--resume", str(folder.path)]).config, resume=True)
+    asked, listener = read(["--resume", str(folder.path), *remedy]), Interrupted(after=10**9)
+    assert asked.config.lr < 0.05 and train(asked.config, resume=True, reporter=listener).final
+    assert listener.notes.count(told) == 1
+    assert read(["--resume", str(folder.path)]).config == asked.config, "the folder's config is brought up to date"
+    assert json.loads(folder.changes.read_text())["lr"] == [1e30, asked.config.lr]
+    for model in (folder.best, folder.last):
+        assert told in (model / "README.md").read_text(), "the card's settings were not those of the whole run"
+
+
+def test_a_change_is_recorded_once_though_the_resume_was_killed(tmp_path: Path) -> None:
+    file = tmp_path / "changes.jsonl"
+    for step, lr in ((5, 0.01), (5, 0.01), (10, 0.001)):
+        record_changes(file, {"lr": (0.1, lr)}, step=step)
+    assert describe_changes(file) == [
+        "After step 5 with lr=0.01 in place of 0.1.",
+        "After step 10 with lr=0.001 in place of 0.1.",
+    ]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
 from PIL import Image
 
 import smoothify
@@ -37,6 +38,7 @@ from smoothify.training import (
     train,
 )
 from smoothify.training.export import telling
+from smoothify.training.finite import not_finite
 
 
 class Listener(Silent):
@@ -267,19 +269,57 @@ def test_a_folder_that_is_no_run_is_never_deleted(tiny: Config) -> None:
 
 
 def test_non_finite_loss_names_step_and_checkpoint(tiny: Config) -> None:
-    with pytest.raises(NonFiniteError, match=r"not finite, at step \d+ \(epoch 1\); no checkpoint was written"):
+    with pytest.raises(NonFiniteError, match=r"at step \d+ \(epoch 1\); there is no good checkpoint before"):
         train(with_changes(tiny, lr=1e30))
     with pytest.raises(KeyboardInterrupt):
-        train(tiny, overwrite=True, reporter=Listener(stop, after=1))
+        train(tiny, overwrite=True, reporter=Listener(stop, after=2))
     folder = RunFolder(Path(tiny.output))
     checkpoint = state.load(folder.checkpoints, print)
     checkpoint.states["model"]["model.fc.weight"].fill_(float("nan"))
     poisoned = state.save(checkpoint, folder.checkpoints)
+    good = state.newest_first(folder.checkpoints)[1]
     with pytest.raises(
-        NonFiniteError, match=rf"at step 5 \(epoch 2\); the last good checkpoint is {poisoned}; try a smaller"
+        NonFiniteError, match=rf"at step 10 \(epoch 3\); the last good checkpoint is {good}; try a smaller"
     ):
         train(tiny, resume=True)
     assert smoothify.from_pretrained(RunFolder(Path(tiny.output)).last)
+    assert not poisoned.exists() and poisoned.with_name(f"broken-{poisoned.name}").exists()
+    listener = Listener()
+    train(tiny, resume=True, reporter=listener)
+    assert "resumed after step 5 (1.00 of 3 epochs)" in listener.notes
+
+
+def test_no_checkpoint_is_written_of_weights_that_a_step_has_broken(tiny: Config) -> None:
+    """The loss of a step is that of the weights before it; one step more, and nothing good would be left."""
+    folder = RunFolder(Path(tiny.output))
+    with pytest.raises(
+        NonFiniteError, match=r"(is|are) not finite, at step \d+ \(epoch 1\); the last good .*"
+    ) as caught:
+        train(with_changes(tiny, lr=1e6, engine=EngineConfig(checkpoint_every=1)))
+    good = state.newest_first(folder.checkpoints)
+    assert f"; the last good checkpoint is {good[0]}; try" in str(caught.value)
+    assert not list(folder.checkpoints.glob("broken-*")), "none had to be set aside"
+    for path in good:
+        states = torch.load(path, weights_only=True)["states"]
+        assert states["model"] and not_finite(states, torch.device("cpu")) == []
+
+
+def test_an_infinity_that_the_architecture_means_is_no_fault(tiny: Config) -> None:
+    kept = state.Saver({"model": Masked()}, Path(tiny.output), Accelerator(cpu=True), None)
+    kept.save(1)
+    kept._kept["model"].bias.data.fill_(torch.inf)
+    with pytest.raises(NonFiniteError, match=r"^model\.bias is not finite$"):
+        kept.save(2)
+    assert [path.name[:13] for path in state.newest_first(Path(tiny.output))] == ["step-00000001"]
+
+
+class Masked(torch.nn.Module):
+    """An attention mask is a buffer with infinities."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = torch.nn.Parameter(torch.zeros(2))
+        self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
 
 
 def test_full_disk_leaves_what_was_finished(tiny: Config) -> None:
