@@ -9,8 +9,8 @@ import smoothify
 
 PACKAGE = Path(smoothify.__file__).parent
 # A room may import itself and the rooms before it; hub, data and attacks are beside each other.
-ROOMS = ("errors", "files", "activations", "surgery", "models", "hub", "data", "attacks", "objectives", "evaluation",
-         "training", "reproduction", "cli", "train", "evaluate", "__main__", "__init__")  # fmt: skip
+ROOMS = ("errors", "files", "protocol", "activations", "surgery", "models", "hub", "data", "attacks", "objectives",
+         "evaluation", "training", "reproduction", "cli", "train", "evaluate", "__main__", "__init__")  # fmt: skip
 APART = {
     "hub": {"data", "attacks"},
     "data": {"hub", "attacks"},

@@ -8,7 +8,8 @@ from smoothify.attacks.noise import Randomness, SampleNoise, sample_keys
 from smoothify.attacks.norms import L2, NORMS, Linf, Norm
 from smoothify.attacks.pgd import PGD
 from smoothify.attacks.single_step import NoiseFGSM, fgsm_rs
-from smoothify.attacks.threat import ThreatModel, parse_epsilon, show
+from smoothify.attacks.threat import ThreatModel, parse_epsilon
+from smoothify.protocol import show
 
 __all__ = [
     "L2",

@@ -42,6 +42,12 @@ class Ensemble(Attack):
         return self.name
 
     @property
+    def step(self) -> float | None:
+        """The members' step size where they have the same one, in [0, 1] pixel units."""
+        steps = {getattr(member, "step", None) for member in self.members}
+        return steps.pop() if len(steps) == 1 else None
+
+    @property
     def keeps_attempts(self) -> bool:
         """Whether its last member does, which is the one that saw every image that stands."""
         return self.members[-1].keeps_attempts
@@ -102,6 +108,12 @@ class Restart(Attack):
 
     def __str__(self) -> str:
         return f"{self.attack}, restart {self.number}"
+
+    @property
+    def step(self) -> float | None:
+        """The attack's step size, in [0, 1] pixel units; None where it has none."""
+        step: float | None = getattr(self.attack, "step", None)
+        return step
 
     @property
     def keeps_attempts(self) -> bool:

@@ -12,6 +12,7 @@ from smoothify.attacks.base import Attack, Found, no_gradient
 from smoothify.attacks.noise import Randomness, uniform
 from smoothify.attacks.threat import parse_epsilon
 from smoothify.errors import ConfigError
+from smoothify.protocol import usual_step
 
 # The attack needs the direction of the gradient only. Summing the loss over the batch instead of averaging it, and
 # scaling it up, keeps small entries from flushing to zero in half precision.
@@ -64,8 +65,7 @@ class PGD(Attack):
         """The step size in use, in [0, 1] pixel units."""
         if self.step_size is not None:
             return float(self.step_size)
-        usual = self.threat.radius if self.steps == 1 else 2.5 * self.threat.radius / self.steps
-        return min(usual, self.threat.longest)
+        return usual_step(self.threat.norm, self.threat.radius, self.steps)
 
     @property
     def image_by_image(self) -> bool:

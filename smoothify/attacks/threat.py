@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from smoothify.attacks.norms import NORMS, Norm
 from smoothify.errors import ConfigError, UnknownNameError
+from smoothify.protocol import longest_step, show
 
 _FRACTION = re.compile(r"\s*([0-9.]+)\s*/\s*255\s*")
 
@@ -69,7 +70,7 @@ class ThreatModel:
     @property
     def longest(self) -> float:
         """The longest step that can make sense: a pixel's whole range under Linf, unbounded under L2."""
-        return 1.0 if self.norm == "linf" else math.inf
+        return longest_step(self.norm)
 
     @property
     def radius(self) -> float:
@@ -83,15 +84,3 @@ class ThreatModel:
 
     def __str__(self) -> str:
         return f"{self.norm.capitalize()}, epsilon {show(self.radius)}"
-
-
-def show(value: float) -> str:
-    """Write a pixel distance as people do: 255ths where it is a whole number of them, else a decimal.
-
-    >>> show(8 / 255), show(0.1)
-    ('8/255', '0.1')
-    """
-    in_255ths = value * 255
-    if value and abs(in_255ths - round(in_255ths)) < 1e-6:
-        return f"{round(in_255ths)}/255"
-    return f"{value:g}"

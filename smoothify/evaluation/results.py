@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from smoothify.attacks import show
+from smoothify.protocol import published_name, settings, show
 
 _Z_95 = 1.959963984540054  # the normal distribution's 97.5% quantile
 _WIDE = 0.1  # an interval of more than ten points decides nothing that papers argue about
@@ -120,10 +120,19 @@ class RobustAccuracy(Verdicts):
 
     @property
     def _settings(self) -> str:
-        step = f", step {show(self.step_size)}" if self.step_size else ""
-        through = f", gradients of {self.surrogate}" if self.surrogate else ""
-        last = ", last step only" if self.full_protocol else ""
-        return f"{step}{through}{last}"
+        return settings(step_size=self.step_size, surrogate=self.surrogate, full_protocol=self.full_protocol)
+
+    @property
+    def published_name(self) -> str:
+        """What a model card calls the attack: settings that its name implies are left out."""
+        return published_name(
+            self.attack,
+            self.norm,
+            self.epsilon,
+            step_size=self.step_size,
+            surrogate=self.surrogate,
+            full_protocol=self.full_protocol,
+        )
 
     @property
     def fallen(self) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from smoothify.errors import HubError
 from smoothify.hub.checks import MAX_CONFIG_BYTES, Checks, parse_object
+from smoothify.protocol import published_name
 
 _LARGEST = 64 * MAX_CONFIG_BYTES  # one verdict an image, for every attack
 
@@ -89,15 +90,41 @@ def read_evaluation(source: str | Path | Mapping[str, Any]) -> Evaluation:
     dataset = checks.text("data", found["data"], limit=300) if found.get("data") is not None else None
     dataset = Path(dataset).name if dataset and Path(dataset).is_absolute() else dataset
     split = checks.text("split", found.get("split", "test"), limit=300) or "test"
-    results: dict[str, Result] = {}
-    for number, row in enumerate(rows):
-        for result in _results(f"results[{number}]", row, checks):
-            results.setdefault(result.name, replace(result, dataset=dataset, split=split))
+    results = [
+        replace(result, dataset=dataset, split=split)
+        for number, row in enumerate(rows)
+        for result in _results(f"results[{number}]", row, checks)
+    ]
     sha256 = found.get("weights_sha256")
     if sha256 is not None:
         sha256 = checks.text("weights_sha256", sha256, r"[0-9a-f]{64}")
     checks.raise_if_any()
-    return Evaluation(tuple(results.values()), sha256)
+    return Evaluation(without_repeats(results, where), sha256)
+
+
+def without_repeats(results: Iterable[Result], where: str = "results") -> tuple[Result, ...]:
+    """Return results without those that say the same again, in their order.
+
+    Args:
+        results: of one model on one data set.
+        where: what an error calls them.
+
+    Raises:
+        HubError: two that a reader could not tell apart, with different values.
+
+    >>> without_repeats([Result("none", 0.5), Result("none", 0.25)])
+    Traceback (most recent call last):
+    smoothify.errors.HubError: results: clean accuracy: 50.0% and also 25.0%; publish one of them, or give ...
+    """
+    found: dict[tuple[str, int | None], Result] = {}
+    for result in results:
+        known = found.setdefault((result.name, result.images), result)
+        if known.accuracy != result.accuracy:
+            raise HubError(
+                f"{where}: {known} and also {result.value}; publish one of them, or give attacks of your own that "
+                "differ different names (their __str__)"
+            )
+    return tuple(found.values())
 
 
 def _results(where: str, row: Mapping[str, Any], checks: Checks) -> list[Result]:
@@ -117,12 +144,14 @@ def _results(where: str, row: Mapping[str, Any], checks: Checks) -> list[Result]
     images = checks.integer(f"{where}.images", row.get("images"), 1, 10**9)
     (clean, clean_interval), (robust, robust_interval) = share("clean"), share("robust")
     verdict = None if row.get("sanity") is None else checks.text(f"{where}.sanity", row["sanity"], limit=2000)
-    surrogate = row.get("surrogate")
-    through = f" through {checks.text(f'{where}.surrogate', surrogate, limit=100)}" if surrogate else ""
+    step = None if row.get("step_size") is None else checks.number(f"{where}.step_size", row["step_size"], 0, 1e4)
+    surrogate = None if row.get("surrogate") is None else checks.text(f"{where}.surrogate", row["surrogate"], limit=100)
+    last = checks.flag(f"{where}.full_protocol", row.get("full_protocol", False)) or False
+    name = published_name(attack, norm.lower(), epsilon, step_size=step, surrogate=surrogate, full_protocol=last)
     return [
         Result("none", clean, interval=clean_interval, images=images),
         Result(
-            attack.lower() + through,
+            name,
             robust,
             epsilon=epsilon,
             norm=norm.lower(),

@@ -48,7 +48,29 @@ def test_an_evaluation_is_read_as_results() -> None:
     assert (pgd.verdict, autoattack.verdict) == ("1 of 2 checks passed; failed: random noise", None)
     assert read_evaluation({**EVALUATION, "data": "/home/anna/photos"}).results[0].dataset == "photos"
     through = read_evaluation({**PGD, "surrogate": "silu"}).results[1]
-    assert through.attack == "pgd-200 through silu"
+    assert through.attack == "pgd-200, gradients of silu"
+
+
+@pytest.mark.parametrize(
+    ("second", "names"),
+    [
+        ({}, ["pgd-200"]),
+        ({"step_size": 2.5 * 8 / 255 / 200}, ["pgd-200"]),
+        ({"step_size": 1 / 255, "robust_accuracy": 0.9}, ["pgd-200", "pgd-200, step 1/255"]),
+        ({"full_protocol": True, "robust_accuracy": 0.9}, ["pgd-200", "pgd-200, last step only"]),
+        ({"images": 100, "robust_accuracy": 0.55}, ["pgd-200", "pgd-200"]),
+    ],
+)
+def test_what_makes_a_number_another_one_is_in_its_name(second: dict[str, Any], names: list[str]) -> None:
+    results = read_evaluation({"results": [PGD, {**PGD, **second}]}).results
+    assert [result.attack for result in results if result.epsilon is not None] == names
+
+
+def test_no_number_hides_another_of_its_name() -> None:
+    weak = {**PGD, "robust_accuracy": 0.9}
+    for rows in ([PGD, weak], [weak, PGD]):
+        with pytest.raises(HubError, match=r"under pgd-200 .* and also .*; publish one of them, or give attacks of"):
+            read_evaluation({"results": rows})
 
 
 def test_the_card_of_a_published_folder_tells_it(hub: Hub, tmp_path: Path) -> None:
@@ -126,6 +148,9 @@ def test_an_evaluation_beside_a_model_must_be_of_its_weights(hub: Hub, tmp_path:
         (lambda: {"results": [{**PGD, "attack": "<script>"}]}, "attack is '<script>'"),
         (lambda: {"results": [{**PGD, "images": 0}]}, "images is 0"),
         (lambda: {"results": [{**PGD, "sanity": [1]}]}, "sanity is "),
+        (lambda: {"results": [{**PGD, "step_size": "1/255"}]}, "step_size is '1/255', not a number"),
+        (lambda: {"results": [{**PGD, "surrogate": [1]}]}, "surrogate is "),
+        (lambda: {"results": [{**PGD, "full_protocol": 1}]}, "full_protocol is 1, not true or false"),
         (lambda: {"weights_sha256": "x"}, "weights_sha256 is 'x'"),
         (lambda: {"data": TOKEN}, "holds what looks like a Hub token"),
     ],
