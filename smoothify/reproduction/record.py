@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from smoothify.attacks import ThreatModel, attack, show
 from smoothify.errors import DataError
 from smoothify.evaluation import Verdicts
 from smoothify.files import write_atomically
+from smoothify.protocol import show, unusual_step
 from smoothify.reproduction.table import Row, Table
 
 
@@ -48,15 +48,11 @@ class Measurement(Verdicts):
     @property
     def column(self) -> str:
         """How a table heads it: whatever makes the attack another one makes the column another one."""
-        step = "" if self.step_size == self._usual_step else f", step {show(self.step_size or 0)}"
+        unusual = unusual_step(self.attack, self.norm, self.epsilon, self.step_size)
+        step = "" if unusual is None else f", step {show(unusual)}"
         through = "" if self.surrogate is None else f" through {self.surrogate}"
         threat = f"{self.norm.capitalize()} {show(self.epsilon)}"
         return f"{self.attack}{step}{through}, {threat} ({self.robust.images:,} images)"
-
-    @property
-    def _usual_step(self) -> float | None:
-        usual: float | None = getattr(attack(self.attack, ThreatModel(self.norm, self.epsilon)), "step", None)
-        return usual
 
     @classmethod
     def read(cls, result: Mapping[str, Any]) -> Measurement:
@@ -134,7 +130,13 @@ class Record:
     def columns(self) -> dict[str, Measurement]:
         """What was measured, by the head of its column; a measure that was for the sanity checks has none."""
         final, *others = self.measured
-        return {one.column: one for one in (final, *(other for other in others if other.sanity is None))}
+        found: dict[str, Measurement] = {}
+        for one in (final, *(other for other in others if other.sanity is None)):
+            column = one.column
+            while column in found:  # two attacks of one's own that print the same name, or two seeds of one attack
+                column += ", again"
+            found[column] = one
+        return found
 
     def write(self, folder: Path) -> Path:
         """Write the record into a table's folder of results."""

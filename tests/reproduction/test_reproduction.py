@@ -1,6 +1,7 @@
 """Tables are read strictly, run through the public commands, resumed, and become a page of figures with evidence."""
 
 import json
+import os
 import random
 import sys
 import threading
@@ -360,6 +361,60 @@ def test_a_column_names_what_is_unusual() -> None:
     assert usual.column == "PGD-50, Linf 8/255 (1 images)"
     through = replace(usual, step_size=1 / 255, surrogate="silu")
     assert through.column == "PGD-50, step 1/255 through silu, Linf 8/255 (1 images)"
+
+
+@pytest.mark.parametrize(
+    ("attack", "step_size", "shown"),
+    [
+        ("PGD-50x5", 2.5 * 0.03 / 50, "PGD-50x5"),
+        ("PGD-50x5", 0.01, "PGD-50x5, step 0.01"),
+        ("PGD-50x5", None, "PGD-50x5"),
+        ("AutoAttack", None, "AutoAttack"),
+        ("my_noise", None, "my_noise"),
+        ("MyNoise", 0.01, "MyNoise, step 0.01"),
+    ],
+)
+def test_an_attack_is_not_looked_up_to_be_shown(attack: str, step_size: float | None, shown: str) -> None:
+    measured = Measurement(attack, "linf", 0.03, step_size, 0, (True,), (True,))
+    assert measured.column == f"{shown}, Linf 0.03 (1 images)"
+
+
+def test_measures_that_print_the_same_name_keep_a_column_each(zoo: Path) -> None:
+    record = record_of(only_table(zoo).rows[0], seed=0, verdicts=[True, False])
+    final = record.measured[0]
+    columns = replace(record, measured=(final, replace(final, robust_correct=(False, False)))).columns
+    assert {head: str(one.robust.value) for head, one in columns.items()} == {
+        "PGD-2, Linf 0.03 (2 images)": "0.5",
+        "PGD-2, Linf 0.03 (2 images), again": "0.0",
+    }
+
+
+OWN_ATTACK = """
+from smoothify.attacks import Attack, register_attack
+
+class MyNoise(Attack):
+    def run(self, model, images, labels, generator):
+        return images + self.threat.radius
+
+register_attack("my_noise", MyNoise)
+"""
+
+
+def test_a_table_measures_with_an_attack_of_ones_own(
+    zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Pages are written by who need not have the module: not registered here, and its name no registry's."""
+    (tmp_path / "my_attack.py").write_text(OWN_ATTACK)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    table = zoo / "stripes" / "figure_3" / "table.yaml"
+    table.write_text(table.read_text().replace("{attack: pgd-1, images: 24}", "{attack: my_noise, images: 24}"))
+    base = zoo / "stripes" / "figure_3" / "base.yaml"
+    base.write_text(f"imports: [my_attack]\n{base.read_text()}")
+    options = ["--runs", str(tmp_path / "runs"), "--zoo", str(zoo), "--seeds", "[0]", "--rows", "[relu]"]
+    main(["reproduce", "stripes/figure_3", *options])
+    assert "MyNoise, Linf 0.03 (24 images)" in capsys.readouterr().out
+    main(["results", "--zoo", str(zoo)])
+    assert "| MyNoise, Linf 0.03 (24 images) |" in (zoo / "RESULTS.md").read_text()
 
 
 def test_unknown_names_are_refused(zoo: Path, tmp_path: Path) -> None:
