@@ -14,11 +14,11 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from smoothify.attacks.base import Attack, Found
+from smoothify.attacks.base import Attack, Found, refuse_outside_pixels
 from smoothify.attacks.ensemble import Ensemble
 from smoothify.attacks.noise import Randomness, seed_of
 from smoothify.attacks.watch import Watch, WatchQueries, WatchRuns
-from smoothify.errors import ConfigError, DataError, UnknownNameError
+from smoothify.errors import ConfigError, UnknownNameError
 
 Part = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square"]
 _TITLES = {"apgd-ce": "APGD-CE", "apgd-dlr": "APGD-DLR", "apgd-t": "APGD-T", "fab-t": "FAB-T", "square": "Square"}
@@ -95,8 +95,7 @@ class AutoAttackPart(Attack):
         return WatchRuns(model, labels, self.steps or 100, clean_pass=self.part == "apgd-t")
 
     def _attack(self, watch: Watch, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
-        if images.min() < 0 or images.max() > 1:
-            raise DataError(f"images in [{images.min():g}, {images.max():g}]; {self} takes images in [0, 1]")
+        refuse_outside_pixels(images)
         classes = count_classes(watch.model, images)
         self.require(classes)
         runner = self._runner(watch, classes, seed_of(generator), images.device)

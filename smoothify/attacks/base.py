@@ -62,6 +62,23 @@ class Attack(ABC):
 
         Returns:
             Images of the same shape inside the threat model and inside [0, 1], without a gradient history.
+
+        Raises:
+            DataError: images outside [0, 1], or shapes that are none of these.
+        """
+        refuse_outside_pixels(images)
+        return self.perturb(model, images, labels, generator=generator)
+
+    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None) -> Tensor:
+        """Attack a batch as a call does, without looking at its pixels: that would wait for the device.
+
+        It is for training, whose images are in [0, 1] by the way they are read.
+
+        Args:
+            model: as in a call, like all the others.
+            images: they have to be in [0, 1].
+            labels: as in a call.
+            generator: as in a call.
         """
         if images.ndim != 4 or labels.ndim not in (1, 2) or len(labels) != len(images):
             raise DataError(
@@ -130,6 +147,23 @@ class Found:
     fell: Tensor
     step: Tensor
     attack: tuple[str, ...]
+
+
+def refuse_outside_pixels(images: Tensor) -> None:
+    """Refuse images that are normalised or otherwise not in [0, 1], NaN among them.
+
+    Raises:
+        DataError: there is such a value.
+
+    >>> refuse_outside_pixels(torch.tensor([-0.5, 0.5]))
+    Traceback (most recent call last):
+    smoothify.errors.DataError: images in [-0.5, 0.5]; give them in [0, 1], not normalised
+    """
+    if not images.numel():
+        return
+    low, high = torch.stack(images.detach().aminmax()).tolist()
+    if not 0 <= low <= high <= 1:  # NaN fails every comparison
+        raise DataError(f"images in [{low:g}, {high:g}]; give them in [0, 1], not normalised")
 
 
 def no_gradient(attack: object) -> UnsupportedModelError:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoothify.attacks.base import Attack, Found, no_gradient
+from smoothify.attacks.base import Attack, Found, no_gradient, refuse_outside_pixels
 from smoothify.attacks.noise import Randomness, uniform
 from smoothify.attacks.threat import parse_epsilon
 from smoothify.errors import ConfigError
@@ -92,6 +92,7 @@ class PGD(Attack):
         """
         if full or self.targeted or self.batch_norm == "train":
             return super().find(model, images, labels, generator=generator)
+        refuse_outside_pixels(images)
         tried = self._start(images.detach(), generator)
         result, fell = tried.clone(), torch.zeros_like(labels, dtype=torch.bool)
         step_of = torch.full_like(labels, -1)

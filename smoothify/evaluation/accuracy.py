@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from smoothify.activations import refuse_without_relu, surrogate_gradients
 from smoothify.attacks import Attack, SampleNoise, inference_mode_of, sample_keys
+from smoothify.attacks.base import refuse_outside_pixels
 from smoothify.data import Images, as_images
 from smoothify.errors import ConfigError, DataError, NonFiniteError, UnsupportedModelError
 from smoothify.evaluation.precision import full_precision
@@ -167,8 +168,7 @@ def _verdicts(
     surrogate: str | None,
 ) -> Tensor:
     """Return, per image: right when clean, right throughout, number of the attack it fell to, step it fell at + 1."""
-    if images.min() < 0 or images.max() > 1:
-        raise DataError(f"images in [{images.min():g}, {images.max():g}]; give them in [0, 1], not normalised")
+    refuse_outside_pixels(images)
     clean = predict(model, images, labels) == labels
     verdicts = torch.zeros((4, len(labels)), dtype=torch.int64, device=labels.device)
     verdicts[:2] = clean

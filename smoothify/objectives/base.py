@@ -92,7 +92,7 @@ class Objective(ABC):
         self, attacked_model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, generator: Randomness
     ) -> Tensor:
         """Return the attacked images that `compare` takes; by default the attack raises the cross-entropy."""
-        return attack(attacked_model, images, labels, generator=generator)
+        return attack.perturb(attacked_model, images, labels, generator=generator)
 
     @abstractmethod
     def compare(self, model: nn.Module, images: Tensor, attacked: Tensor, labels: Tensor) -> Loss:

@@ -50,7 +50,7 @@ class Trades(Objective):
         """Raise the divergence: with the clean prediction fixed, the cross-entropy to it has the same gradient."""
         with inference_mode_of(attacked_model), torch.no_grad():
             predicted = attacked_model(images).softmax(1)
-        return attack(attacked_model, images, predicted, generator=generator)
+        return attack.perturb(attacked_model, images, predicted, generator=generator)
 
     def compare(self, model: nn.Module, images: Tensor, attacked: Tensor, labels: Tensor) -> Loss:
         """Eq. 5 of arXiv:1901.08573; both halves share one forward, and so their batch statistics."""

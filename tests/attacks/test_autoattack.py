@@ -144,7 +144,7 @@ def test_it_leaves_no_trace(capsys, caplog) -> None:
 def test_bad_input() -> None:
     model = network(10)
     images, labels = right(model, 6)
-    with pytest.raises(DataError, match="takes images in"):
+    with pytest.raises(DataError, match=r"give them in \[0, 1\], not normalised"):
         attack("apgd-ce", ThreatModel())(model, images * 2, labels)
     with pytest.raises(ConfigError, match="chooses its own"):
         attack("autoattack", ThreatModel(), step_size=0.1)

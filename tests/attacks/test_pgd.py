@@ -4,9 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from smoothify.attacks import NORMS, PGD, ThreatModel, attack
+from smoothify.attacks import NORMS, PGD, NoiseFGSM, ThreatModel, attack, fgsm_rs, restarts
 from smoothify.errors import ConfigError, DataError, UnknownNameError
+from smoothify.objectives import objective
 from smoothify.training import AttackConfig
 
 
@@ -159,3 +161,28 @@ def test_bad_input(make, error, words) -> None:
     with pytest.raises(error) as raised:
         make()
     assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "made", [PGD(), PGD(steps=2), fgsm_rs(ThreatModel()), NoiseFGSM(), restarts(PGD(), 2)], ids=str
+)
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), float("inf")])
+def test_images_outside_0_to_1_are_refused(made, value: float) -> None:
+    """Clipped to [0, 1], a normalised image would come back far outside the threat model."""
+    clean, labels = images()
+    clean[1, 2, 3, 0] = value
+    for way in (made, made.find):
+        with pytest.raises(DataError, match=r"images in \[.*\]; give them in \[0, 1\], not normalised"):
+            way(linear(), clean, labels)
+
+
+@pytest.mark.parametrize("spec", ["pgd_at", "trades", "mart + awp"])
+@pytest.mark.parametrize("made", [PGD(steps=2), NoiseFGSM()], ids=str)
+def test_training_does_not_wait_for_the_device(spec: str, made) -> None:
+    """A fake tensor has no values: whoever asks for one fails, as the check of a call does."""
+    with FakeTensorMode():
+        model, (clean, labels) = linear(), images()
+        attacked = objective(spec).adversary(model, made, clean, labels, None)
+        assert attacked.shape == clean.shape
+        with pytest.raises(DataDependentOutputException):
+            made(model, clean, labels)
