@@ -14,18 +14,18 @@ from pathlib import Path
 from accelerate import Accelerator
 from rich.console import Console
 
-from smoothify.attacks import Attack, ThreatModel, attack
+from smoothify.attacks.names import attacks_by
 from smoothify.cli import Parser, add_imports, run, use_cores
-from smoothify.data import Images, labels_of, load, name_rows, representative
+from smoothify.data import labels_of, load, name_rows, representative
 from smoothify.errors import ConfigError, OutputExistsError
 from smoothify.evaluation import CHECKS, RobustAccuracy, Sanity, robust_accuracy, sanity, table
 from smoothify.evaluation.accuracy import refuse_impossible
-from smoothify.evaluation.setting import Setting
+from smoothify.evaluation.setting import Setting, called
+from smoothify.evaluation.transfer import refuse_source
 from smoothify.evaluation.versions import library_versions
 from smoothify.files import write_atomically
 from smoothify.hub import from_pretrained, weights_digest
 from smoothify.hub.remote import refuse_run_folder
-from smoothify.models import PixelClassifier
 from smoothify.models.importing import import_modules
 from smoothify.training import Silent, Terminal
 from smoothify.training.accelerated import patient
@@ -86,6 +86,13 @@ def parser() -> Parser:
         metavar="ACTIVATION",
         help="the attack sees this activation's derivative in place of ReLU's",
     )
+    built.add_argument(
+        "--through",
+        type=str | None,
+        metavar="MODEL",
+        help="a transfer attack: images are found on this second saved model, such as one with ReLU, by every step on "
+        "every image, and judged on the first",
+    )
     built.add_argument("--batch_size", type=int, default=250, help="images attacked at a time (default: 250)")
     built.add_argument("--seed", type=int, default=0, help="of the random starts (default: 0)")
     built.add_argument(
@@ -116,6 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise ConfigError(f"--{option} {asked[option]}: at least 1 is needed")
     if asked.beside is not None and asked.report is None:
         raise ConfigError(f"--beside {asked.beside} is for the report's pictures; give --report FILE as well")
+    for option in ("sanity", "surrogate"):
+        if asked.through is not None and asked[option]:
+            raise ConfigError(f"--{option} is about the model's own gradients; measure it without --through")
     use_cores(asked.threads)
     refuse_run_folder(Path(asked.model))
     output = _output(asked.model, asked.output, overwrite=asked.overwrite)
@@ -123,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     partial = output.with_name(f".{output.name}.partial")
     host = from_pretrained(asked.model, architecture=asked.architecture)
     setting = Setting.of(asked.model, data=asked.data, split=asked.split, norm=asked.norm, epsilon=asked.epsilon)
-    attacks = _attacks(asked.attack or ["pgd-50"], setting.threat, asked.step_size)
+    attacks = attacks_by(asked.attack or ["pgd-50"], setting.threat, asked.step_size)
     accelerator = Accelerator(kwargs_handlers=[patient()])
     console = Console(quiet=not accelerator.is_main_process)
 
@@ -135,8 +145,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     refuse_impossible(classifier, few, attacks)
     models = {asked.model: classifier}
     started = time.perf_counter()
-    if asked.beside is not None:
-        models[asked.beside] = _beside(asked.beside, setting, images, asked.architecture).float().to(accelerator.device)
+    beside, through = (
+        setting.second(asked[option], f"--{option}", images.input_size, asked.architecture).to(accelerator.device)
+        if asked[option] is not None
+        else None
+        for option in ("beside", "through")
+    )
+    if beside is not None:
+        models[asked.beside] = beside
+    if through is not None:
+        refuse_source(through, classifier, few, attacks)
     checked: Sanity | None = None
     results: list[RobustAccuracy] = []
     with Terminal(console) as terminal:
@@ -167,6 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 seed=asked.seed,
                 full_protocol=asked.full_protocol,
                 surrogate=asked.surrogate,
+                through=through,
+                through_name=called(asked.through or ""),
                 accelerator=accelerator,
                 state=partial,
                 advance=reporter.advance,
@@ -189,6 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 },
                 "sanity": checked.to_dict() if checked else None,
                 "sanity_rows": name_rows(few.indices, len(source)) if checked else None,
+                "through": asked.through and {"model": asked.through, "weights_sha256": weights_digest(asked.through)},
                 "results": [result.to_dict() for result in results],
                 "seconds": round(time.perf_counter() - started, 1),
                 "versions": library_versions(),
@@ -208,27 +229,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_atomically(page, text)
             reporter.note(f"report in {page}")
     accelerator.end_training()
-
-
-def _attacks(names: Sequence[str], threat: ThreatModel, step_size: str | None) -> list[Attack]:
-    """Build the attacks; a step size is for those that take one, and for nothing if none does."""
-    takes = [name.lower().startswith("pgd-") for name in names]
-    return [
-        attack(name, threat, step_size=step_size if own or not any(takes) else None)
-        for name, own in zip(names, takes, strict=True)
-    ]
-
-
-def _beside(model: str, setting: Setting, images: Images, architecture: str | None) -> PixelClassifier:
-    """Load a second model, which must take the first one's images."""
-    host = from_pretrained(model, architecture=architecture)
-    own = Setting.of(model, data=setting.data, norm=setting.threat.norm, epsilon=setting.threat.radius)
-    if own.input_size(host) != images.input_size:
-        raise ConfigError(
-            f"--beside {model} takes images of shape {own.input_size(host)}, the first model {images.input_size}; "
-            "give one that takes the same images"
-        )
-    return own.classifier(host)
 
 
 def _output(model: str, output: str | None, *, overwrite: bool) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast, get_args
 
 from smoothify.attacks.autoattack import AutoAttack, AutoAttackPart, Part
@@ -79,3 +79,16 @@ def attack(name: str, threat: ThreatModel, *, step_size: float | str | None = No
     if step_size is not None:
         raise ConfigError(f"step_size={step_size} with {found}, which chooses its own; leave it out")
     return found
+
+
+def attacks_by(names: Sequence[str], threat: ThreatModel, step_size: float | str | None) -> list[Attack]:
+    """Return several attacks; a step size is for those that take one, and refused if none does.
+
+    >>> [one.step for one in attacks_by(["pgd-5", "square"], ThreatModel(), 0.01) if isinstance(one, PGD)]
+    [0.01]
+    """
+    takes = [name.lower().startswith("pgd-") for name in names]
+    return [
+        attack(name, threat, step_size=step_size if own or not any(takes) else None)
+        for name, own in zip(names, takes, strict=True)
+    ]

@@ -13,10 +13,12 @@ from smoothify.activations import refuse_without_relu, surrogate_gradients
 from smoothify.attacks import Attack, SampleNoise, inference_mode_of, sample_keys
 from smoothify.attacks.base import refuse_outside_pixels
 from smoothify.data import Images, as_images
-from smoothify.errors import ConfigError, DataError, NonFiniteError, UnsupportedModelError
+from smoothify.errors import ConfigError, DataError
+from smoothify.evaluation.logits import device_of, logits_of, predict, refuse_other_precision
 from smoothify.evaluation.precision import full_precision
 from smoothify.evaluation.results import RobustAccuracy
-from smoothify.evaluation.state import Finished
+from smoothify.evaluation.state import Finished, digest
+from smoothify.evaluation.transfer import find_through, refuse_source
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -31,6 +33,8 @@ def robust_accuracy(
     seed: int = 0,
     full_protocol: bool = False,
     surrogate: str | None = None,
+    through: nn.Module | None = None,
+    through_name: str = "another model",
     accelerator: Accelerator | None = None,
     state: Path | None = None,
     advance: Callable[[int], None] | None = None,
@@ -53,16 +57,20 @@ def robust_accuracy(
         full_protocol: take every step on every image, and look only at where the last one leads, as papers do that
             run PGD as it is trained with. It finds no image that the search does not find.
         surrogate: the attack sees this activation's derivative in place of ReLU's (paper §3.2).
+        through: a transfer attack: another model, such as the ReLU twin, that the images are found on, by every step of
+            the attack; ``model`` judges where the last step leads. It takes the same images to the same classes.
+        through_name: what the result calls that model.
         accelerator: shares the batches among its processes; one process if not given.
         state: a folder that keeps what is finished, so that the same call goes on where one was interrupted.
         advance: called with the number of images done after each batch.
 
     Raises:
         DataError: no images, images outside [0, 1], or a label that the model has no class for.
-        ConfigError: an attack that leaves its threat model, or the mere name of one; a batch without images.
+        ConfigError: an attack that leaves its threat model, or the mere name of one; a batch without images; a transfer
+            by way of the model itself, with a surrogate, or of an attack such as AutoAttack that keeps no attempts.
         NonFiniteError: logits that are not finite.
         UnsupportedModelError: an output that is not (batch, classes), parameters that are not float32, or a surrogate
-            for a model without a ReLU.
+            for a model without a ReLU; likewise a model to go through that does not fit.
 
     >>> from smoothify.attacks import PGD, ThreatModel
     >>> from smoothify.data import load
@@ -80,6 +88,9 @@ def robust_accuracy(
         raise ConfigError(f"batch_size={batch_size}: at least 1 is needed")
     device = device_of(model)
     refuse_impossible(model, images, [attack])
+    if through is not None:
+        refuse_source(through, model, images, [attack], surrogate=surrogate)
+    full_protocol = full_protocol or through is not None
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     which = (
         images.source.name,
@@ -89,7 +100,9 @@ def robust_accuracy(
         images.indices,
         images.labels.tolist(),
     )
-    protocol = (attack, batch_size, seed, full_protocol, surrogate, which)
+    protocol: tuple[object, ...] = (attack, batch_size, seed, full_protocol, surrogate, which)
+    if state is not None and through is not None:
+        protocol = (*protocol, "through", digest(through))
     finished = Finished.read(state, model, protocol, rank)
     if accelerator and processes > 1:
         accelerator.wait_for_everyone()  # all have read before anyone writes
@@ -109,7 +122,7 @@ def robust_accuracy(
                 batch, labels = (tensor.to(device) for tensor in images.batch(positions))
                 rows = torch.tensor([images.indices[position] for position in positions], device=device)
                 noise = SampleNoise(sample_keys(seed, 0, rows))
-                part = _verdicts(model, batch, labels, attack, noise, full_protocol, surrogate)
+                part = _verdicts(model, batch, labels, attack, noise, full_protocol, surrogate, through)
                 verdicts[:, positions.start : positions.stop] = part
                 finished.add(number, part.tolist())
             if advance:
@@ -131,6 +144,7 @@ def robust_accuracy(
         full_protocol=full_protocol,
         surrogate=surrogate,
         split_images=len(images.source),
+        through=None if through is None else through_name,
     )
 
 
@@ -146,12 +160,10 @@ def refuse_impossible(model: nn.Module, images: Images, attacks: Sequence[Attack
             raise ConfigError(
                 f"attack={attack!r} is no attack; build it with smoothify.attacks.attack({attack!r}, threat)"
             )
-    for name, parameter in model.named_parameters():
-        if parameter.is_floating_point() and parameter.dtype != torch.float32:
-            raise UnsupportedModelError(f"{name} is {parameter.dtype}; accuracy is measured in float32: model.float()")
+    refuse_other_precision(model)
     device = device_of(model)
     with full_precision(device), inference_mode_of(model):
-        classes = _logits(model, images.batch([0])[0].to(device)).shape[1]
+        classes = logits_of(model, images.batch([0])[0].to(device)).shape[1]
     for attack in attacks:
         if attack.reach > attack.threat.radius:
             raise ConfigError(f"{attack} leaves its threat model ({attack.threat}): it trains, but measures nothing")
@@ -166,6 +178,7 @@ def _verdicts(
     noise: SampleNoise,
     full_protocol: bool,
     surrogate: str | None,
+    through: nn.Module | None,
 ) -> Tensor:
     """Return, per image: right when clean, right throughout, number of the attack it fell to, step it fell at + 1."""
     refuse_outside_pixels(images)
@@ -175,8 +188,12 @@ def _verdicts(
     standing = clean.nonzero().flatten()
     if len(standing) == 0:
         return verdicts
-    with surrogate_gradients(surrogate):
-        found = attack.find(model, images[standing], labels[standing], generator=noise.of(standing), full=full_protocol)
+    right, own, noise = images[standing], labels[standing], noise.of(standing)
+    if through is not None:
+        found = find_through(through, model, attack, right, own, noise)
+    else:
+        with surrogate_gradients(surrogate):
+            found = attack.find(model, right, own, generator=noise, full=full_protocol)
     # an attack's word is not taken for it
     fell = predict(model, found.images, labels[standing]) != labels[standing]
     by = torch.tensor([1 + attack.names.index(name) for name in found.attack], device=labels.device)
@@ -184,47 +201,3 @@ def _verdicts(
     verdicts[2, standing] = by * fell
     verdicts[3, standing] = (found.step + 1) * fell
     return verdicts
-
-
-def predict(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Return the predicted classes (batch,) of images in [0, 1].
-
-    Args:
-        model: maps images to logits (batch, classes).
-        images: (batch, channels, height, width), in [0, 1].
-        labels: (batch,), to be checked against the model's head.
-
-    Raises:
-        DataError: a label that the model has no class for.
-        NonFiniteError: logits that are not finite.
-        UnsupportedModelError: an output that is not (batch, classes).
-
-    >>> predict(nn.Flatten(), torch.tensor([[[[0.1, 0.9]]]]))
-    tensor([1])
-    """
-    logits = _logits(model, images)
-    if labels is not None and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
-        wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
-        raise DataError(
-            f"label {wrong} is outside the model's {logits.shape[1]} classes; use a model with a head for this data set"
-        )
-    if not torch.isfinite(logits).all():
-        raise NonFiniteError("the model's logits are not finite, so its accuracy cannot be measured")
-    return logits.argmax(1)
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Return where a model's parameters are; the CPU if it has none."""
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-
-
-def _logits(model: nn.Module, images: Tensor) -> Tensor:
-    with torch.no_grad():
-        logits = model(images)
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
-        found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise UnsupportedModelError(
-            f"{type(model).__name__} returned {found} for {len(images)} image(s); accuracy needs logits of shape "
-            "(batch, classes): wrap the model in smoothify.PixelClassifier"
-        )
-    return logits

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from smoothify.attacks import Attack, inference_mode_of
 from smoothify.errors import ConfigError
-from smoothify.evaluation.accuracy import predict
+from smoothify.evaluation.logits import predict
 from smoothify.evaluation.precision import full_precision
 
 _BATCH = 256  # points of the plane that go through the model at a time

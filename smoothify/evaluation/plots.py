@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from smoothify.activations.plots import COLOURS
 from smoothify.attacks import Attack, show
-from smoothify.evaluation.accuracy import predict
 from smoothify.evaluation.landscape import Landscape
+from smoothify.evaluation.logits import predict
 from smoothify.evaluation.results import Share
 
 

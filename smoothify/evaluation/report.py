@@ -12,8 +12,9 @@ from torch import nn
 from smoothify.attacks import ThreatModel
 from smoothify.data import Images, representative
 from smoothify.evaluation import plots
-from smoothify.evaluation.accuracy import device_of, predict, robust_accuracy
+from smoothify.evaluation.accuracy import robust_accuracy
 from smoothify.evaluation.landscape import landscape
+from smoothify.evaluation.logits import device_of, predict
 from smoothify.evaluation.page import Section, page
 from smoothify.evaluation.results import RobustAccuracy, Share
 from smoothify.evaluation.sanity import Sanity

@@ -79,6 +79,7 @@ class RobustAccuracy(Verdicts):
         caveats: preconditions that the number does not meet; they are printed beside it.
         sanity: in one line, what the sanity checks came to; None where they were not made.
         split_images: how many images the whole split has that these are from; None where it is not known.
+        through: the other model that the images were found on, by name; None where it was the measured one.
     """
 
     attack: str
@@ -95,6 +96,7 @@ class RobustAccuracy(Verdicts):
     caveats: tuple[str, ...] = ()
     sanity: str | None = None
     split_images: int | None = None
+    through: str | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -120,7 +122,12 @@ class RobustAccuracy(Verdicts):
 
     @property
     def _settings(self) -> str:
-        return settings(step_size=self.step_size, surrogate=self.surrogate, full_protocol=self.full_protocol)
+        return settings(
+            step_size=self.step_size,
+            surrogate=self.surrogate,
+            through=self.through,
+            full_protocol=self.full_protocol,
+        )
 
     @property
     def published_name(self) -> str:
@@ -131,6 +138,7 @@ class RobustAccuracy(Verdicts):
             self.epsilon,
             step_size=self.step_size,
             surrogate=self.surrogate,
+            through=self.through,
             full_protocol=self.full_protocol,
         )
 
@@ -152,6 +160,7 @@ class RobustAccuracy(Verdicts):
             "step_size": self.step_size,
             "full_protocol": self.full_protocol,
             "surrogate": self.surrogate,
+            "through": self.through,
             "seed": self.seed,
             "images": self.clean.images,
             "split_images": self.split_images,

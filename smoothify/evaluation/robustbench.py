@@ -120,6 +120,7 @@ def leaderboard_entry(
     if result.split_images not in (None, images):  # whichever are chosen of more images are not the leaderboard's
         unmet.append(f"the images are from a split of {result.split_images}; measure the leaderboard's {images} alone")
     unmet += [f"the attack saw gradients of {result.surrogate}, not the model's"] if result.surrogate else []
+    unmet += [f"the images were found on {result.through}, not on the model"] if result.through else []
     unmet += list(result.caveats)  # an entry has no place for a warning
     if unmet:
         raise ConfigError(f"no entry for the {dataset} {result.norm} leaderboard: {'; '.join(unmet)}")

@@ -15,8 +15,8 @@ from smoothify.activations import refuse_without_relu
 from smoothify.attacks import Attack, inference_mode_of
 from smoothify.data import Images, as_images
 from smoothify.errors import DataError
-from smoothify.evaluation.accuracy import device_of
 from smoothify.evaluation.checks import CHECKS, Check, CheckResult
+from smoothify.evaluation.logits import device_of
 from smoothify.evaluation.precision import full_precision
 from smoothify.evaluation.results import RobustAccuracy
 from smoothify.evaluation.subject import Subject
@@ -57,7 +57,8 @@ class Sanity:
 
         What was found about one attack is not said of another.
         """
-        results = tuple(one for one in self.results if one.about == "model" or result.attack == self.attack)
+        same = result.attack == self.attack and result.through is None
+        results = tuple(one for one in self.results if one.about == "model" or same)
         failed = tuple(f"{one.check}: {one.found}" for one in results if one.verdict == "fail")
         return replace(result, caveats=(*failed, *result.caveats), sanity=_verdict(results))
 

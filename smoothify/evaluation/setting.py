@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Self
 
 import yaml
@@ -12,7 +13,7 @@ from torch import nn
 from smoothify.attacks import ThreatModel
 from smoothify.data import Images, Resizing, Source
 from smoothify.errors import ConfigError
-from smoothify.hub import read_file
+from smoothify.hub import from_pretrained, read_file
 from smoothify.models import PixelClassifier, input_size
 
 
@@ -88,6 +89,29 @@ class Setting:
             return PixelClassifier.from_host(host).eval()
         return PixelClassifier(host, mean=self.mean, std=self.std).eval()
 
+    def second(
+        self, model: str, option: str, size: tuple[int, int, int], architecture: str | None = None
+    ) -> PixelClassifier:
+        """Load another saved model, which must take the first one's images, behind its own normalisation.
+
+        Args:
+            model: a folder, or a Hub repository ``"owner/name"``.
+            option: what asked for it, for an error.
+            size: (channels, height, width) of the first model's images.
+            architecture: your own code, if that built it.
+
+        Raises:
+            ConfigError: it takes images of another shape.
+        """
+        host = from_pretrained(model, architecture=architecture)
+        own = Setting.of(model, data=self.data, norm=self.threat.norm, epsilon=self.threat.radius)
+        if own.input_size(host) != size:
+            raise ConfigError(
+                f"{option} {model} takes images of shape {own.input_size(host)}, the first model {size}; "
+                "give one that takes the same images"
+            )
+        return own.classifier(host).float()
+
     def input_size(self, host: nn.Module) -> tuple[int, int, int]:
         """Return what the model takes: (channels, height, width)."""
         return self.size or input_size(host)
@@ -96,6 +120,15 @@ class Setting:
         """Return rows of a data set as the model takes them."""
         resizing = replace(Resizing.from_host(host), **self.resizing)
         return Images(source, input_size=self.input_size(host), resizing=resizing, indices=rows)
+
+
+def called(model: str) -> str:
+    """Return what a published number calls a saved model: of a folder, its name and the run's; no card tells where.
+
+    >>> called("/data/anna/runs/relu/best"), called("me/relu")
+    ('relu/best', 'me/relu')
+    """
+    return "/".join([part for part in Path(model).parts if part not in ("/", "..")][-2:])
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -42,11 +42,11 @@ class Finished:
         """
         if folder is None:
             return cls(None, {})
-        digest = _digest(model, protocol)
+        known_by = digest(model, protocol)
         known: dict[int, list[list[int]]] = {}
         mine: dict[int, list[list[int]]] = {}
-        own = folder / f"{digest}.{rank}.json"
-        for file in sorted(folder.glob(f"{digest}.*.json")):
+        own = folder / f"{known_by}.{rank}.json"
+        for file in sorted(folder.glob(f"{known_by}.*.json")):
             batches = {int(number): rows for number, rows in json.loads(file.read_text(encoding="utf-8")).items()}
             known |= batches
             mine = batches if file == own else mine
@@ -60,10 +60,11 @@ class Finished:
             write_atomically(self.file, json.dumps(self._mine))
 
 
-def _digest(model: nn.Module, protocol: object) -> str:
-    digest = hashlib.sha256(repr(protocol).encode())
-    digest.update(repr(model).encode())  # an activation without parameters shows here only
+def digest(model: nn.Module, protocol: object = None) -> str:
+    """Return a checksum of a model, its parameters and buffers among it, and of a protocol's ``repr``."""
+    known = hashlib.sha256(repr(protocol).encode())
+    known.update(repr(model).encode())  # an activation without parameters shows here only
     for name, value in (*model.named_parameters(), *model.named_buffers()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+        known.update(name.encode())
+        known.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return known.hexdigest()[:16]

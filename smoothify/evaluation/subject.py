@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from smoothify.activations import surrogate_gradients
 from smoothify.attacks import PGD, Attack, SampleNoise, ThreatModel, sample_keys
 from smoothify.errors import SmoothifyError
-from smoothify.evaluation.accuracy import predict
+from smoothify.evaluation.logits import predict
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

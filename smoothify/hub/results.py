@@ -145,9 +145,14 @@ def _results(where: str, row: Mapping[str, Any], checks: Checks) -> list[Result]
     (clean, clean_interval), (robust, robust_interval) = share("clean"), share("robust")
     verdict = None if row.get("sanity") is None else checks.text(f"{where}.sanity", row["sanity"], limit=2000)
     step = None if row.get("step_size") is None else checks.number(f"{where}.step_size", row["step_size"], 0, 1e4)
-    surrogate = None if row.get("surrogate") is None else checks.text(f"{where}.surrogate", row["surrogate"], limit=100)
+    surrogate, through = (
+        None if row.get(field) is None else checks.text(f"{where}.{field}", row[field], limit=300)
+        for field in ("surrogate", "through")
+    )
     last = checks.flag(f"{where}.full_protocol", row.get("full_protocol", False)) or False
-    name = published_name(attack, norm.lower(), epsilon, step_size=step, surrogate=surrogate, full_protocol=last)
+    name = published_name(
+        attack, norm.lower(), epsilon, step_size=step, surrogate=surrogate, through=through, full_protocol=last
+    )
     return [
         Result("none", clean, interval=clean_interval, images=images),
         Result(

@@ -10,6 +10,7 @@ from smoothify.errors import HubError
 from smoothify.hub import push_folder
 from tests.command_line.test_bad_input import answer
 
+RELU = str(Path(__file__).parents[2] / "zoo" / "fashion_mnist" / "models" / "relu")
 pytestmark = pytest.mark.xdist_group("command line")
 
 
@@ -34,6 +35,14 @@ pytestmark = pytest.mark.xdist_group("command line")
         (["--threads", "0"], "--threads 0: at least 1 is needed"),
         (["--seed", "one"], "seed=one: expected int"),
         (["--beside", "{best}"], "is for the report's pictures; give --report FILE as well"),
+        (
+            ["--through", "{best}", "--sanity"],
+            "--sanity is about the model's own gradients; measure it without --through",
+        ),
+        (["--through", "{best}", "--surrogate", "silu"], "--surrogate is about the model's own gradients"),
+        (["--through", "{best}", "--attack", "square"], "Square through another model: Square gives back clean images"),
+        (["--through", RELU], "through: it has 10 classes, the measured model 2; give one of the same classes"),
+        (["--through", "no/model/there"], "neither a folder nor a repository id"),
         (["--beside", "missing/deep/er", "--report", "{best}/r.html"], "neither a folder nor a repository id"),
     ],
 )
