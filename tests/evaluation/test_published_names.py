@@ -9,7 +9,8 @@ from torch import nn
 from smoothify.attacks import PGD, Ensemble, ThreatModel, attack, restarts
 from smoothify.errors import HubError
 from smoothify.evaluation import RobustAccuracy, card_results, robust_accuracy
-from smoothify.hub import read_evaluation
+from smoothify.hub import Result, read_evaluation
+from smoothify.hub.results import without_repeats
 
 THREAT = ThreatModel("linf", 0.1)
 USUAL = "robust accuracy under {} (linf, epsilon 0.1)"
@@ -64,3 +65,8 @@ def test_a_card_hides_no_number_behind_another_of_its_name() -> None:
     assert len(card_results([first, first])) == 2
     with pytest.raises(HubError, match=r"results: robust accuracy under mine .*: 100.0% .* and also 0.0%"):
         card_results([first, second])
+
+
+def test_of_two_clean_accuracies_the_lowest_is_published() -> None:
+    kept = without_repeats([Result("none", 0.87, images=100), Result("none", 0.86, images=100)])
+    assert [result.accuracy for result in kept] == [0.86]
