@@ -106,13 +106,17 @@ def test_what_single_runs_came_to() -> None:
         "ReLU, PGD-2": "relu-pgd-2",
         "parametric softplus, PGD-2": "parametric_softplus-pgd-2",
         "parametric softplus, PGD-1, weight decay 2e-3": "parametric_softplus-weight-decay-2e-3",
+        "ReLU, PGD-1, smooth gradients in training": "relu-smooth-gradients",
     }
     for named, row in by_seed.items():
         assert f"| {named} | {' | '.join(percents('headline', row, auto_attack))} |" in PAGE
     (one,) = percents("headline", "relu-pgd-2-weight-decay-2e-3", auto_attack)
     assert f"ReLU with two steps came to {one}% at that weight decay in seed 0" in PAGE
-    first, second = percents("headline", "relu-smooth-gradients", auto_attack)
-    assert f"come to {first} and {second}% in the two seeds that were run" in PAGE
+    gradients = percents("headline", "relu-smooth-gradients", auto_attack)
+    for row, after in (("relu-pgd-2", "over ReLU with two steps"), ("parametric_softplus", "over the smooth networks")):
+        others = percents("headline", row, auto_attack)
+        *gains, last = (said(float(one) - float(other), 1) for one, other in zip(gradients, others, strict=True))
+        assert f"{', '.join(gains)} and {last} {after}" in PAGE
     first, second, third = percents("section_3_3", "parametric_softplus-twice-as-long", ATTACK)
     assert f"softplus comes to {first}, {second} and {third}%" in PAGE
     first, second, third = percents("recipe", "parametric_softplus-weight-decay-2e-3", ATTACK)
