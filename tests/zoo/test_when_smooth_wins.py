@@ -49,9 +49,9 @@ def test_pairs_of_runs() -> None:
         return [round(of(found["parametric_softplus"]) - of(found["keep"]), 6) for found in pairs.values()]
 
     robust = gains("robust")
-    assert len({setting for setting, _ in pairs}) == 9
+    assert len({setting for setting, _ in pairs}) == 12
     assert (
-        f"in {sum(gain > 0 for gain in robust)} of {len(pairs)} pairs of runs at epsilon 0.1, in nine settings" in PAGE
+        f"in {sum(gain > 0 for gain in robust)} of {len(pairs)} pairs of runs at epsilon 0.1, in twelve settings" in PAGE
     )
     assert f"by {mean(robust):.1f} points of APGD-DLR accuracy in the mean" in PAGE
     assert f"never more than {-min(robust):.1f} behind" in PAGE
@@ -121,5 +121,5 @@ def test_what_single_runs_came_to() -> None:
     assert f"softplus comes to {first}, {second} and {third}%" in PAGE
     first, second, third = percents("recipe", "parametric_softplus-weight-decay-2e-3", ATTACK)
     assert f"come to {first}, {second} and {third}%" in PAGE
-    (one,) = percents("recipe", "relu-weight-decay-5e-3", ATTACK)
-    assert f"weight decay 5e-3, where ReLU comes to {one}%" in PAGE
+    first, second, third = percents("recipe", "relu-weight-decay-5e-3", ATTACK)
+    assert f"At 5e-3 ReLU's come to {first}, {second} and {third}%" in PAGE
