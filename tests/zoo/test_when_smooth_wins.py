@@ -50,9 +50,8 @@ def test_pairs_of_runs() -> None:
 
     robust = gains("robust")
     assert len({setting for setting, _ in pairs}) == 12
-    assert (
-        f"in {sum(gain > 0 for gain in robust)} of {len(pairs)} pairs of runs at epsilon 0.1, in twelve settings" in PAGE
-    )
+    ahead = sum(gain > 0 for gain in robust)
+    assert f"in {ahead} of {len(pairs)} pairs of runs at epsilon 0.1, in twelve settings" in PAGE
     assert f"by {mean(robust):.1f} points of APGD-DLR accuracy in the mean" in PAGE
     assert f"never more than {-min(robust):.1f} behind" in PAGE
     assert f"Clean accuracy is {mean(gains('clean')):.1f} points higher" in PAGE
