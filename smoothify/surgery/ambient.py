@@ -55,7 +55,8 @@ class Ambient:
     """Refuses a trace in which the model's own code asks what differs from call to call; notes what else it asks."""
 
     def __enter__(self) -> Ambient:
-        self.before, self.codes, self.counted = sys.getprofile(), set[CodeType](), set[int]()
+        self.before, self.counted = sys.getprofile(), set[int]()
+        self.codes, self.within = set[CodeType](), set[CodeType]()
         self.asking: FrameType | None = None
         sys.setprofile(self._seen)
         return self
@@ -78,7 +79,7 @@ class Ambient:
 
     def _entered(self, frame: FrameType) -> None:
         """A function begins to run."""
-        if why := variable_read(frame, self.codes):
+        if why := variable_read(frame, self.codes, self.within):
             raise TraceRefusedError(why)
         if (through := counted(frame)) is not None:
             self.counted.add(id(through))

@@ -76,27 +76,26 @@ def is_of_a_model(frame: FrameType) -> bool:
     return not library and not file.startswith(_SURGERY)
 
 
-def variable_read(frame: FrameType, known: set[CodeType]) -> str:
+def variable_read(frame: FrameType, known: set[CodeType], within: set[CodeType]) -> str:
     """Say which variable from outside it the code of a frame reads that may change, or that it asks for a type.
 
-    '' for none. ``known`` collects the code that has been looked at, and what is defined in it.
+    '' for none. ``known`` collects the code that has been looked at, ``within`` what is defined in it: the variables
+    around that are the trace's own.
     """
     code = frame.f_code
     standard = str(frame.f_globals.get("__name__")).partition(".")[0] in sys.stdlib_module_names
-    if not is_of_a_model(frame) or standard:
+    if code in known or not is_of_a_model(frame) or standard:
         return ""
-    seen = code in known
-    known.update((code, *(inner for inner in code.co_consts if isinstance(inner, CodeType))))
-    if seen and not code.co_freevars:
-        return ""
+    known.add(code)
+    within.update(inner for inner in code.co_consts if isinstance(inner, CodeType))
     names = _globals_of(code)
     if "type" in names and "type" not in frame.f_globals:
         return "it asks type(), and a trace would answer for what stands for a tensor"
-    module = {name: frame.f_globals[name] for name in names if name in frame.f_globals}
-    for name, value in module.items():
+    for name in (name for name in names if name in frame.f_globals):
+        value = frame.f_globals[name]
         if not isinstance(value, _SETTLED) and not _is_function(value):
             return f"it reads the variable {name} of its module, which may change"
-    for name in () if seen else code.co_freevars:  # those of a function that was defined in the trace are its own
+    for name in () if code in within else code.co_freevars:
         value = frame.f_locals.get(name)
         if not isinstance(value, _SETTLED) and not _fixed(value):
             return f"it reads the variable {name} from around it, which may change inside"

@@ -24,6 +24,16 @@ from smoothify.surgery.rules import spelled
 from smoothify.surgery.sites import Found, How, Site
 from smoothify.surgery.slots import SLOT, Target
 
+_RUNS_AS_A_CHILD = (
+    "its forward goes through its own children, and what a rewritten call is to run would be one of them, since it "
+    "learns or nobody knows it; move that call into the module that holds this one, choose another to=, or leave the "
+    "module out with exclude="
+)
+_TAKEN_ALONG = (
+    "a clamp of something else than activations cannot be told from the activation that is spelled like it; give it a "
+    "line and, if that is not enough, a method of its own, or leave the module out with exclude="
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -104,8 +114,8 @@ def execute(root: nn.Module, look: Look, planned: list[Planned], to: To) -> Outc
             snapshot.restore()
             for key in lower:
                 ways[key] = WAYS[WAYS.index(how[key]) + 1 :]
-        _refuse_what_was_taken_along(root, taken_along(look.runs, runs, set(how)))
-        _refuse_what_runs_as_a_child(root, run_as_children(look.runs, runs, changes, set(how)))
+        _refuse(root, taken_along(look.runs, runs, set(how)), _TAKEN_ALONG)
+        _refuse(root, run_as_children(look.runs, runs, changes, set(how)), _RUNS_AS_A_CHILD)
     except BaseException:
         snapshot.restore()
         raise
@@ -173,26 +183,10 @@ def _verify(root: nn.Module, look: Look, watched: frozenset[int]) -> tuple[tuple
         return (), f"the converted model did not run: {error}"
 
 
-def _refuse_what_runs_as_a_child(root: nn.Module, keys: set[int]) -> None:
-    if paths := _paths(root, keys):
-        raise UnconvertedError(
-            f"{', '.join(paths)}: its forward goes through its own children, and what a rewritten call is to run would "
-            f"be one of them, since it learns or nobody knows it; move that call into the module that holds this one, "
-            f"choose another to=, or leave the module out with exclude="
-        )
-
-
-def _paths(root: nn.Module, keys: set[int]) -> list[str]:
-    return [node.path or "(the model itself)" for node in everything(root) if id(node.module) in keys]
-
-
-def _refuse_what_was_taken_along(root: nn.Module, keys: set[int]) -> None:
-    if paths := _paths(root, keys):
-        raise UnconvertedError(
-            f"{', '.join(paths)}: a clamp of something else than activations cannot be told from the activation that "
-            f"is spelled like it; give it a line and, if that is not enough, a method of its own, or leave the module "
-            f"out with exclude="
-        )
+def _refuse(root: nn.Module, keys: set[int], why: str) -> None:
+    paths = [node.path or "(the model itself)" for node in everything(root) if id(node.module) in keys]
+    if paths:
+        raise UnconvertedError(f"{', '.join(paths)}: {why}")
 
 
 def _with_how(item: Planned, how: dict[int, How], runs: Collection[Run]) -> Site:

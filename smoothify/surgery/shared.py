@@ -21,7 +21,7 @@ from smoothify.surgery.sites import Found, Site
 from smoothify.surgery.slots import SLOT, Slots, Target
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Split:
     """A shared activation whose further calls got one each, and how to undo that."""
 

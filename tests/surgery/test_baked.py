@@ -72,6 +72,15 @@ class OfAGlobal(Plain):
         DOUBLED = False
 
 
+class OfAGlobalWithin(OfAGlobal):
+    def forward(self, x: Tensor) -> Tensor:
+        def maybe_doubled() -> Tensor:
+            return x * 2 if DOUBLED else x
+
+        x = F.relu(self.linear(x))
+        return maybe_doubled()
+
+
 class OfItsClass(Plain):
     doubled = True
 
@@ -117,7 +126,9 @@ def of_a_closure() -> nn.Module:
     return OfAClosure()
 
 
-@pytest.mark.parametrize("cls", [OfAChild, OfAConfig, OfADict, OfAGlobal, OfItsClass, OfACallable, of_a_closure])
+@pytest.mark.parametrize(
+    "cls", [OfAChild, OfAConfig, OfADict, OfAGlobal, OfAGlobalWithin, OfItsClass, OfACallable, of_a_closure]
+)
 def test_what_is_changed_elsewhere_after_the_conversion_is_heeded(
     cls: type[nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +175,7 @@ class AsksAttribute(Plain):
 
 class AsksDefault(Plain):
     def forward(self, x: Any) -> Tensor:
-        return F.relu(self.linear(x[0] if getattr(x, "mask", None) else x))
+        return F.relu(self.linear(x if getattr(x, "mask", None) is None else x[0]))
 
 
 class AsksShape(Plain):
