@@ -73,7 +73,6 @@ CONDITIONS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "linalg_vector_norm": lambda given: _between(given.get("ord", 2)),
     "norm": lambda given: _between(given.get("p", 2)),
     "_cdist_forward": lambda given: _between(given["p"]),
-    "smooth_l1_loss": lambda given: given.get("beta", 1.0) > 0,
     "scatter_reduce": lambda given: given.get("reduce") not in ("amax", "amin"),
     "logit": lambda given: given.get("eps") is None,
     "_to_copy": lambda given: (
