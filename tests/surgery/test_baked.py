@@ -74,11 +74,10 @@ class OfAGlobal(Plain):
 
 class OfAGlobalWithin(OfAGlobal):
     def forward(self, x: Tensor) -> Tensor:
-        def maybe_doubled() -> Tensor:
+        def maybe_doubled(x: Tensor) -> Tensor:
             return x * 2 if DOUBLED else x
 
-        x = F.relu(self.linear(x))
-        return maybe_doubled()
+        return maybe_doubled(F.relu(self.linear(x)))
 
 
 class OfItsClass(Plain):
