@@ -52,6 +52,10 @@ def _elu_order(alpha: float) -> float:
     return 1 if alpha == 1 else 0
 
 
+def _celu_order(alpha: float) -> float:
+    return 1 if alpha else 0  # torch refuses to divide by it, at the first call
+
+
 ENTRIES: tuple[Activation, ...] = (
     Activation(
         "relu", "max(x, 0)", "Nair and Hinton, ICML 2010 (ref. 41)",
@@ -93,7 +97,7 @@ ENTRIES: tuple[Activation, ...] = (
     ),
     Activation(
         "celu", "x for x ≥ 0, else α(e^(x/α) - 1)", "Barron 2017 (ref. 3); paper eq. 8",
-        nn.CELU, F.celu, 1, {"alpha": 1.0}, inplace=True, readers={nn.CELU: _attributes("alpha")},
+        nn.CELU, F.celu, _celu_order, {"alpha": 1.0}, inplace=True, readers={nn.CELU: _attributes("alpha")},
     ),
     Activation(
         "smoothrelu", "x - log(αx + 1) / α for x ≥ 0, else 0", "paper eq. 5",

@@ -33,7 +33,7 @@ def parse_epsilon(value: float | str, name: str = "epsilon", *, largest: float =
     try:
         fraction = _FRACTION.fullmatch(value) if isinstance(value, str) else None
         number = float(fraction[1]) / 255 if fraction else float(value)
-    except ValueError:
+    except (TypeError, ValueError):
         raise ConfigError(f"{name}={value!r} is not a number in [0, 1] pixel units; write 0.1 or '8/255'") from None
     if not math.isfinite(number) or number < 0:
         raise ConfigError(f"{name}={value} is not in [0, 1] pixel units; write 0.1 or '8/255'")

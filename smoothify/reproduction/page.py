@@ -78,7 +78,7 @@ def section(table: Table) -> str:
                 cells.append(f"{known} ({other.name})" if known and other and not one_for_all else known)
         lines.append(_line(cells))
     notes = [f"- {row.name}: {row.note}" for row in table.rows if row.note]
-    notes += [note for row in table.rows for note in _sanity(records[row.name])]
+    notes += [note for row in table.rows for note in (*_sanity(records[row.name]), *_fallen(records[row.name]))]
     if notes:
         lines += ["", *notes]
     return "\n".join(lines)
@@ -93,6 +93,17 @@ def _sanity(records: Sequence[Record]) -> list[str]:
                 said = f"sanity of {one.attack} on {one.robust.images} images: {one.sanity}"
                 found.setdefault(said, []).append(f"{record.seed}")
     return [f"- {records[0].row}, seed {', '.join(seeds)}: {said}." for said, seeds in found.items()]
+
+
+def _fallen(records: Sequence[Record]) -> list[str]:
+    """Say how many images fell to which attack of an ensemble, where a record knows."""
+    return [
+        f"- {record.row}, seed {record.seed}: under {column}, "
+        f"{', '.join(f'{count} fell to {attack}' for attack, count in one.fell_to.items())}."
+        for record in records
+        for column, one in record.columns.items()
+        if {*one.fell_to} - {one.attack}
+    ]
 
 
 def _in_training(records: Sequence[Record]) -> tuple[str, str]:

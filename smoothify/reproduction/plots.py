@@ -127,7 +127,13 @@ def differences(tables: Sequence[Table]) -> Figure:
     axes.set_yticks(range(len(found)), names)
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.set_xlim(-_WIDEST, _WIDEST)
-    figure.supxlabel(f"gain over ReLU, {usual} (points)", fontsize=9)
+    figure.supxlabel(f"gain over ReLU (points; {usual} where no attack is named)", fontsize=9)
+    key = [
+        axes.errorbar([], [], xerr=[], fmt="o", color=COLOURS[0], ms=5, lw=1.4, label="mean, 95% interval"),
+        axes.errorbar([], [], xerr=[], fmt="o", color=COLOURS[1], ms=5, lw=1.4, label="the same, zero excluded"),
+        axes.scatter([], [], color="0.45", s=7, label="one seed"),
+    ]
+    figure.legend(handles=key, loc="outside upper center", ncols=len(key), frameon=False, fontsize=8)
     _finish(figure)
     return figure
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from smoothify.errors import ConfigError, UnknownNameError
+from smoothify.attacks import ThreatModel, attack
+from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError
 from smoothify.reproduction.table import Measure, Row, Table, mapping_in
 
 TABLE_FILE = "table.yaml"
+_FILE_NAME = re.compile(r"\w[\w.+-]*")
 
 
 def find_tables(zoo: Path) -> list[Table]:
@@ -40,6 +43,8 @@ def read_table(file: Path) -> Table:
     seeds = content.get("seeds", [0])
     if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise ConfigError(f"{file}: seeds={seeds!r} is not a list of whole numbers from 0")
+    if len({*seeds}) < len(seeds):
+        raise ConfigError(f"{file}: seeds={seeds!r} names a seed twice; drop one")
     read = tuple(_row(str(name), row, content.get("recipe"), file) for name, row in rows.items())
     read = tuple(_started(row, one, read, file) for row, one in zip(read, rows.values(), strict=True))
     for row in read:
@@ -53,18 +58,24 @@ def read_table(file: Path) -> Table:
             raise ConfigError(f"{file}, row {row.name!r}: {error}")
         if (first := same.setdefault(row.digest, row.name)) != row.name:
             raise ConfigError(f"{file}: rows {first!r} and {row.name!r} are the same run; leave one out")
+    measures = content.get("measure", [])
+    if not isinstance(measures, list):
+        raise ConfigError(f"{file}: measure={measures!r} is not a list; leave it out, or list attacks in it")
+    own_names = any(row.imports for row in read)
     return Table(
         folder=file.parent,
         title=_text(content, "title", file),
         about=_text(content, "about", file).strip(),
         seeds=tuple(seeds),
         rows=read,
-        measures=tuple(_measure(measure, file) for measure in content.get("measure", [])),
+        measures=tuple(_measure(measure, file, own_names=own_names) for measure in measures),
     )
 
 
 def _row(name: str, content: object, common: object, file: Path) -> Row:
     where = f"{file}, row {name!r}"
+    if not _FILE_NAME.fullmatch(name):
+        raise ConfigError(f"{where}: results are files of its name; use letters, digits, '_', '.', '+' and '-' only")
     content = {} if content is None else content
     if not isinstance(content, Mapping):
         raise ConfigError(f"{where}: it must map names to values, or be empty")
@@ -78,6 +89,10 @@ def _row(name: str, content: object, common: object, file: Path) -> Row:
     options, paper = content.get("options", {}), content.get("paper", {})
     if not isinstance(options, Mapping) or not isinstance(paper, Mapping):
         raise ConfigError(f"{where}: options and paper must map names to values")
+    if not all(isinstance(value, int | float) for value in paper.values()):
+        raise ConfigError(
+            f"{where}: paper={dict(paper)!r} does not map columns to numbers; leave out what it does not give"
+        )
     return Row(
         name,
         path,
@@ -101,11 +116,23 @@ def _started(row: Row, content: Mapping[str, Any] | None, rows: tuple[Row, ...],
     return replace(row, start=starts[str(name)])
 
 
-def _measure(content: object, file: Path) -> Measure:
+def _measure(content: object, file: Path, *, own_names: bool) -> Measure:
     if not isinstance(content, Mapping) or not isinstance(content.get("attack"), str):
         raise ConfigError(f"{file}: an entry of measure needs an attack, such as {{attack: pgd-50, images: 1000}}")
-    _only(content, {field.name for field in fields(Measure)}, f"{file}, measure")
-    return Measure(**content)
+    where = f"{file}, measure {content['attack']!r}"
+    _only(content, {field.name for field in fields(Measure)}, where)
+    measure = Measure(**content)
+    if not isinstance(measure.sanity, bool):
+        raise ConfigError(f"{where}: sanity={measure.sanity!r} is neither true nor false")
+    if measure.images is not None and (not isinstance(measure.images, int) or measure.images < 1):
+        raise ConfigError(f"{where}: images={measure.images!r} is no number of images; leave it out for all")
+    if not own_names:  # else only the recipe's own modules know which attacks there are
+        try:
+            threat = ThreatModel() if measure.epsilon is None else ThreatModel(epsilon=measure.epsilon)
+            attack(measure.attack, threat, step_size=measure.step_size)
+        except SmoothifyError as error:
+            raise ConfigError(f"{where}: {error}") from None
+    return measure
 
 
 def _only(content: Mapping[str, Any], known: set[str], where: str) -> None:

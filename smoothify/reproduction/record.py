@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ class Measurement(Verdicts):
         robust_correct: per image, whether the clean *and* the attacked image are.
         surrogate: the activation whose derivative the attack saw in ReLU's place.
         sanity: what the sanity checks came to, in a line; None where they were not made.
+        fell_to: how many images fell to which attack of an ensemble; empty where a record does not say.
     """
 
     attack: str
@@ -44,6 +46,7 @@ class Measurement(Verdicts):
     robust_correct: tuple[bool, ...]
     surrogate: str | None = None
     sanity: str | None = None
+    fell_to: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def column(self) -> str:
@@ -67,6 +70,7 @@ class Measurement(Verdicts):
             tuple(bool(verdict) for verdict in result["robust_correct"]),
             result["surrogate"],
             result.get("sanity"),
+            dict(Counter(attack for attack in result.get("fell_to", ()) if attack).most_common()),
         )
 
 
@@ -150,6 +154,7 @@ class Record:
                 "seed": one.seed,
                 "surrogate": one.surrogate,
                 "sanity": one.sanity,
+                "fell_to": one.fell_to,
                 "images": one.robust.images,
                 "clean_accuracy": one.clean.value,
                 "robust_accuracy": one.robust.value,
@@ -181,6 +186,7 @@ class Record:
                     _unpack(one["robust_correct"], one["images"]),
                     one["surrogate"],
                     one["sanity"],
+                    one.get("fell_to", {}),
                 )
                 for one in content["measured"]
             )

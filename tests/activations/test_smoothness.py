@@ -62,4 +62,5 @@ def test_other_parameters_keep_to_their_order(spec: str) -> None:
 def test_the_papers_case_study() -> None:
     assert [activations.is_smooth(f"elu(alpha={alpha})") for alpha in (1.0, 1.2, 2.0)] == [True, False, False]
     assert all(activations.is_smooth(f"celu(alpha={alpha})") for alpha in (1.0, 1.2, 2.0))
+    assert not activations.is_smooth("celu(alpha=0)"), "torch divides by alpha"
     assert [name for name in activations.names() if not activations.is_smooth(name)] == ["relu"]

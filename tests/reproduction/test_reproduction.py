@@ -213,6 +213,15 @@ def test_a_page_without_runs_is_blank(zoo: Path) -> None:
         ("seeds: [0, 1]", "seeds: 3", "seeds=3 is not a list"),
         ("{attack: pgd-1, images: 24}", "{images: 24}", "needs an attack"),
         ("{attack: pgd-1, images: 24}", "{attack: pgd-1, image: 24}", "did you mean 'images'"),
+        ("seeds: [0, 1]", "seeds: [0, 0]", "names a seed twice"),
+        ("attack: pgd-1", "attack: pgdd-1", "measure 'pgdd-1': unknown attack 'pgdd-1'"),
+        ("images: 24", "images: many", "images='many' is no number of images"),
+        ("images: 24", "sanity: very", "sanity='very' is neither true nor false"),
+        ("images: 24", "epsilon: [1]", r"measure 'pgd-1': .*epsilon"),
+        ("attack: pgd-1, images: 24", "attack: square, step_size: 0.1", "which chooses its own"),
+        ("- {attack: pgd-1, images: 24}", "", "measure=None is not a list"),
+        ("clean: 68.8", "clean: n/a", "does not map columns to numbers"),
+        ("  relu:", "  ../../relu:", "row '../../relu': results are files of its name"),
         ("options: {model.activation: keep}", "option: {}", "row 'relu': unknown key 'option'"),
         ("rows:", "rows: []\nabout2:", "unknown key 'about2'"),
         ("title: Two", "title: {Two", "cannot be read as YAML"),
@@ -309,6 +318,20 @@ def test_a_difference_is_bold_when_all_seeds_are_there(zoo: Path) -> None:
         assert ("(2 seeds) |" in page) is (seed == 1)
     assert "**+40.0 ± 3.0** |" in page and "| 3 | 50.0 ± 0.0 | 25.0 ± 0.0 |" in page
     assert "6 runs of 6, 6.0 hours of training" in page and "attacks on the model itself; torch 2." in page
+
+
+def test_the_page_says_which_part_of_an_ensemble_broke_how_many_images(zoo: Path) -> None:
+    table = only_table(zoo)
+    relu, silu = table.rows
+    record = record_of(relu, seed=0, verdicts=[True, False, False, False])
+    (alone,) = record.measured
+    result = {**{name: value for name, value in vars(alone).items() if name != "fell_to"}, "step_size": None}
+    ensemble = Measurement.read({**result, "attack": "AutoAttack", "fell_to": ["", "Square", "APGD-CE", "Square"]})
+    pgd = Measurement.read({**result, "fell_to": ["", "PGD-2", "PGD-2", "PGD-2"]})
+    replace(record, measured=(pgd, ensemble)).write(table.results)
+    record_of(silu, seed=0, verdicts=[True] * 4).write(table.results)
+    lines = [line for line in results_page([table]).splitlines() if "fell to" in line]
+    assert lines == ["- relu, seed 0: under AutoAttack, Linf 0.03 (4 images), 2 fell to Square, 1 fell to APGD-CE."]
 
 
 # Does what `accelerate launch` does as far as the tables see: it is told a command, and files are there afterwards.
