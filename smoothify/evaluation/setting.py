@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
+import torch
 from torch import nn
 
 from smoothify.attacks import ThreatModel
 from smoothify.data import Images, Resizing, Source
-from smoothify.errors import ConfigError
+from smoothify.errors import ConfigError, HubError, SmoothifyError
 from smoothify.hub import from_pretrained, read_file
+from smoothify.hub.checks import printable
+from smoothify.hub.training_file import read_training
 from smoothify.models import PixelClassifier, input_size
 
 
@@ -60,27 +62,24 @@ class Setting:
 
         Raises:
             ConfigError: nothing says on what to measure, or an epsilon outside its range.
+            HubError: ``training.yaml`` is no plain YAML, or says something that cannot be.
         """
         stored = read_file(model, "training.yaml")
-        trained = _mapping(yaml.safe_load(stored)) if stored is not None else {}
-        described, attacked, built = (_mapping(trained.get(name)) for name in ("data", "attack", "model"))
-        found: Mapping[str, Any] = {
-            "data": described.get("path") if data is None else data,
-            "norm": attacked.get("norm") if norm is None else norm,
-            "epsilon": attacked.get("epsilon") if epsilon is None else epsilon,
-        }
-        missing = [f"--{name}" for name, value in found.items() if value is None]
+        asked = {"data": data, "split": split, "norm": norm, "epsilon": epsilon}
+        found: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        if stored is not None:
+            found |= read_training(stored, f"{model}/training.yaml", without=tuple(found))
+        missing = [f"--{name}" for name in ("data", "norm", "epsilon") if name not in found]
         if missing:
             raise ConfigError(f"{model} does not say what it was trained with; give {', '.join(missing)}")
-        size, mean, std = (built.get(name) for name in ("input_size", "mean", "std"))
         return cls(
             str(found["data"]),
-            described.get("test_split", "test") if split is None else split,
+            found.get("split", "test"),
             ThreatModel(found["norm"], found["epsilon"]),
-            (size[0], size[1], size[2]) if size else None,
-            {name: built[name] for name in Resizing.__dataclass_fields__ if built.get(name) is not None},
-            tuple(mean) if mean else None,
-            tuple(std) if std else None,
+            found.get("input_size"),
+            {name: found[name] for name in Resizing.__dataclass_fields__ if name in found},
+            found.get("mean"),
+            found.get("std"),
         )
 
     def classifier(self, host: nn.Module) -> PixelClassifier:
@@ -102,6 +101,7 @@ class Setting:
 
         Raises:
             ConfigError: it takes images of another shape.
+            HubError: it does not take what its ``training.yaml`` says.
         """
         host = from_pretrained(model, architecture=architecture)
         own = Setting.of(model, data=self.data, norm=self.threat.norm, epsilon=self.threat.radius)
@@ -110,26 +110,53 @@ class Setting:
                 f"{option} {model} takes images of shape {own.input_size(host)}, the first model {size}; "
                 "give one that takes the same images"
             )
-        return own.classifier(host).float()
+        classifier = own.classifier(host).float()
+        own.refuse_misfit(classifier)
+        return classifier
 
     def input_size(self, host: nn.Module) -> tuple[int, int, int]:
         """Return what the model takes: (channels, height, width)."""
         return self.size or input_size(host)
 
     def images(self, host: nn.Module, source: Source, rows: Sequence[int]) -> Images:
-        """Return rows of a data set as the model takes them."""
+        """Return rows of a data set as the model takes them.
+
+        Raises:
+            HubError: it does not take what its ``training.yaml`` says.
+        """
+        if self.size is not None:
+            self.refuse_misfit(self.classifier(host))
         resizing = replace(Resizing.from_host(host), **self.resizing)
         return Images(source, input_size=self.input_size(host), resizing=resizing, indices=rows)
+
+    def refuse_misfit(self, classifier: PixelClassifier) -> None:
+        """Run the model once on an image of the size that its ``training.yaml`` says, if that says one.
+
+        Raises:
+            HubError: it does not take it.
+        """
+        if self.size is None:
+            return
+        try:
+            with torch.no_grad():
+                classifier(torch.zeros(1, *self.size, device=classifier.mean.device))
+        except SmoothifyError:
+            raise
+        except Exception as error:  # every library refuses an image in its own way
+            reason = printable(" ".join(str(error).split())[:200])
+            raise HubError(
+                f"training.yaml: model.input_size is {list(self.size)}, which the model does not take ({reason}); "
+                "correct it there"
+            ) from error
 
 
 def called(model: str) -> str:
     """Return what a published number calls a saved model: of a folder, its name and the run's; no card tells where.
 
+    A folder that is there is called by its full path's end, however it was written: ``"."``, ``"../relu"``.
+
     >>> called("/data/anna/runs/relu/best"), called("me/relu")
     ('relu/best', 'me/relu')
     """
-    return "/".join([part for part in Path(model).parts if part not in ("/", "..")][-2:])
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    path = Path(model).resolve() if Path(model).is_dir() else Path(model)
+    return "/".join([part for part in path.parts if part not in (path.anchor, "..")][-2:])

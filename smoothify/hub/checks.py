@@ -78,6 +78,13 @@ class Checks:
         self.complain(where, f"is {brief(value)}, which cannot stand there")
         return None
 
+    def line(self, where: str, value: object, limit: int) -> str | None:
+        """Return ``value`` if it is one line of 1 to ``limit`` letters that all can be printed."""
+        if isinstance(value, str) and 0 < len(value) <= limit and value.isprintable():
+            return value
+        self.complain(where, f"is {brief(value)}, not one printable line of 1 to {limit} letters")
+        return None
+
     def sequence(self, where: str, value: object, lengths: range, item: Callable[[str, Any], T]) -> tuple[T, ...]:
         """Return ``value``'s items, each through ``item``, if it is a list of an allowed length."""
         if not isinstance(value, list | tuple) or len(value) not in lengths:

@@ -35,7 +35,7 @@ def entries(results: Sequence[Result], dataset: str, dataset_types: Mapping[str,
 
 
 def results_table(results: Sequence[Result]) -> str:
-    """Return a table of what was measured; columns that no result fills are left out.
+    """Return a table of what was measured; columns that no result fills are left out, and splits where all are "test".
 
     >>> print(results_table([Result("none", 0.5), Result("pgd-2", 0.25, epsilon=8 / 255, images=100)]))
     | measured | value [95% interval] | images |
@@ -43,11 +43,13 @@ def results_table(results: Sequence[Result]) -> str:
     | clean accuracy | 50.0% |  |
     | robust accuracy under pgd-2 (linf, epsilon 8/255) | 25.0% | 100 |
     """
+    elsewhere = any(result.split != "test" for result in results)
     columns: dict[str, list[object]] = {
         "measured": [result.name for result in results],
         "value [95% interval]": [result.value for result in results],
         "images": [result.images for result in results],
         "data": [result.dataset for result in results],
+        "split": [result.split if elsewhere else None for result in results],
         "sanity": [result.verdict for result in results],
     }
     filled = {head: cells for head, cells in columns.items() if any(cell is not None for cell in cells)}
@@ -62,7 +64,7 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str:
     '| 1 \\\\| 2 |'
     """
     lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(plain(str(cell)) for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(_cell(str(cell)) for cell in line) + " |" for line in lines)
 
 
 def plain(text: str) -> str:
@@ -70,10 +72,16 @@ def plain(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def with_results(text: str, added: Sequence[Result]) -> str:
-    """Return a card's text with results beside those that it has; a new one replaces an old one of the same name.
+def _cell(text: str) -> str:
+    """Return text that Markdown shows as it is: no link, no code, no HTML."""
+    return plain(re.sub(r"[\\`*<]|(?<=\])\(", r"\\\g<0>", text))
 
-    Everything else of the card, also what was written by hand, stays.
+
+def with_results(text: str, added: Sequence[Result]) -> str:
+    """Return a card's text with results beside those that it has.
+
+    A new one replaces an old one of the same name, data set and split, unless that is of more images. Everything else
+    of the card, also what was written by hand, stays.
     """
     card = ModelCard(text)
     data = cast(ModelCardData, card.data)
@@ -81,8 +89,10 @@ def with_results(text: str, added: Sequence[Result]) -> str:
     types = {entry.dataset_name: entry.dataset_type for entry in kept}
     only = kept[0].dataset_name if kept else (data.datasets or ["unknown"])[0]
     new = entries(added, only, types)
-    names = {(entry.metric_name, entry.dataset_name) for entry in new}
-    kept = [entry for entry in kept if (entry.metric_name, entry.dataset_name) not in names]
+    measured = {_identity(entry): _images(entry) for entry in new}
+    kept = [entry for entry in kept if _images(entry) > measured.get(_identity(entry), -1)]
+    stronger = set(map(_identity, kept))
+    new = [entry for entry in new if _identity(entry) not in stronger]
     heading = re.search(r"^# (.+)$", card.text, re.MULTILINE)
     data.model_name = data.model_name or (heading[1] if heading else "model")
     data.eval_results = [*kept, *new]
@@ -124,6 +134,17 @@ def _result_of(entry: EvalResult, dataset: str) -> Result:
         dataset=None if entry.dataset_name == dataset else entry.dataset_name,
         split=entry.dataset_split or "test",
     )
+
+
+def _identity(entry: EvalResult) -> tuple[str | None, str, str]:
+    """As `Result.identity`; a card that was written by hand need not name the split."""
+    return entry.metric_name, entry.dataset_name, entry.dataset_split or "test"
+
+
+def _images(entry: EvalResult) -> int:
+    """Return on how many images an entry says that it was measured, 0 where it does not say."""
+    count = (entry.metric_args or {}).get("images")
+    return count if isinstance(count, int) else 0
 
 
 def _slug(name: str) -> str:

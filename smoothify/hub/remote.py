@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-from huggingface_hub import CommitOperationAdd, HfApi
+import yaml
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from huggingface_hub import errors as hub_errors
 
 from smoothify.errors import HubError
@@ -25,6 +26,7 @@ from smoothify.hub.weights import digest, read_weights
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w\-]*(\.[\w\-]+)*/[A-Za-z0-9_][\w\-]*(\.[\w\-]+)*")
 EVALUATION = "evaluation.json"
+_CORRECT_CARD = "correct it, or write the card anew with save_pretrained(..., overwrite=True)"
 _LOGIN = "log in with `hf auth login`, set HF_TOKEN, or pass token="
 
 
@@ -108,12 +110,13 @@ def push_folder(
         private: of a repository that is created.
         revision: the branch, created if it is missing; "main" if not given.
         evaluation: what ``smoothify.evaluate`` wrote about this model, a file or its content: its numbers come into the
-            card, with attack, epsilon, interval and the verdict of the sanity checks.
+            card, with attack, epsilon, interval and the verdict of the sanity checks. One that the card has of more
+            images of the same split stays.
         commit_message: the commit's first line.
 
     Raises:
-        HubError: a folder without a loadable model, an evaluation of other weights, a missing token or right, or
-            a network that fails.
+        HubError: a folder without a loadable model, a card that cannot be read, an evaluation of other weights, a
+            missing token or right, or a network that fails.
 
     >>> push_folder("no-such-folder", "me/model")
     Traceback (most recent call last):
@@ -164,10 +167,31 @@ def _contents(folder: Path, repo_id: str, measured: Evaluation | None) -> Iterat
         if path.name == EVALUATION:
             _refuse_stale(path, config.weights_sha256)
         if path.name == "README.md":
-            text = with_repo_id(content.decode(), repo_id)
-            content = (with_results(text, measured.results) if measured else text).encode()
+            content = _card(path, repo_id, measured).encode()
         refuse_tokens(content.decode("utf-8", "ignore"), str(path))
         yield path, content
+
+
+def _card(path: Path, repo_id: str, measured: Evaluation | None) -> str:
+    """Return a card with the repository's id and what was measured; it may have been edited by hand."""
+    try:
+        text = with_repo_id(path.read_bytes().decode(), repo_id)
+    except UnicodeDecodeError as error:
+        raise HubError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8 text") from error
+    try:
+        if measured:
+            return with_results(text, measured.results)
+        ModelCard(text, ignore_metadata_errors=True)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" (its line {mark.line + 1})" if mark is not None else ""
+        raise HubError(f"{path}: what stands between its --- is no YAML{line}; {_CORRECT_CARD}") from None
+    except Exception as error:  # what was written by hand may hold anything where a text or a number stands
+        reason = one_line(error, None).partition(" Pass `")[0]  # what callers of huggingface_hub would pass
+        raise HubError(
+            f"{path}: what stands between its --- is no metadata of a card ({reason}); {_CORRECT_CARD}"
+        ) from error
+    return text
 
 
 def _refuse_stale(path: Path, weights_sha256: str | None) -> None:

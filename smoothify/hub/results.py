@@ -9,8 +9,9 @@ from typing import Any
 
 from smoothify.errors import HubError
 from smoothify.hub.checks import MAX_CONFIG_BYTES, Checks, parse_object
-from smoothify.protocol import published_name
+from smoothify.protocol import published_name, show
 
+MAX_NAME = 300  # letters
 _LARGEST = 64 * MAX_CONFIG_BYTES  # one verdict an image, for every attack
 
 
@@ -47,9 +48,12 @@ class Result:
         """What was measured, in words."""
         if self.epsilon is None:
             return "clean accuracy"
-        levels = self.epsilon * 255
-        epsilon = f"{levels:.0f}/255" if abs(levels - round(levels)) < 1e-6 else f"{self.epsilon:.6g}"
-        return f"robust accuracy under {self.attack} ({self.norm}, epsilon {epsilon})"
+        return f"robust accuracy under {self.attack} ({self.norm}, epsilon {show(self.epsilon, self.norm)})"
+
+    @property
+    def identity(self) -> tuple[str, str | None, str]:
+        """What a reader tells results apart by: the name, the data set and its split."""
+        return self.name, self.dataset, self.split
 
     @property
     def value(self) -> str:
@@ -103,27 +107,30 @@ def read_evaluation(source: str | Path | Mapping[str, Any]) -> Evaluation:
 
 
 def without_repeats(results: Iterable[Result], where: str = "results") -> tuple[Result, ...]:
-    """Return results without those that say the same again, in their order.
+    """Return one result of each name, data set and split, in their order: the one of the most images.
 
     Args:
-        results: of one model on one data set.
+        results: of one model.
         where: what an error calls them.
 
-    Of clean accuracies the lowest stays: each attack measures it anew, and a device need not round twice alike.
+    Of clean accuracies of as many images the lowest stays: each attack measures it anew, and a device need not round
+    twice alike.
 
     Raises:
-        HubError: two that a reader could not tell apart, with different values.
+        HubError: two of as many images that a reader could not tell apart, with different values.
 
     >>> weak, strong = Result("pgd-50", 0.5, 0.1), Result("pgd-50", 0.25, 0.1)
     >>> without_repeats([weak, strong])
     Traceback (most recent call last):
     smoothify.errors.HubError: results: robust accuracy under pgd-50 (linf, epsilon 0.1): 50.0% and also 25.0%; ...
     """
-    found: dict[tuple[str, int | None], Result] = {}
+    found: dict[tuple[str, str | None, str], Result] = {}
     for result in results:
-        key = result.name, result.images
+        key = result.identity
         known = found.setdefault(key, result)
-        if known.attack == "none":
+        if known.images != result.images:
+            found[key] = max(known, result, key=lambda one: one.images or 0)
+        elif known.attack == "none":
             found[key] = min(known, result, key=lambda clean: clean.accuracy)
         elif known.accuracy != result.accuracy:
             raise HubError(
@@ -144,7 +151,7 @@ def _results(where: str, row: Mapping[str, Any], checks: Checks) -> list[Result]
         )
         return value or 0.0, (interval[0], interval[1]) if len(interval) == 2 else (0.0, 0.0)
 
-    attack = checks.text(f"{where}.attack", row.get("attack"), r"[\w.+\- ]+", 100) or "?"
+    attack = checks.line(f"{where}.attack", row.get("attack"), MAX_NAME) or "?"
     norm = checks.text(f"{where}.norm", row.get("norm"), r"\w+", 20) or "?"
     epsilon = checks.number(f"{where}.epsilon", row.get("epsilon"), 0, 1e4) or 0.0
     images = checks.integer(f"{where}.images", row.get("images"), 1, 10**9)
@@ -152,7 +159,7 @@ def _results(where: str, row: Mapping[str, Any], checks: Checks) -> list[Result]
     verdict = None if row.get("sanity") is None else checks.text(f"{where}.sanity", row["sanity"], limit=2000)
     step = None if row.get("step_size") is None else checks.number(f"{where}.step_size", row["step_size"], 0, 1e4)
     surrogate, through = (
-        None if row.get(field) is None else checks.text(f"{where}.{field}", row[field], limit=300)
+        None if row.get(field) is None else checks.line(f"{where}.{field}", row[field], MAX_NAME)
         for field in ("surrogate", "through")
     )
     last = checks.flag(f"{where}.full_protocol", row.get("full_protocol", False)) or False

@@ -26,8 +26,11 @@ def read_model_args(value: object, checks: Checks, where: str) -> dict[str, Any]
     return {name: checks.plain(f"{where}.{name[:64]}", item) for name, item in arguments.items()}
 
 
-def read_pretrained_cfg(value: object, checks: Checks) -> dict[str, Any]:
-    """Return the fields of timm's ``pretrained_cfg`` that describe input and labels; others are dropped."""
+def read_pretrained_cfg(value: object, checks: Checks, where: str = "pretrained_cfg") -> dict[str, Any]:
+    """Return the fields of timm's ``pretrained_cfg`` that describe input and labels; others are dropped.
+
+    ``where`` is what complaints call it.
+    """
 
     def size(where: str, item: object) -> Any:
         return checks.sequence(where, item, range(3, 4), lambda w, v: checks.integer(w, v, 1, 4096))
@@ -63,9 +66,5 @@ def read_pretrained_cfg(value: object, checks: Checks) -> dict[str, Any]:
         "fixed_input_size": checks.flag,
         "num_classes": lambda w, v: checks.integer(w, v, -1, 1_000_000),
     }
-    found = checks.mapping("pretrained_cfg", value)
-    return {
-        name: read(f"pretrained_cfg.{name}", found[name])
-        for name, read in readers.items()
-        if found.get(name) is not None
-    }
+    found = checks.mapping(where, value)
+    return {name: read(f"{where}.{name}", found[name]) for name, read in readers.items() if found.get(name) is not None}

@@ -18,6 +18,7 @@ from smoothify.hub.bounds import bounded_construction
 from smoothify.hub.checks import Checks, brief, printable
 from smoothify.hub.config import HIDDEN_WEIGHTS, NEEDS_SMOOTHIFY, ModelConfig
 from smoothify.hub.weights import refuse_disagreements, refuse_larger
+from smoothify.models.from_transformers import quiet
 
 NAME = "transformers"
 _ACTIVATION_KEYS = ("hidden_act", "hidden_activation", "activation_function")
@@ -57,7 +58,7 @@ def load(raw: dict[str, Any], stored: dict[str, torch.Tensor], source: str) -> n
     """
     where = f"{source}/config.json"
     model_class, config = _class_and_config(raw, where)
-    with bounded_construction(where), _any_error(model_class, where), _quiet():
+    with bounded_construction(where), _any_error(model_class, where), quiet():
         with torch.device("meta"):
             refuse_larger(model_class(config), stored, where)
         # from_pretrained translates the names of older repositories.
@@ -131,7 +132,7 @@ def load_alone(folder: Path) -> nn.Module:
     """Load a saved folder by transformers alone."""
     from transformers import AutoModelForImageClassification
 
-    with _quiet():
+    with quiet():
         model: nn.Module = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True)
     return model
 
@@ -151,20 +152,6 @@ def _classes(raw: dict[str, Any], where: str) -> tuple[Any, Any]:
         raise HubError(f"{where}: is a transformers model; install it with `pip install transformers`") from error
     model_type, name = _class_name(raw, CLASSES, where)
     return getattr(transformers, name), transformers.CONFIG_MAPPING[model_type]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """transformers draws a progress bar for every load unless told otherwise; its setting is put back."""
-    from transformers.utils import logging
-
-    drawn = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if drawn:
-            logging.enable_progress_bar()
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def build_transformers(name: str, pretrained: bool, arguments: dict[str, Any]) -
     if is_type and pretrained:
         raise ConfigError(f"'transformers/{name}' is a model type and has no weights; name a repository 'owner/name'")
     config = _config_of_type(name, changed) if is_type else _config_of_repository(name, changed)
-    with _quiet():
+    with quiet():
         if pretrained:
             model = construct(
                 AutoModelForImageClassification.from_pretrained,
@@ -113,7 +113,7 @@ def _resizing(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """transformers draws a bar for every load and warns of every head that starts anew; its settings are put back."""
     from transformers.utils import logging
 

@@ -58,7 +58,7 @@ def test_an_evaluation_is_read_as_results() -> None:
         ({"step_size": 2.5 * 8 / 255 / 200}, ["pgd-200"]),
         ({"step_size": 1 / 255, "robust_accuracy": 0.9}, ["pgd-200", "pgd-200, step 1/255"]),
         ({"full_protocol": True, "robust_accuracy": 0.9}, ["pgd-200", "pgd-200, last step only"]),
-        ({"images": 100, "robust_accuracy": 0.55}, ["pgd-200", "pgd-200"]),
+        ({"images": 100, "robust_accuracy": 0.55}, ["pgd-200"]),
     ],
 )
 def test_what_makes_a_number_another_one_is_in_its_name(second: dict[str, Any], names: list[str]) -> None:
@@ -98,6 +98,82 @@ def test_what_was_measured_again_replaces_what_was_told(hub: Hub, tmp_path: Path
     assert [entry.metric_value for entry in card.data.eval_results] == [0.9, 0.5, 0.45]
     assert {entry.dataset_type for entry in card.data.eval_results} == {"uoft-cs/cifar10"}
     assert "| data |" not in card.text
+
+
+@pytest.mark.parametrize(
+    ("measured", "told"),
+    [
+        ({"images": 2000}, [("test", 2000, 0.9)]),
+        ({"images": 20}, [("test", 50, 0.6)]),
+        ({"images": 20, "split": "train"}, [("test", 50, 0.6), ("train", 20, 0.9)]),
+        ({"images": 2000, "split": "train"}, [("test", 50, 0.6), ("train", 2000, 0.9)]),
+    ],
+)
+def test_no_weaker_number_displaces_a_stronger_one(
+    measured: dict[str, Any], told: list[tuple[str, int, float]], hub: Hub, tmp_path: Path
+) -> None:
+    folder = save_pretrained(small_model("silu"), tmp_path / "out", card=FACTS)
+    row = {**PGD, "robust_accuracy": 0.9, "images": measured["images"]}
+    evaluation = {"data": "CIFAR-10", "split": measured.get("split", "test"), "results": [row]}
+    push_folder(folder, "me/x", evaluation=evaluation)
+    text = hub.files("me/x")["README.md"].decode()
+    entries = [one for one in ModelCard(text).data.eval_results if "pgd-200" in one.metric_name]
+    assert [(one.dataset_split, one.metric_args["images"], one.metric_value) for one in entries] == told
+    table = text[text.index("## Results") : text.index("## Recipe")]
+    assert table.count("pgd-200") == len(told)
+    assert ("| split |" in table) == ("| train |" in table) == ("split" in measured)
+
+
+def test_of_two_results_of_one_name_that_of_more_images_stays() -> None:
+    few, many = ({**PGD, "images": count, "robust_accuracy": share} for count, share in ((20, 0.9), (200, 0.5)))
+    for rows in ([few, many], [many, few]):
+        assert [result.images for result in read_evaluation({"results": rows}).results] == [200, 200]
+
+
+def test_an_attack_of_ones_own_has_any_name_of_one_line(hub: Hub, tmp_path: Path) -> None:
+    names = ["my noise (k=5)", "<b>|</b> [a](b) `c` *d*"]
+    rows = [{**PGD, "attack": name, "sanity": None} for name in names]
+    push_to_hub(small_model("silu"), "me/x", card="A text.", evaluation={"results": rows})
+    text = hub.files("me/x")["README.md"].decode()
+    assert "robust accuracy under my noise (k=5) (linf, epsilon 8/255)" in text
+    assert r"robust accuracy under \<b>\|\</b> [a]\(b) \`c\` \*d\* (linf, epsilon 8/255)" in text
+    assert [entry.metric_args.get("attack") for entry in ModelCard(text).data.eval_results][1:] == names
+
+
+@pytest.mark.parametrize("evaluation", [None, EVALUATION], ids=["as it is", "with results"])
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        (b"---\nlicense: mit\n---\n# caf\xe9\n", "byte 26 is not UTF-8; save it as UTF-8"),
+        (b"---\nlicense: [mit\n---\n# m\n", r"between its --- is no YAML \(its line .\); correct it, or write"),
+        (b"---\n- mit\n---\n# m\n", "is no metadata of a card .*; correct it, or write"),
+    ],
+)
+def test_a_card_spoilt_by_hand_is_one_error(
+    card: bytes, message: str, evaluation: dict[str, Any] | None, hub: Hub, tmp_path: Path
+) -> None:
+    folder = save_pretrained(small_model("silu"), tmp_path / "out")
+    (folder / "README.md").write_bytes(card)
+    with pytest.raises(HubError, match=rf"README\.md: .*{message}") as caught:
+        push_folder(folder, "me/x", evaluation=evaluation)
+    assert "\n" not in str(caught.value) and hub.repos == {}
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "[{name: m, results: [{task: {type: t}, metrics: []}]}]",
+        "[{name: m, results: [{task: {type: t}, dataset: {type: d, name: d}, "
+        "metrics: [{type: a, name: b, value: high, args: {attack: x, epsilon: 1}}]}]}]",
+    ],
+    ids=["no data set", "no number"],
+)
+def test_results_written_by_hand_that_cannot_be_read(index: str, hub: Hub, tmp_path: Path) -> None:
+    folder = save_pretrained(small_model("silu"), tmp_path / "out")
+    (folder / "README.md").write_text(f"---\nmodel-index: {index}\n---\n# m\n")
+    with pytest.raises(HubError, match=r"README\.md: what stands between its --- is no metadata of a card .*; correct"):
+        push_folder(folder, "me/x", evaluation=EVALUATION)
+    assert hub.repos == {}
 
 
 def test_a_card_without_numbers_gets_a_section(hub: Hub) -> None:
@@ -145,7 +221,9 @@ def test_an_evaluation_beside_a_model_must_be_of_its_weights(hub: Hub, tmp_path:
         (lambda: {"results": [{**PGD, "robust_accuracy": 74.1}]}, "robust_accuracy is 74.1, not a number from 0 to 1"),
         (lambda: {"results": [{**PGD, "robust_interval_95": [0.1]}]}, "robust_interval_95"),
         (lambda: {"results": [{**PGD, "epsilon": None}]}, "epsilon is None"),
-        (lambda: {"results": [{**PGD, "attack": "<script>"}]}, "attack is '<script>'"),
+        (lambda: {"results": [{**PGD, "attack": "two\nlines"}]}, r"attack is 'two.nlines', not one printable line"),
+        (lambda: {"results": [{**PGD, "attack": "x" * 301}]}, "attack is 'x.*, not one printable line of 1 to 300"),
+        (lambda: {"results": [{**PGD, "attack": "a\x1b[2J"}]}, "attack is .*, not one printable line"),
         (lambda: {"results": [{**PGD, "images": 0}]}, "images is 0"),
         (lambda: {"results": [{**PGD, "sanity": [1]}]}, "sanity is "),
         (lambda: {"results": [{**PGD, "step_size": "1/255"}]}, "step_size is '1/255', not a number"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging.handlers
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,20 @@ def test_hostile_changes_are_refused(change: dict[str, object], message: str, fo
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(HubError, match=message):
         from_pretrained(folder)
+
+
+def test_a_refused_repository_is_one_line(folder: Path) -> None:
+    """transformers would report at length what it misses, before we refuse it."""
+    config = json.loads((folder / "config.json").read_text()) | {"depths": [1, 2]}
+    (folder / "config.json").write_text(json.dumps(config))
+    said = logging.handlers.BufferingHandler(100)
+    transformers.utils.logging.get_logger("transformers").addHandler(said)
+    try:
+        with pytest.raises(HubError, match="missing"):
+            from_pretrained(folder)
+    finally:
+        transformers.utils.logging.get_logger("transformers").removeHandler(said)
+    assert said.buffer == []
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
