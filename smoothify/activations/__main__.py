@@ -7,16 +7,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from smoothify.cli import run
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code.
+PROGRAM = "python -m smoothify.activations"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command.
 
     >>> main(["table"])
     | name | parameters | formula | order | keeps | source |
     ...
-    0
     """
-    parser = argparse.ArgumentParser(prog="python -m smoothify.activations", description="The catalogue, shown.")
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="The catalogue, shown.")
     commands = parser.add_subparsers(dest="command", required=True)
     plot = commands.add_parser("plot", help="draw the paper's figures 1 and 2 and every entry, as PNG files")
     plot.add_argument("--out", type=Path, default=Path("docs/images"), help="the folder to draw into")
@@ -31,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         lines = [catalogue_table()]
     sys.stdout.write("\n".join(lines) + "\n")
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run(main, PROGRAM)

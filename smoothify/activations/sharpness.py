@@ -11,6 +11,8 @@ from smoothify.activations.modules import Pointwise
 from smoothify.activations.recompute import with_slots
 from smoothify.errors import UnsupportedModelError
 
+NEARLY_RELU = 1000.0  # the sharpness that annealing starts from: within 0.0007 of ReLU for softplus, 0.0003 for swish
+
 
 def sharpness(module: nn.Module) -> float | None:
     """How near to ReLU a module is: β of swish, α of parametric_softplus; None for any other.

@@ -49,6 +49,7 @@ class AutoAttackPart(Attack):
     steps: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.part not in get_args(Part):
             raise UnknownNameError("part of AutoAttack", self.part, get_args(Part))
         if self.steps is not None and self.steps < 1:

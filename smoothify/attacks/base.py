@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from smoothify.attacks.noise import Randomness
 from smoothify.attacks.threat import ThreatModel
-from smoothify.errors import DataError, UnsupportedModelError
+from smoothify.errors import ConfigError, DataError, UnsupportedModelError
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,10 @@ class Attack(ABC):
 
     threat: ThreatModel = field(default_factory=ThreatModel)
     batch_norm: Literal["eval", "train"] = field(default="eval", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.batch_norm not in ("eval", "train"):
+            raise ConfigError(f"attack batch_norm={self.batch_norm!r}: it is 'eval' or 'train'")
 
     def __str__(self) -> str:
         """What tables and model cards call it; the name of its class, where that says nothing else."""
@@ -172,6 +176,22 @@ def no_gradient(attack: object) -> UnsupportedModelError:
         f"the logits have no gradient with respect to the images, which {attack} follows; take what cuts it (no_grad, "
         "detach, numpy) out of the model's forward, or attack with square"
     )
+
+
+def gradient_of(loss: Tensor, images: Tensor, attack: object) -> Tensor:
+    """Return the gradient of a loss with respect to images.
+
+    Raises:
+        UnsupportedModelError: there is none (`no_gradient`).
+
+    >>> images = torch.ones(2, requires_grad=True)
+    >>> gradient_of((3 * images).sum(), images, "PGD-1")
+    tensor([3., 3.])
+    """
+    (gradient,) = torch.autograd.grad(loss, images, allow_unused=True) if loss.requires_grad else (None,)
+    if gradient is None:
+        raise no_gradient(attack)
+    return gradient
 
 
 @contextmanager

@@ -32,6 +32,7 @@ class Ensemble(Attack):
     members: tuple[Attack, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.members:
             raise ConfigError(f"{self.name}: an ensemble needs at least one attack; give members=")
         for member in self.members:

@@ -87,7 +87,7 @@ def attacks_by(names: Sequence[str], threat: ThreatModel, step_size: float | str
     >>> [one.step for one in attacks_by(["pgd-5", "square"], ThreatModel(), 0.01) if isinstance(one, PGD)]
     [0.01]
     """
-    takes = [name.lower().startswith("pgd-") for name in names]
+    takes = [_PGD.fullmatch(name.lower()) is not None for name in names]
     return [
         attack(name, threat, step_size=step_size if own or not any(takes) else None)
         for name, own in zip(names, takes, strict=True)

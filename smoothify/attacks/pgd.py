@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoothify.attacks.base import Attack, Found, no_gradient, refuse_outside_pixels
+from smoothify.attacks.base import Attack, Found, gradient_of, refuse_outside_pixels
 from smoothify.attacks.noise import Randomness, uniform
 from smoothify.attacks.threat import parse_epsilon
 from smoothify.errors import ConfigError
@@ -48,6 +48,7 @@ class PGD(Attack):
     targeted: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.clean_start <= 1:
             raise ConfigError(f"attack clean_start={self.clean_start}: it must be in [0, 1]")
         if self.steps < 1:
@@ -142,9 +143,7 @@ class PGD(Attack):
         with torch.enable_grad():
             logits = model(images)
             loss = F.cross_entropy(logits, labels, reduction="sum") * (-LOSS_SCALE if self.targeted else LOSS_SCALE)
-        (gradient,) = torch.autograd.grad(loss, images, allow_unused=True) if loss.requires_grad else (None,)
-        if gradient is None:
-            raise no_gradient(self)
+        gradient = gradient_of(loss, images, self)
         return images.detach() + self.step * self.threat.ball.direction(gradient), logits.detach()
 
 

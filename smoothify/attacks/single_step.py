@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoothify.attacks.base import Attack
+from smoothify.attacks.base import Attack, gradient_of
 from smoothify.attacks.noise import Randomness, uniform
 from smoothify.attacks.pgd import LOSS_SCALE, PGD
 from smoothify.attacks.threat import ThreatModel
@@ -47,6 +47,7 @@ class NoiseFGSM(Attack):
     noise: float = 2.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.threat.norm != "linf":
             raise ConfigError(f"N-FGSM is defined for linf only, not for {self.threat.norm}")
         if self.noise < 0:
@@ -66,5 +67,4 @@ class NoiseFGSM(Attack):
         noisy = (images + uniform(images, -width, width, generator)).clamp(0, 1).requires_grad_()
         with torch.enable_grad():
             loss = F.cross_entropy(model(noisy), labels, reduction="sum") * LOSS_SCALE
-        (gradient,) = torch.autograd.grad(loss, noisy)
-        return noisy.detach() + self.threat.radius * gradient.sign()
+        return noisy.detach() + self.threat.radius * gradient_of(loss, noisy, self).sign()

@@ -83,4 +83,4 @@ class ThreatModel:
         return NORMS[self.norm]
 
     def __str__(self) -> str:
-        return f"{self.norm.capitalize()}, epsilon {show(self.radius)}"
+        return f"{self.norm.capitalize()}, epsilon {show(self.radius, self.norm)}"

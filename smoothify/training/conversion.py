@@ -12,6 +12,7 @@ from torch import nn
 
 from smoothify.activations import anneal_, describe, geometric, is_smooth, parse, sharpness
 from smoothify.activations.recompute import with_slots
+from smoothify.activations.sharpness import NEARLY_RELU
 from smoothify.errors import ConfigError, UnsupportedModelError
 from smoothify.surgery import convert_, recalibrate_batch_norm_
 from smoothify.surgery.recalibrate import batch_norms_of
@@ -19,7 +20,6 @@ from smoothify.training.batches import Batch
 from smoothify.training.config import ModelConfig
 
 ENOUGH = 200  # batches that batch-norm statistics are estimated from
-NEARLY_RELU = 1000.0  # the sharpness that annealing starts from: within 0.0007 of ReLU for softplus, 0.0003 for swish
 
 
 @dataclass(frozen=True)

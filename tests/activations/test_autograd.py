@@ -7,11 +7,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, hessian, jacfwd, jacrev, jvp, vmap
+from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
 
 from smoothify import activations
 from smoothify.activations import functional
 from smoothify.activations.paths import BLOCK, kernel_path
+from tests.activations.references import exact, grid
 
 # torch's own forward-mode decompositions still use what torch deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
@@ -49,8 +50,38 @@ def test_first_derivatives(name: str) -> None:
 
 def test_second_derivatives(name: str) -> None:
     function, parameters = as_function(name)
-    inputs = (points().requires_grad_(), *parameters)
+    x = torch.cat([points(), torch.zeros(1).double()]) if activations.smoothness(name) >= 2 else points()
+    inputs = (x.requires_grad_(), *parameters)
     assert torch.autograd.gradgradcheck(function, inputs, eps=1e-7, check_fwd_over_rev=True, check_rev_over_rev=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_second_derivatives_at_zero(name: str, dtype: torch.dtype) -> None:
+    if activations.smoothness(name) < 2:
+        pytest.skip("0 may be a knot")
+    expected = exact(name)[2][grid() == 0][:1].to(dtype)
+    module = activations.create(name).to(dtype).requires_grad_(False)
+    x, one = torch.zeros(1, dtype=dtype, requires_grad=True), torch.ones(1, dtype=dtype)
+    (slope,) = torch.autograd.grad(module(x), x, one, create_graph=True)
+    torch.testing.assert_close(torch.autograd.grad(slope, x, one)[0], expected)
+    torch.testing.assert_close(hessian(lambda v: module(v).sum())(x.detach())[0], expected)
+    torch.testing.assert_close(jvp(grad(lambda v: module(v).sum()), (x.detach(),), (one,))[1], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_second_derivatives_in_half_precision_are_numbers(name: str, dtype: torch.dtype) -> None:
+    x = torch.linspace(-8, 8, 65).to(dtype).requires_grad_()
+    (slope,) = torch.autograd.grad(activations.create(name).to(dtype)(x).sum(), x, create_graph=True)
+    if slope.requires_grad:
+        (second,) = torch.autograd.grad(slope.sum(), x)
+        assert torch.isfinite(second).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_a_dead_smelu_has_no_second_derivative(dtype: torch.dtype) -> None:
+    x = torch.tensor([-3, -1, 0, 0.5, 2], dtype=dtype, requires_grad=True)
+    (slope,) = torch.autograd.grad(functional.smelu(x).sum(), x, create_graph=True)
+    assert torch.autograd.grad(slope.sum(), x)[0].tolist() == pytest.approx([0, 0, 0.5, 0.5, 0], rel=1e-3)
 
 
 def test_transforms_agree_with_plain_autograd(name: str) -> None:

@@ -44,6 +44,13 @@ def test_derivatives_up_to_the_order_are_continuous(name: str, order: int) -> No
         assert largest_jump(name, order) < 1e-6
 
 
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_derivatives_at_zero_are_their_limits(name: str, order: int) -> None:
+    if order <= activations.smoothness(name):
+        around, at = (derivative(name, order, torch.tensor(x, dtype=torch.float64)) for x in ([-1e-9, 1e-9], [0.0]))
+        torch.testing.assert_close(around, at.expand(2), rtol=1e-6, atol=1e-6)
+
+
 def test_the_derivative_after_a_finite_order_jumps(name: str) -> None:
     order = activations.smoothness(name)
     if order < math.inf:

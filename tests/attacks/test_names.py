@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from smoothify.attacks import PGD, Attack, ThreatModel, attack, register_attack
+from smoothify.attacks.names import attacks_by
 from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError
 from smoothify.evaluation.sharing import shared_batch_size
 
@@ -32,6 +33,14 @@ def test_an_attack_of_ones_own_goes_by_its_name() -> None:
         attack("brihter", THREAT)
     with pytest.raises(ConfigError, match="chooses its own"):
         attack("brighter", THREAT, step_size=0.1)
+
+
+def test_a_name_that_begins_like_pgd_takes_no_step_size() -> None:
+    register_attack("pgd-mine", Brighter)
+    pgd, mine = attacks_by(["PGD-5", "pgd-mine"], THREAT, 0.01)
+    assert isinstance(pgd, PGD) and pgd.step == 0.01 and isinstance(mine, Brighter)
+    with pytest.raises(ConfigError, match="Brighter, which chooses its own"):
+        attacks_by(["pgd-mine"], THREAT, 0.01)
 
 
 @pytest.mark.parametrize("name", ["mine", "MINE", "pgd-50", "pgd-3x2", "AutoAttack", "square-100"])

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from smoothify.attacks import PGD, NoiseFGSM, SampleNoise, ThreatModel, fgsm_rs, sample_keys
-from smoothify.errors import ConfigError
+from smoothify.attacks import PGD, Attack, AutoAttack, NoiseFGSM, SampleNoise, ThreatModel, fgsm_rs, sample_keys
+from smoothify.errors import ConfigError, UnsupportedModelError
 from smoothify.training import AttackConfig
 
 
@@ -42,6 +42,24 @@ def test_batch_statistics_are_used_and_forgotten() -> None:
     expected = (images + (0.1 * inputs.grad.sign()).clamp(-0.1, 0.1)).clamp(0, 1)
     assert torch.equal(found, expected)
     assert not torch.equal(found, PGD(threat, random_start=False)(model, images, labels))
+
+
+@pytest.mark.parametrize("kind", [PGD, NoiseFGSM, AutoAttack])
+def test_batch_norms_are_used_in_one_of_two_ways(kind: type[Attack]) -> None:
+    with pytest.raises(ConfigError, match="attack batch_norm='foo': it is 'eval' or 'train'"):
+        kind(batch_norm="foo")
+
+
+@pytest.mark.parametrize("attack", [PGD(), NoiseFGSM()], ids=str)
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["no gradient", "gradient of something else"])
+def test_a_model_that_cuts_the_gradient_is_told_so(attack: Attack, elsewhere: bool) -> None:
+    class Cut(nn.Linear):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return super().forward(images.detach().flatten(1))
+
+    _, images, labels = setting()
+    with pytest.raises(UnsupportedModelError, match=f"no gradient with respect to the images, which {attack} follows"):
+        attack(Cut(48, 5).requires_grad_(elsewhere), images, labels)
 
 
 def test_targeted_attacks_raise_one_wrong_class() -> None:

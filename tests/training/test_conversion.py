@@ -181,6 +181,7 @@ def test_an_epoch_of_annealing_is_the_best_only_while_there_is_no_other() -> Non
         ({"activation": "silu", "anneal": 1}, {}, "'silu' has no sharpness that could fall"),
         ({"activation": "keep", "anneal": 1}, {}, "'keep' has no sharpness"),
         ({"anneal": -1}, {}, "model.anneal=-1"),
+        ({"activation": "swish(beta=5000)", "anneal": 1}, {}, "which is sharper than the 1000 that it begins with"),
         ({"anneal": 3}, {"epochs": 3}, "model.anneal=3 leaves nothing of 3 epochs"),
         ({"anneal": 1}, {"engine": EngineConfig(compile=True)}, "engine.compile would compile each"),
     ],

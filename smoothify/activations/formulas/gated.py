@@ -13,12 +13,18 @@ _HUGE = 1e30  # stands in for infinity where infinity times an underflowed zero 
 _SATURATED = 40.0  # exp(-40) is below float64's resolution of 1: beyond it a sigmoid is 1
 
 
+def _minus_abs(x: Tensor) -> Tensor:
+    """-|x| by one clamp, so that at 0 a formula that is right for both signs is differentiated as for one of them."""
+    x = x.clamp(max=_HUGE)
+    return x - 2 * x.clamp(min=0)
+
+
 def _softplus(x: Tensor) -> Tensor:
-    return x.clamp(min=0) + log1p_of_unit(x.abs().neg().exp())
+    return x.clamp(min=0) + log1p_of_unit(_minus_abs(x).exp())
 
 
 def _sech_squared(v: Tensor) -> Tensor:
-    e = (-2 * v.abs()).exp()
+    e = (2 * _minus_abs(v)).exp()
     return 4 * e / (1 + e).square()
 
 
@@ -130,8 +136,10 @@ def tanhsoft_3_value(x: Tensor, alpha: Number) -> Tensor:
 
 
 def tanhsoft_3_slope(x: Tensor, alpha: Number) -> Tensor:
-    """e^x (tanh(αx) + α sech²(αx)) / (1 + e^x tanh(αx)), divided through by e^relu(x)."""
-    decay = x.clamp(max=0).exp()
+    """e^x (tanh(αx) + α sech²(αx)) / (1 + e^x tanh(αx)), divided through by e^p for p = relu(x)."""
+    x = x.clamp(-_HUGE, _HUGE)
+    p = x.clamp(min=0)
+    decay = (x - p).exp()
     v = alpha * x
     t = v.tanh()
-    return decay * (t + alpha * _sech_squared(v)) / (x.clamp(min=0).neg().exp() + decay * t)
+    return decay * (t + alpha * _sech_squared(v)) / (p.neg().exp() + decay * t)

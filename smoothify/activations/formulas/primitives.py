@@ -1,9 +1,9 @@
 """Logarithms and exponentials that a fused CPU loop can afford.
 
-Inside a compiled loop a polynomial costs little, while a library call for log1p or expm1 costs more than all
-the rest, and a division as much as ten multiplications. Outside of one it is the other way round. So: torch's
-functions, except for float32 on a CPU under ``torch.compile``, where the same functions are spelled out, to
-the same accuracy. The polynomials interpolate at Chebyshev nodes; they were computed in 40 digits.
+Inside a compiled loop a polynomial costs little, while a library call for log1p costs more than all the rest, and
+a division as much as ten multiplications. Outside of one it is the other way round. So: torch's functions, except
+for float32 on a CPU under ``torch.compile``, where the same functions are spelled out, to the same accuracy. The
+polynomials interpolate at Chebyshev nodes; they were computed in 40 digits.
 """
 
 from __future__ import annotations
@@ -27,12 +27,6 @@ _LOG1P_REST = (
     -0.00280164199280335,
 )  # fmt: skip
 
-# (1 - e^(-z)) / z on [0, 1/2], to 2e-9.
-_DECAY = (
-    0.9999999987426019, -0.4999998187742365, 0.16666241868660506, -0.0416300728319119, 0.00818961363115507,
-    -0.0011234042190462834,
-)  # fmt: skip
-
 # erf(s) / s as a polynomial in s² on [0, 1/4], to 2e-9.
 _ERF = (
     1.1283791656017914, -0.37612609007469805, 0.11282831428465862, -0.026757732735015517,
@@ -50,15 +44,6 @@ def is_spelled_out(x: Tensor) -> bool:
 def log1p_of_unit(e: Tensor) -> Tensor:
     """log(1 + e) for e in [0, 1]."""
     return e * _horner(e, _LOG1P) if is_spelled_out(e) else e.log1p()
-
-
-def one_minus_exp(z: Tensor) -> Tensor:
-    """1 - e^(-z) for z ≥ 0, relatively accurate down to 0."""
-    if not is_spelled_out(z):
-        return -(-z).expm1()
-    low = z.clamp(max=0.5)
-    large = (1 - (-z.clamp(min=0.5)).exp()) * (1 / -math.expm1(-0.5))
-    return low * _horner(low, _DECAY) * large
 
 
 def erf_of_positive(s: Tensor) -> Tensor:

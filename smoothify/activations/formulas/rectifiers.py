@@ -14,7 +14,7 @@ from smoothify.activations.formulas.primitives import (
 )
 
 _HUGE = 1e30  # stands in for infinity where infinity divided by infinity would be NaN
-_TINY = 1e-30
+_TINY = 1e-37  # the root of anything less has a derivative that float32 cannot hold
 
 
 def squareplus_value(x: Tensor, b: Number) -> Tensor:
@@ -35,9 +35,8 @@ def smelu_value(x: Tensor, beta: Number) -> Tensor:
 
 
 def smelu_slope(y: Tensor, beta: Number) -> Tensor:
-    """min(1, √(y/β)), as y / √(yβ) with the root held above 0, where it has no derivative."""
-    held = y.clamp(max=_HUGE)
-    return (held * (held.clamp(min=_TINY) * beta).rsqrt()).clamp(max=1)
+    """min(1, √(y/β)), with y held above 0, where the root has no derivative and this has 0."""
+    return (y.clamp(min=_TINY).sqrt() * y.sign() * beta**-0.5).clamp(max=1)
 
 
 # SmoothReLU is relu(x) · k(αx) with k(u) = 1 - log1p(u)/u, which cancels for small u. Below the join k comes

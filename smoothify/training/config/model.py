@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smoothify.activations import parse
+from smoothify.activations.sharpness import NEARLY_RELU
 from smoothify.data import MODES, CropMode, Interpolation
 from smoothify.errors import ConfigError
 from smoothify.models.importing import is_import_path
@@ -66,13 +67,24 @@ class ModelConfig:
         if (self.mean is None) != (self.std is None):
             raise ConfigError("model.mean and model.std go together; give both or neither")
         at_least("model.anneal", self.anneal, 0)
-        entry = parse(self.activation)[0] if self.activation != "keep" else None
-        if self.anneal and (entry is None or entry.sharpness is None):
+        if self.activation != "keep":
+            parse(self.activation)
+        if self.anneal:
+            self._check_annealing()
+        if self.architecture is not None and not is_import_path(self.architecture):
+            raise ConfigError(
+                f"model.architecture={self.architecture!r}: give an import path, such as 'my_nets:small_net'"
+            )
+
+    def _check_annealing(self) -> None:
+        entry, parameters = parse(self.activation) if self.activation != "keep" else (None, {})
+        if entry is None or entry.sharpness is None:
             raise ConfigError(
                 f"model.anneal: activation {self.activation!r} has no sharpness that could fall; "
                 "set model.activation to swish or parametric_softplus"
             )
-        if self.architecture is not None and not is_import_path(self.architecture):
+        if {**entry.defaults, **parameters}[entry.sharpness] > NEARLY_RELU:
             raise ConfigError(
-                f"model.architecture={self.architecture!r}: give an import path, such as 'my_nets:small_net'"
+                f"model.anneal would end with {self.activation}, which is sharper than the {NEARLY_RELU:g} that it "
+                "begins with; leave it out"
             )
