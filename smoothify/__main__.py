@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from smoothify.cli import Parser, add_imports, run
-from smoothify.errors import UnknownNameError
+from smoothify.errors import ConfigError, UnknownNameError
 from smoothify.files import refuse_existing, write_atomically
 from smoothify.hub import CardFacts, from_pretrained, push_folder, save_pretrained
 from smoothify.hub.sat import ACTIVATIONS, MODELS, import_sat
@@ -117,6 +117,11 @@ def model_of(name: str, architecture: str | None = None) -> nn.Module:
         return from_pretrained(name.removeprefix("hf-hub:"), architecture=architecture)
     if Path(name).is_dir() or (slash and library not in LIBRARIES):
         return from_pretrained(name, architecture=architecture)
+    if architecture is not None:
+        raise ConfigError(
+            f"--architecture {architecture} is for a saved model, and {name} names an architecture; leave it out, or "
+            "give a folder or a Hub repository owner/name"
+        )
     return build(name)
 
 

@@ -42,7 +42,11 @@ def parser() -> Parser:
         "are those that the model was trained with, unless given.",
         epilog="On several GPUs or processes: `accelerate launch -m smoothify.evaluate` with the same options.",
     )
-    built.add_argument("model", type=str, help="a folder such as RUN/best, or a Hub repository 'owner/name'")
+    built.add_argument(
+        "model",
+        type=str,
+        help="a folder such as RUN/best, or a Hub repository 'owner/name', with or without hf-hub: before it",
+    )
     built.add_argument(
         "--architecture", type=str | None, metavar="MODULE:FACTORY", help="your own code, if that built the model"
     )
@@ -98,7 +102,12 @@ def parser() -> Parser:
     built.add_argument(
         "--threads", type=int | None, help="CPU threads of each process (default: its share of the cores)"
     )
-    built.add_argument("--output", type=str | None, help="JSON file (default: evaluation.json in the model's folder)")
+    built.add_argument(
+        "--output",
+        type=str | None,
+        help="JSON file (default: evaluation.json in the model's folder, or in the "
+        "working folder for a model of the Hub)",
+    )
     built.add_argument("--report", type=str | None, metavar="FILE", help="also write everything as one HTML file")
     built.add_argument(
         "--beside",
@@ -121,8 +130,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for option in ("images", "sanity_images", "batch_size"):
         if asked[option] is not None and asked[option] < 1:
             raise ConfigError(f"--{option} {asked[option]}: at least 1 is needed")
+    if not 0 <= asked.seed < 2**31:
+        raise ConfigError(f"--seed {asked.seed}: it must be from 0 to 2^31 - 1")
     if asked.beside is not None and asked.report is None:
         raise ConfigError(f"--beside {asked.beside} is for the report's pictures; give --report FILE as well")
+    for option in ("model", "beside", "through"):
+        asked[option] = asked[option] and asked[option].removeprefix("hf-hub:")
     for option in ("sanity", "surrogate"):
         if asked.through is not None and asked[option]:
             raise ConfigError(f"--{option} is about the model's own gradients; measure it without --through")
@@ -130,9 +143,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     refuse_run_folder(Path(asked.model))
     output = _output(asked.model, asked.output, overwrite=asked.overwrite)
     page = None if asked.report is None else _free(Path(asked.report), "--report", overwrite=asked.overwrite)
+    if page is not None and page.resolve() == output.resolve():
+        raise OutputExistsError(f"--report {page}: --output is the same file; give one of them another name")
     partial = output.with_name(f".{output.name}.partial")
     host = from_pretrained(asked.model, architecture=asked.architecture)
     setting = Setting.of(asked.model, data=asked.data, split=asked.split, norm=asked.norm, epsilon=asked.epsilon)
+    if page is not None and setting.threat.radius == 0:
+        raise ConfigError(f"--report {page}: its pictures need an epsilon above 0; leave it out, or give one")
     attacks = attacks_by(asked.attack or ["pgd-50"], setting.threat, asked.step_size)
     accelerator = Accelerator(kwargs_handlers=[patient()])
     console = Console(quiet=not accelerator.is_main_process)
@@ -142,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = representative(labels_of(source), asked.images or len(source))
     images = setting.images(host, source, rows)
     few = images.few(asked.sanity_images)
-    refuse_impossible(classifier, few, attacks)
+    refuse_impossible(classifier, images, attacks)
     models = {asked.model: classifier}
     started = time.perf_counter()
     beside, through = (
@@ -186,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 full_protocol=asked.full_protocol,
                 surrogate=asked.surrogate,
                 through=through,
-                through_name=called(asked.through or ""),
+                through_name="" if asked.through is None else called(asked.through),
                 accelerator=accelerator,
                 state=partial,
                 advance=reporter.advance,
@@ -209,7 +226,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 },
                 "sanity": checked.to_dict() if checked else None,
                 "sanity_rows": name_rows(few.indices, len(source)) if checked else None,
-                "through": asked.through and {"model": asked.through, "weights_sha256": weights_digest(asked.through)},
+                "through": None
+                if asked.through is None
+                else {"model": asked.through, "weights_sha256": weights_digest(asked.through)},
                 "results": [result.to_dict() for result in results],
                 "seconds": round(time.perf_counter() - started, 1),
                 "versions": library_versions(),
@@ -238,6 +257,9 @@ def _output(model: str, output: str | None, *, overwrite: bool) -> Path:
 
 
 def _free(path: Path, option: str, *, overwrite: bool) -> Path:
+    example = "report.html" if option == "--report" else "evaluation.json"
+    if path.is_dir():
+        raise OutputExistsError(f"{option} {path} is a folder; name a file, such as {path / example}")
     if path.exists() and not overwrite:
         raise OutputExistsError(f"{path} exists; pass --overwrite or another {option}")
     if not path.parent.is_dir():

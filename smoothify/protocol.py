@@ -8,14 +8,14 @@ import re
 _PGD = re.compile(r"pgd-([1-9][0-9]*)(?:x[1-9][0-9]*)?", re.IGNORECASE)
 
 
-def show(value: float) -> str:
-    """Write a pixel distance as people do: 255ths where it is a whole number of them, else a decimal.
+def show(value: float, norm: str = "linf") -> str:
+    """Write a pixel distance as people do: under Linf in 255ths, where it is a whole number of them; else a decimal.
 
-    >>> show(8 / 255), show(0.1)
-    ('8/255', '0.1')
+    >>> show(8 / 255), show(0.1), show(1.0, "l2")
+    ('8/255', '0.1', '1')
     """
     in_255ths = value * 255
-    if value and abs(in_255ths - round(in_255ths)) < 1e-6:
+    if value and norm == "linf" and abs(in_255ths - round(in_255ths)) < 1e-6:
         return f"{round(in_255ths)}/255"
     return f"{value:g}"
 
@@ -56,6 +56,7 @@ def settings(
     surrogate: str | None = None,
     through: str | None = None,
     full_protocol: bool = False,
+    norm: str = "linf",
 ) -> str:
     """Return what stands behind an attack's name, a comma before each.
 
@@ -64,14 +65,15 @@ def settings(
         surrogate: the activation whose derivative the attack saw in ReLU's place.
         through: the other model that the images were found on.
         full_protocol: only where the last step led counts.
+        norm: that the step is taken in.
 
     >>> settings(step_size=1 / 255, surrogate="silu")
     ', step 1/255, gradients of silu'
     """
     said = (
-        None if step_size is None else f"step {show(step_size)}",
-        surrogate and f"gradients of {surrogate}",
-        through and f"transferred from {through}",
+        None if step_size is None else f"step {show(step_size, norm)}",
+        None if surrogate is None else f"gradients of {surrogate}",
+        None if through is None else f"transferred from {through or 'another model'}",
         "last step only" if full_protocol else None,
     )
     return "".join(f", {one}" for one in said if one)
@@ -105,5 +107,5 @@ def published_name(
     """
     unusual = unusual_step(attack, norm, epsilon, step_size)
     return attack.lower() + settings(
-        step_size=unusual, surrogate=surrogate, through=through, full_protocol=full_protocol
+        step_size=unusual, surrogate=surrogate, through=through, full_protocol=full_protocol, norm=norm
     )

@@ -19,6 +19,7 @@ SAMPLE = "fashion_mnist_sample"
 _SAMPLE_FOLDER = Path(__file__).parent / "sample"
 _IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp")
 _LABEL_COLUMNS = ("label", "labels", "cls", "fine_label")
+_MOST_UNSEEN = 30_000  # classes that no row shows: a few rows of ImageNet-21k leave fewer out
 CLASS_FOLDERS = "give each class, two at least, a folder: train/cat/1.png, train/dog/2.png"
 """What to do about pictures whose folders do not say what they show."""
 
@@ -36,6 +37,12 @@ class Source:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def names_classes(self) -> bool:
+        """Whether the data says what its classes are, and so how many: a label's own number is no name."""
+        named = getattr(self.rows.features[self.label_column], "names", None) is not None
+        return named or self.classes != tuple(map(str, range(len(self.classes))))
 
     def describe(self, row: int) -> str:
         """Name a row, and the file that its image lies in where it does not lie among others."""
@@ -57,7 +64,7 @@ def load(name: str = SAMPLE, split: str = "train") -> Source:
 
     Raises:
         UnknownNameError: nothing goes by that name or split.
-        DataError: the split is empty, or has no image or no label column.
+        DataError: the split is empty, has no image or no label column, or labels that do not count from 0.
 
     >>> source = load(split="test")
     >>> len(source), source.classes[:2]
@@ -202,6 +209,11 @@ def _classes(rows: datasets.Dataset, label_column: str, name: str) -> tuple[str,
             raise DataError(
                 f"data set {name!r}: column {label_column!r} holds {label!r}; labels must be whole numbers from 0"
             )
+    if max(labels) - len(labels) > _MOST_UNSEEN:
+        raise DataError(
+            f"data set {name!r}: column {label_column!r} holds {max(labels)}, with {len(labels)} different labels; "
+            "labels must count from 0 without large gaps: number the classes anew"
+        )
     return tuple(str(label) for label in range(max(labels) + 1))
 
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from smoothify.activations import refuse_without_relu, surrogate_gradients
 from smoothify.attacks import Attack, SampleNoise, inference_mode_of, sample_keys
 from smoothify.attacks.base import refuse_outside_pixels
-from smoothify.data import Images, as_images
+from smoothify.data import Images, Source, as_images
 from smoothify.errors import ConfigError, DataError
-from smoothify.evaluation.logits import device_of, logits_of, predict, refuse_other_precision
+from smoothify.evaluation.logits import device_of, logits_of, predict, refuse_labels, refuse_other_precision
 from smoothify.evaluation.precision import full_precision
 from smoothify.evaluation.results import RobustAccuracy
 from smoothify.evaluation.state import Finished, digest
@@ -56,10 +56,10 @@ def robust_accuracy(
         seed: of the random starts.
         full_protocol: take every step on every image, and look only at where the last one leads, as papers do that
             run PGD as it is trained with. It finds no image that the search does not find.
-        surrogate: the attack sees this activation's derivative in place of ReLU's (paper §3.2).
+        surrogate: the attack sees this activation's derivative in place of ReLU's (paper §3.2; BPDA).
         through: a transfer attack: another model, such as the ReLU twin, that the images are found on, by every step of
             the attack; ``model`` judges where the last step leads. It takes the same images to the same classes.
-        through_name: what the result calls that model.
+        through_name: what the result calls that model; not empty.
         accelerator: shares the batches among its processes; one process if not given.
         state: a folder that keeps what is finished, so that the same call goes on where one was interrupted.
         advance: called with the number of images done after each batch.
@@ -87,7 +87,11 @@ def robust_accuracy(
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size}: at least 1 is needed")
     device = device_of(model)
-    refuse_impossible(model, images, [attack])
+    classes = refuse_impossible(model, images, [attack])
+    if through is not None and not through_name.strip():
+        raise ConfigError(
+            f"through_name={through_name!r}: the number says what it was transferred from; give it a name"
+        )
     if through is not None:
         refuse_source(through, model, images, [attack], surrogate=surrogate)
     full_protocol = full_protocol or through is not None
@@ -145,14 +149,24 @@ def robust_accuracy(
         surrogate=surrogate,
         split_images=len(images.source),
         through=None if through is None else through_name,
+        caveats=_other_classes(images.source, classes),
     )
 
 
-def refuse_impossible(model: nn.Module, images: Images, attacks: Sequence[Attack]) -> None:
-    """Refuse attacks that cannot measure a model, before the first of them has begun.
+def _other_classes(source: Source, classes: int) -> tuple[str, ...]:
+    """Return a caveat where a data set names more or fewer classes than the model tells apart."""
+    named = len(source.classes)
+    if not source.names_classes or named == classes:
+        return ()
+    return (f"the data set names {named} classes, the model tells {classes} apart: their numbers may mean others",)
+
+
+def refuse_impossible(model: nn.Module, images: Images, attacks: Sequence[Attack]) -> int:
+    """Refuse what cannot be measured, before the first attack has begun; return how many classes the model has.
 
     Raises:
         ConfigError: an attack that leaves its threat model, or needs more classes than the model has.
+        DataError: a label that the model has no class for.
         UnsupportedModelError: an output that is not (batch, classes), or parameters that are not float32.
     """
     for attack in attacks:
@@ -168,6 +182,8 @@ def refuse_impossible(model: nn.Module, images: Images, attacks: Sequence[Attack
         if attack.reach > attack.threat.radius:
             raise ConfigError(f"{attack} leaves its threat model ({attack.threat}): it trains, but measures nothing")
         attack.require(classes)
+    refuse_labels(images.labels, classes)
+    return classes
 
 
 def _verdicts(

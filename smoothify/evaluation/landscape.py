@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smoothify.attacks import Attack, inference_mode_of
-from smoothify.errors import ConfigError
-from smoothify.evaluation.logits import predict
+from smoothify.errors import ConfigError, UnknownNameError
+from smoothify.evaluation.logits import logits_of, predict, refuse_labels
 from smoothify.evaluation.precision import full_precision
 
+_SECONDS = ("adversarial", "random")
 _BATCH = 256  # points of the plane that go through the model at a time
 
 
@@ -65,8 +66,10 @@ def landscape(
         seed: of the attack's random start and of the random direction.
 
     Raises:
-        ConfigError: fewer than 3 points or an even number; an attack that does not move the image, or that finds the
-            same direction twice.
+        ConfigError: fewer than 3 points or an even number; an epsilon of 0; an attack that does not move the image, or
+            that finds the same direction twice.
+        DataError: a label that the model has no class for.
+        UnknownNameError: another second direction.
 
     >>> from smoothify.attacks import PGD, ThreatModel
     >>> linear = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
@@ -76,9 +79,17 @@ def landscape(
     """
     if points < 3 or points % 2 == 0:
         raise ConfigError(f"points={points}: an odd number from 3 on is needed, so that the image itself is one")
+    if second not in _SECONDS:
+        raise UnknownNameError("second", second, _SECONDS)
+    if attack.threat.radius == 0:
+        raise ConfigError(
+            f"{attack} finds no direction around this image: within {attack.threat} it cannot move: give an epsilon "
+            "above 0"
+        )
     labels = torch.tensor([label], device=image.device)
     offsets = torch.linspace(-extent, extent, points, device=image.device)
     with full_precision(image.device), inference_mode_of(model):
+        refuse_labels(labels, logits_of(model, image[None]).shape[1])
         first = _found(model, image, labels, attack, seed)
         if second == "random":
             other = _noise(image, seed) if attack.threat.norm == "l2" else _noise(image, seed).sign()

@@ -25,14 +25,29 @@ def predict(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> T
     tensor([1])
     """
     logits = logits_of(model, images)
-    if labels is not None and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
-        wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
-        raise DataError(
-            f"label {wrong} is outside the model's {logits.shape[1]} classes; use a model with a head for this data set"
-        )
+    if labels is not None:
+        refuse_labels(labels, logits.shape[1])
     if not torch.isfinite(logits).all():
         raise NonFiniteError("the model's logits are not finite, so its accuracy cannot be measured")
     return logits.argmax(1)
+
+
+def refuse_labels(labels: Tensor, classes: int) -> None:
+    """Refuse labels that a model has no class for.
+
+    Raises:
+        DataError: there is one.
+
+    >>> refuse_labels(torch.tensor([3, 11]), 10)
+    Traceback (most recent call last):
+    smoothify.errors.DataError: label 11 is outside the model's 10 classes; use a model with a head for this data set
+    """
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or highest >= classes:
+        raise DataError(
+            f"label {lowest if lowest < 0 else highest} is outside the model's {classes} classes; use a model with a "
+            "head for this data set"
+        )
 
 
 def device_of(model: nn.Module) -> torch.device:

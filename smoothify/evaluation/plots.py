@@ -37,7 +37,7 @@ def adversarial(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack
     epsilon = attack.threat.radius
     rows = (
         ("clean", images, predict(model, images)),
-        (f"perturbation\n±{show(epsilon)}", (attacked - images) / (2 * epsilon) + 0.5, None),
+        (f"perturbation\n±{show(epsilon, attack.threat.norm)}", (attacked - images) / (2 * epsilon) + 0.5, None),
         ("attacked", attacked, predict(model, attacked)),
     )
     figure = Figure(figsize=(1.25 * len(images) + 0.9, 4.6), dpi=110, layout="constrained")
@@ -68,7 +68,11 @@ def _displayable(picture: Tensor) -> npt.NDArray[np.float32]:
 
 
 def robustness(
-    curves: Mapping[str, Sequence[tuple[float, Share]]], *, against: Literal["steps", "epsilon"], chance: float
+    curves: Mapping[str, Sequence[tuple[float, Share]]],
+    *,
+    against: Literal["steps", "epsilon"],
+    chance: float,
+    norm: str = "linf",
 ) -> bytes:
     """Draw robust accuracy against the attack's steps or against epsilon, with 95% intervals, and return the PNG.
 
@@ -76,6 +80,7 @@ def robustness(
         curves: for each name in the legend, pairs of a number of steps, or an epsilon in [0, 1] units, and a share.
         against: what the pairs' first numbers are.
         chance: accuracy of a guess, in [0, 1]; drawn as a line.
+        norm: of the epsilons.
     """
     figure = Figure(figsize=(5.6, 3.8), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
@@ -95,7 +100,7 @@ def robustness(
         axis.set_xlim(at[0], 1.05 * at[-1])
         axis.set_xlabel("steps of the attack (logarithmic)")
     else:
-        named = [show(position) for position in at]
+        named = [show(position, norm) for position in at]
         in_255ths = all("/255" in name for name in named[at[0] == 0 :])
         axis.set_xticks(at, named if in_255ths else [f"{position:g}" for position in at])
         axis.set_xlabel("epsilon")

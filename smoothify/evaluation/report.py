@@ -140,7 +140,7 @@ def draw(
         (
             f"Robust accuracy against epsilon on {len(images)} images ({search}, steps of epsilon/4), with 95% "
             "intervals.",
-            plots.robustness(against_epsilon, against="epsilon", chance=1 / len(classes)),
+            plots.robustness(against_epsilon, against="epsilon", chance=1 / len(classes), norm=threat.norm),
         )
     )
     right = torch.stack([predict(one, batch) == labels for one in models.values()]).all(0).nonzero().flatten().tolist()

@@ -113,7 +113,7 @@ class RobustAccuracy(Verdicts):
     @property
     def threat(self) -> str:
         """Norm and epsilon."""
-        return f"{self.norm.capitalize()}, epsilon {show(self.epsilon)}"
+        return f"{self.norm.capitalize()}, epsilon {show(self.epsilon, self.norm)}"
 
     @property
     def description(self) -> str:
@@ -127,6 +127,7 @@ class RobustAccuracy(Verdicts):
             surrogate=self.surrogate,
             through=self.through,
             full_protocol=self.full_protocol,
+            norm=self.norm,
         )
 
     @property

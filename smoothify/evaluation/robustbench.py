@@ -13,7 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from smoothify.attacks import show
-from smoothify.errors import ConfigError, DataError, UnknownNameError
+from smoothify.attacks.base import refuse_outside_pixels
+from smoothify.errors import ConfigError, UnknownNameError
 from smoothify.evaluation.results import RobustAccuracy
 from smoothify.models import PixelClassifier
 
@@ -41,7 +42,7 @@ def as_robustbench(model: nn.Module) -> nn.Module:
 
     Raises:
         UnsupportedModelError: a host that says nothing about its normalisation.
-        DataError: on use, for images outside [0, 1].
+        DataError: on use, for images outside [0, 1], NaN among them.
 
     >>> from smoothify.models import build
     >>> measured = as_robustbench(build("resnet10_28px", num_classes=10))
@@ -60,9 +61,7 @@ class _Measured(nn.Module):
         self.classifier = classifier
 
     def forward(self, images: Tensor) -> Tensor:
-        low, high = images.detach().aminmax()
-        if low < 0 or high > 1:
-            raise DataError(f"images in [{low:g}, {high:g}]; give them in [0, 1], the model normalises them itself")
+        refuse_outside_pixels(images)
         # flattening makes the gradient contiguous on its way back
         logits: Tensor = self.classifier(images.flatten(1).view(images.shape))
         return logits.clone()
@@ -112,7 +111,7 @@ def leaderboard_entry(
         f"{what} is {found}, not {wanted}"
         for what, found, wanted in (
             ("the attack", result.attack, "AutoAttack"),
-            ("epsilon", show(result.epsilon), show(epsilon)),
+            ("epsilon", show(result.epsilon, result.norm), show(epsilon, result.norm)),
             ("the number of images", result.robust.images, images),
         )
         if found != wanted
@@ -120,7 +119,11 @@ def leaderboard_entry(
     if result.split_images not in (None, images):  # whichever are chosen of more images are not the leaderboard's
         unmet.append(f"the images are from a split of {result.split_images}; measure the leaderboard's {images} alone")
     unmet += [f"the attack saw gradients of {result.surrogate}, not the model's"] if result.surrogate else []
-    unmet += [f"the images were found on {result.through}, not on the model"] if result.through else []
+    unmet += (
+        []
+        if result.through is None
+        else [f"the images were found on {result.through or 'another model'}, not on the model"]
+    )
     unmet += list(result.caveats)  # an entry has no place for a warning
     if unmet:
         raise ConfigError(f"no entry for the {dataset} {result.norm} leaderboard: {'; '.join(unmet)}")
@@ -133,7 +136,7 @@ def leaderboard_entry(
         "dataset": dataset,
         "venue": venue,
         "architecture": architecture,
-        "eps": show(epsilon),
+        "eps": show(epsilon, result.norm),
         "clean_acc": str(round(100 * result.clean.value, 2)),
         "reported": str(round(100 * result.robust.value, 2)),
         "autoattack_acc": str(round(100 * result.robust.value, 2)),

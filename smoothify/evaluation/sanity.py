@@ -16,7 +16,7 @@ from smoothify.attacks import Attack, inference_mode_of
 from smoothify.data import Images, as_images
 from smoothify.errors import DataError
 from smoothify.evaluation.checks import CHECKS, Check, CheckResult
-from smoothify.evaluation.logits import device_of
+from smoothify.evaluation.logits import device_of, logits_of, refuse_labels
 from smoothify.evaluation.precision import full_precision
 from smoothify.evaluation.results import RobustAccuracy
 from smoothify.evaluation.subject import Subject
@@ -89,6 +89,9 @@ def sanity(
 ) -> Sanity:
     """Put a measurement through checks; a few hundred images do.
 
+    Two attacks that should find as much may differ by 2 points, or by two images where there are fewer than 100
+    (`Subject.slack`): of a handful of images the checks say little.
+
     Args:
         model: maps images in [0, 1] to logits (batch, classes), as `smoothify.PixelClassifier` does.
         images: the labelled images, as `robust_accuracy` takes them.
@@ -101,8 +104,8 @@ def sanity(
         advance: called with 1 after each check.
 
     Raises:
-        DataError: no images.
-        UnsupportedModelError: a surrogate for a model without a ReLU.
+        DataError: no images, or a label that the model has no class for.
+        UnsupportedModelError: an output that is not (batch, classes), or a surrogate for a model without a ReLU.
     """
     images = as_images(images)
     if len(images) == 0:
@@ -111,6 +114,7 @@ def sanity(
     batch, labels = (tensor.to(device) for tensor in images.batch(range(len(images))))
     results = []
     with full_precision(device), inference_mode_of(model):
+        refuse_labels(labels, logits_of(model, batch[:1]).shape[1])
         refuse_without_relu(model, batch[:1], surrogate)
         subject = Subject(model, batch, labels, attack, seed, batch_size, surrogate, accelerator)
         for check in CHECKS if checks is None else checks:

@@ -81,6 +81,11 @@ class Subject:
         return self.logits(self.images[:1]).shape[1]
 
     @property
+    def slack(self) -> float:
+        """Points by which two attacks of equal strength may differ: 2, or two images' worth where that is more."""
+        return max(2.0, 200 / len(self.labels)) + 1e-9  # the shares that it is held against are rounded
+
+    @property
     def attacked(self) -> Searched:
         """What the attack itself makes of the images that are classified right."""
         return self.search(self.attack)

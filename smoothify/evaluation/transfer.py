@@ -17,6 +17,7 @@ from smoothify.data import Images
 from smoothify.errors import ConfigError, UnsupportedModelError
 from smoothify.evaluation.logits import device_of, logits_of, predict, refuse_other_precision
 from smoothify.evaluation.precision import full_precision
+from smoothify.evaluation.state import digest
 
 
 def find_through(
@@ -64,7 +65,8 @@ def refuse_source(
         surrogate: as `robust_accuracy` takes it.
 
     Raises:
-        ConfigError: the measured model itself, a surrogate besides, or an attack that keeps no attempts.
+        ConfigError: the measured model itself or one with its weights, a surrogate besides, or an attack that keeps no
+            attempts.
         UnsupportedModelError: a source on another device, not in float32, with other classes or for other images.
     """
     if source is model:
@@ -96,6 +98,11 @@ def refuse_source(
     if classes != measured:
         raise UnsupportedModelError(
             f"through: it has {classes} classes, the measured model {measured}; give one of the same classes"
+        )
+    if digest(source) == digest(model):
+        raise ConfigError(
+            "through: it has the measured model's own weights; give another model, or leave it out, and the attack is "
+            "a white-box one"
         )
 
 

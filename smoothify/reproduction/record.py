@@ -52,9 +52,9 @@ class Measurement(Verdicts):
     def column(self) -> str:
         """How a table heads it: whatever makes the attack another one makes the column another one."""
         unusual = unusual_step(self.attack, self.norm, self.epsilon, self.step_size)
-        step = "" if unusual is None else f", step {show(unusual)}"
+        step = "" if unusual is None else f", step {show(unusual, self.norm)}"
         through = "" if self.surrogate is None else f" through {self.surrogate}"
-        threat = f"{self.norm.capitalize()} {show(self.epsilon)}"
+        threat = f"{self.norm.capitalize()} {show(self.epsilon, self.norm)}"
         return f"{self.attack}{step}{through}, {threat} ({self.robust.images:,} images)"
 
     @classmethod

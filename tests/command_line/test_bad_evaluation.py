@@ -27,6 +27,8 @@ pytestmark = pytest.mark.xdist_group("command line")
         (["--norm", "l3"], "unknown norm 'l3'; did you mean 'l2'"),
         (["--surrogate", "slu"], "unknown activation 'slu'; did you mean 'silu'"),
         (["--data", "fashion_mnist_sample"], "label 9 is outside the model's 2 classes; use a model with a head for"),
+        (["--data", "fashion_mnist_sample", "--sanity"], "label 9 is outside the model's 2 classes"),
+        (["--epsilon", "0", "--report", "{best}/r.html"], "--report {best}/r.html: its pictures need an epsilon above"),
         (["--split", "tset"], "did you mean 'test'"),
         (["--images", "0"], "--images 0: at least 1 is needed"),
         (["--images", "-5"], "--images -5: at least 1 is needed"),
@@ -55,7 +57,7 @@ def test_it_is_refused(
     asked += [] if "--threads" in asked else ["--threads", "1"]
     asked += [] if "--attack" in asked else ["--attack", "pgd-2"]
     code, error = answer(evaluate.main, evaluate.PROGRAM, asked, monkeypatch, capsys)
-    assert words in error
+    assert words.format(best=best) in error
     assert (code, error.count("\n")) == (2, 1)
     assert sorted(best.iterdir()) == before
 

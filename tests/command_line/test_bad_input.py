@@ -132,6 +132,12 @@ def test_train(arguments: list[str], words: str, tmp_path: Path, monkeypatch: py
         (["{empty}", "--atack", "pgd-5"], "did you mean 'attack'"),
         (["{empty}", "--output", "nowhere/x.json"], "there is no folder nowhere"),
         (["{empty}", "--output", "{existing}"], "pass --overwrite"),
+        (["{empty}", "--output", "{empty}", "--overwrite"], "is a folder; name a file, such as "),
+        (["{empty}", "--report", "{empty}", "--overwrite"], "is a folder; name a file, such as "),
+        (["{empty}", "--output", "new.html", "--report", "./new.html"], "--report new.html: --output is the same file"),
+        (["{empty}", "--seed", "99999999999999999999999"], "--seed 99999999999999999999999: it must be from 0 to"),
+        (["{empty}", "--seed", "-1"], "--seed -1: it must be from 0 to"),
+        (["hf-hub:missing/folder/deep"], "'missing/folder/deep' is neither a folder nor a repository id"),
     ],
 )
 def test_evaluate(arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -156,6 +162,7 @@ def test_evaluate(arguments: list[str], words: str, tmp_path: Path, monkeypatch:
         (["inspect", "resnt18"], "did you mean 'resnet18'"),
         (["inspect", "torchvision/resnt18"], "did you mean 'resnet18'"),
         (["inspect", "transformers/resnt"], "did you mean 'resnet'"),
+        (["inspect", "resnet18", "--architecture", "nosuch:thing"], "--architecture nosuch:thing is for a saved model"),
     ],
 )
 def test_inspect(arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -162,3 +162,10 @@ def test_web_dataset_of_tar_files(tmp_path: Path) -> None:
     images = Images(source, input_size=(1, 20, 20), augmentation="imagenet")
     assert images[4][0].shape == (1, 20, 20)
     assert [images[index][1] for index in range(6)] == [0, 1, 2, 0, 1, 2]
+
+
+def test_labels_with_a_large_gap_are_not_classes(tmp_path: Path) -> None:
+    folder = parquet(tmp_path / "gap", [png()] * 3, [0, 1, 10**9])
+    with pytest.raises(DataError, match=r"column 'label' holds 1000000000, with 3 different labels; .* from 0"):
+        load(str(folder), "test")
+    assert len(load(str(parquet(tmp_path / "few", [png()] * 3, [0, 1, 21_000])), "test").classes) == 21_001

@@ -1,13 +1,15 @@
 """Accuracies against what is known: fixed models, intervals, sharing, and what must not be touched."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from smoothify.attacks import PGD, Attack, ThreatModel
-from smoothify.data import Images, load
+from smoothify.data import Images, TensorImages, load
 from smoothify.errors import ConfigError, DataError, NonFiniteError, UnsupportedModelError
 from smoothify.evaluation import RobustAccuracy, Share, card_results, robust_accuracy
 from smoothify.evaluation.plots import adversarial
@@ -245,3 +247,23 @@ def test_picture_shows_what_was_predicted(channels: int) -> None:
         colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24)}
     assert any(red > 150 and green < 80 for red, green, _ in colours), "a wrong prediction is written in red"
     assert any(green > 100 and red < 80 for red, green, _ in colours), "a right one in green"
+
+
+@pytest.mark.parametrize(
+    ("classes", "warned"),
+    [("abc", True), ("abcdefghijkl", True), ("abcdefghij", False), ((), False), (tuple(map(str, range(3))), False)],
+)
+def test_a_data_set_of_other_classes_is_said_beside_the_number(trained, test_images, classes, warned: bool) -> None:
+    pixels, labels = test_images.batch(range(6))
+    found = robust_accuracy(trained, TensorImages(pixels, labels % 3, classes=classes), PGD(ThreatModel("linf", 0.1)))
+    words = f"the data set names {len(classes)} classes, the model tells 10 apart: their numbers may mean others"
+    assert found.caveats == ((words,) if warned else ())
+    assert (words in str(found)) == warned
+
+
+def test_names_that_are_numbers_are_names(trained, tmp_path: Path) -> None:
+    for name in "012":
+        (tmp_path / "test" / name).mkdir(parents=True)
+        Image.new("L", (28, 28)).save(tmp_path / "test" / name / "0.png")
+    images = Images(load(str(tmp_path), "test"), input_size=(1, 28, 28))
+    assert "names 3 classes" in robust_accuracy(trained, images, PGD(ThreatModel("linf", 0.1))).caveats[0]

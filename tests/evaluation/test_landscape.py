@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from smoothify.attacks import PGD, ThreatModel
-from smoothify.errors import ConfigError
+from smoothify.errors import ConfigError, DataError, UnknownNameError
 from smoothify.evaluation import Share, landscape
 from smoothify.evaluation.plots import landscapes, robustness
 
@@ -37,6 +37,15 @@ def test_the_middle_is_the_image_and_the_first_direction_is_the_attacks() -> Non
     assert bool(around.wrong[4, 2]) == bool(wrong)
 
 
+def test_what_no_landscape_is_around() -> None:
+    with pytest.raises(DataError, match="label 9 is outside the model's 4 classes"):
+        landscape(linear(), grey(), 9, LINF)
+    with pytest.raises(UnknownNameError, match="unknown second 'Random'; did you mean 'random'"):
+        landscape(linear(), grey(), 1, LINF, second="Random")
+    with pytest.raises(ConfigError, match="within Linf, epsilon 0 it cannot move: give an epsilon above 0"):
+        landscape(linear(), grey(), 1, PGD(ThreatModel("linf", 0.0), steps=2))
+
+
 @pytest.mark.parametrize("second", ["random", "adversarial"])
 @pytest.mark.parametrize("threat", [ThreatModel("linf", 0.1), ThreatModel("l2", 0.5)], ids=["linf", "l2"])
 def test_directions_are_one_epsilon_long_and_at_right_angles(threat: ThreatModel, second: str) -> None:
@@ -55,7 +64,7 @@ def test_directions_are_one_epsilon_long_and_at_right_angles(threat: ThreatModel
 
     torch.manual_seed(0)
     landscape(Watching(), grey(), 1, PGD(threat, steps=3), second=second, points=3)
-    plane = seen[0].view(3, 3, -1) - 0.5
+    plane = seen[-1].view(3, 3, -1) - 0.5
     first, across = plane[2, 1], plane[1, 2]
     assert torch.allclose(plane[1, 1], torch.zeros(64))
     sizes = threat.ball.size(torch.stack([first, across]).view(2, 1, 8, 8))

@@ -11,6 +11,7 @@ from smoothify.errors import HubError
 from smoothify.evaluation import RobustAccuracy, card_results, robust_accuracy
 from smoothify.hub import Result, read_evaluation
 from smoothify.hub.results import without_repeats
+from smoothify.protocol import published_name
 
 THREAT = ThreatModel("linf", 0.1)
 USUAL = "robust accuracy under {} (linf, epsilon 0.1)"
@@ -42,6 +43,18 @@ def test_a_step_that_the_name_does_not_imply_is_published(measured: tuple[str, .
 def test_so_are_a_surrogate_and_the_protocol() -> None:
     agree(measure("pgd-2", surrogate="silu"), "pgd-2, gradients of silu")
     agree(measure("pgd-2", full_protocol=True), "pgd-2, last step only")
+
+
+def test_a_source_without_a_name_is_no_white_box() -> None:
+    assert published_name("PGD-50", "linf", 0.1, through="").startswith("pgd-50, transferred from")
+
+
+def test_a_distance_under_l2_is_no_number_of_grey_levels() -> None:
+    result = RobustAccuracy("PGD-50", "l2", 1.0, 2.0, 0, (True,) * 4, (True,) * 4)
+    assert result.description == "PGD-50, L2, epsilon 1, 4 images, step 2"
+    (told,) = (one.name for one in card_results([result]) if one.epsilon is not None)
+    assert told == "robust accuracy under pgd-50, step 2 (l2, epsilon 1)"
+    assert Result("pgd-50", 0.5, 8 / 255).name.endswith("(linf, epsilon 8/255)")
 
 
 def agree(result: RobustAccuracy, shown: str) -> None:

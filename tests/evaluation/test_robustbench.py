@@ -90,6 +90,8 @@ def test_logits_may_be_written_into_and_gradients_are_contiguous() -> None:
 
 
 def test_images_outside_the_unit_interval_are_refused() -> None:
+    with pytest.raises(DataError, match=r"images in \[nan, nan\]; give them in \[0, 1\]"):
+        smoothify.as_robustbench(host())(torch.full((1, 1, 28, 28), torch.nan))
     with pytest.raises(DataError, match=r"images in \[-1, 2\]; give them in \[0, 1\]"):
         smoothify.as_robustbench(host())(torch.tensor([-1.0, 2.0]).repeat(392).view(1, 1, 28, 28))
 
@@ -117,6 +119,7 @@ def test_entry_is_of_the_leaderboards_form() -> None:
         ({"attack": "PGD-5", "images": 10}, "not AutoAttack; the number of images is 10"),
         ({"split_images": 50_000}, "the images are from a split of 50000; measure the leaderboard's 5000 alone"),
         ({"surrogate": "silu"}, "the attack saw gradients of silu, not the model's"),
+        ({"through": ""}, "the images were found on another model, not on the model"),
         ({"caveats": ("deterministic: logits differ",)}, "deterministic: logits differ"),
     ],
 )

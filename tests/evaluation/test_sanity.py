@@ -11,7 +11,8 @@ from torch import nn
 
 from smoothify.attacks import PGD, Attack, AutoAttackPart, ThreatModel
 from smoothify.data import Images, load
-from smoothify.evaluation import CHECKS, Check, CheckResult, RobustAccuracy, Sanity, sanity
+from smoothify.errors import DataError
+from smoothify.evaluation import CHECKS, Check, CheckResult, RobustAccuracy, Sanity, Subject, sanity
 from smoothify.evaluation.plots import adversarial
 from smoothify.models import PixelClassifier
 from tests.evaluation import frauds
@@ -155,3 +156,31 @@ def test_nothing_to_attack_is_no_crash(trained: PixelClassifier, test_images: Im
     wrong.labels = (trained(wrong.batch(range(6))[0]).argmax(1) + 1) % 10
     outcomes = sanity(trained, wrong, HONEST).results
     assert {one.verdict for one in outcomes if one.about == "attack"} <= {"not applicable", "pass"}
+
+
+@pytest.mark.parametrize("label", [11, -1])
+def test_a_label_without_a_class_is_refused_first(trained: PixelClassifier, test_images: Images, label: int) -> None:
+    wrong = Images(test_images.source, input_size=(1, 28, 28), indices=range(6))
+    wrong.labels = torch.tensor([0, 1, 2, 3, label, 5])
+    with pytest.raises(DataError, match=f"label {label} is outside the model's 10 classes"):
+        sanity(trained, wrong, HONEST)
+
+
+@pytest.mark.parametrize(("images", "slack"), [(10, 20.0), (20, 10.0), (100, 2.0), (120, 2.0)])
+def test_one_image_of_a_few_decides_nothing(
+    trained: PixelClassifier, test_images: Images, images: int, slack: float
+) -> None:
+    batch, labels = test_images.batch(range(images))
+    assert Subject(trained, batch, labels, HONEST).slack == pytest.approx(slack)
+
+
+@pytest.mark.parametrize("first", [120, 260, 620])
+def test_twenty_images_of_an_honest_model_fail_nothing(trained, test_images: Images, first: int) -> None:
+    few = Images(test_images.source, input_size=(1, 28, 28), indices=range(first, first + 20))
+    assert [str(one) for one in sanity(trained, few, HONEST).results if one.verdict == "fail"] == []
+
+
+def test_two_images_without_a_gradient_are_not_a_few(trained: PixelClassifier, test_images: Images) -> None:
+    two = Images(test_images.source, input_size=(1, 28, 28), indices=range(2))
+    failed = [one.check for one in sanity(frauds.CutOff(trained), two, HONEST).results if one.verdict == "fail"]
+    assert "gradients of zero" in failed

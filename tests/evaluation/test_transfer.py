@@ -14,6 +14,7 @@ from smoothify import evaluate
 from smoothify.attacks import PGD, Attack, SampleNoise, ThreatModel, attack, restarts, sample_keys
 from smoothify.errors import ConfigError, UnsupportedModelError
 from smoothify.evaluation import CheckResult, Sanity, card_results, leaderboard_entry, robust_accuracy
+from smoothify.evaluation.setting import called
 from smoothify.hub import read_evaluation
 from tests.evaluation.conftest import EPSILON
 
@@ -94,6 +95,8 @@ class KeepsNothing(PGD):
     ("change", "adversary", "options", "message"),
     [
         (lambda model: model, PGD(THREAT), {}, "through: it is the measured model itself; leave it out"),
+        (copy.deepcopy, PGD(THREAT), {}, "through: it has the measured model's own weights; give another model"),
+        (copy.deepcopy, PGD(THREAT), {"through_name": " "}, "through_name=' ': .* give it a name"),
         (copy.deepcopy, PGD(THREAT), {"surrogate": "silu"}, "surrogate=silu and through: .*; leave one out"),
         (copy.deepcopy, attack("autoattack", THREAT), {}, "AutoAttack through another model: .*; use pgd-K"),
         (copy.deepcopy, attack("apgd-ce", THREAT), {}, "APGD-CE gives back clean images where it does not succeed"),
@@ -122,3 +125,19 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert written["results"][0]["through"] == "models/relu"
     assert "PGD-3, step 0.0833333, transferred from models/relu, last step only" in capsys.readouterr().out
     assert "pgd-3, transferred from models/relu" in read_evaluation(output).results[1].attack
+
+
+def test_a_source_named_by_a_dot_is_a_source_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "evaluation.json"
+    monkeypatch.chdir(MODELS / "relu")
+    assert [called(name) for name in (".", "", "../relu", "me/relu")] == [*3 * ["models/relu"], "me/relu"]
+    evaluate.main(["../parametric_softplus", "--through", ".", "--attack", "pgd-1", "--images", "10", "--threads", "1",
+                   "--output", str(output)])  # fmt: skip
+    assert json.loads(output.read_text())["results"][0]["through"] == "models/relu"
+    assert "pgd-1, transferred from models/relu" in read_evaluation(output).results[1].attack
+
+
+def test_a_model_through_itself_is_refused_on_the_command_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="through: it has the measured model's own weights"):
+        evaluate.main([str(MODELS / "relu"), "--through", str(MODELS / "relu"), "--attack", "pgd-1", "--images", "10",
+                       "--threads", "1", "--output", str(tmp_path / "evaluation.json")])  # fmt: skip

@@ -9,8 +9,6 @@ from typing import Literal
 from smoothify.errors import SmoothifyError
 from smoothify.evaluation.subject import Subject
 
-SLACK = 2.0  # points by which two attacks of equal strength may differ
-
 Verdict = Literal["pass", "fail", "not applicable"]
 Answer = tuple[Verdict, str]
 NOTHING_TO_ATTACK: Answer = ("not applicable", "no clean image is classified right")

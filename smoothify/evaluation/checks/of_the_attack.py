@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from smoothify.attacks import PGD, AutoAttackPart, restarts
-from smoothify.evaluation.checks.check import NOTHING_TO_ATTACK, SLACK, Answer, passes
+from smoothify.evaluation.checks.check import NOTHING_TO_ATTACK, Answer, passes
 from smoothify.evaluation.subject import Subject
 
 
@@ -56,7 +56,7 @@ def larger_epsilon(subject: Subject) -> Answer:
     half_range = 0.5 if subject.threat.norm == "linf" else 0.5 * subject.images[0].numel() ** 0.5
     scales = [0.5, 1.0, 2.0, 4.0, max(8.0, half_range / max(subject.threat.radius, 1e-6))]
     shares = [subject.share(subject.pgd(20, scale)) for scale in scales]
-    falls = all(second <= first + SLACK for first, second in itertools.pairwise(shares))
+    falls = all(second <= first + subject.slack for first, second in itertools.pairwise(shares))
     chance = 100 / subject.classes
     listed = ", ".join(f"{scale:.2g}ε {share:.1f}%" for scale, share in zip(scales, shares, strict=True))
     return passes(falls and shares[-1] < chance), f"{listed}; chance {chance:.1f}%"
@@ -80,7 +80,7 @@ def converges(subject: Subject) -> Answer:
     attacks = [subject.pgd(20), subject.pgd(50), subject.pgd(100), restarts(subject.pgd(50), 3)]
     shares = [subject.share(attack) for attack in attacks]
     listed = ", ".join(f"{attack} {share:.1f}%" for attack, share in zip(attacks, shares, strict=True))
-    return passes(max(shares[1:]) - min(shares[1:]) <= SLACK), listed
+    return passes(max(shares[1:]) - min(shares[1:]) <= subject.slack), listed
 
 
 def stronger_with_steps(subject: Subject) -> Answer:
@@ -89,7 +89,7 @@ def stronger_with_steps(subject: Subject) -> Answer:
     noise = PGD(subject.threat, steps=1, step_size=0.0)
     own, many = subject.share(subject.attack), subject.share(subject.pgd(20))
     shares = [own, many, subject.share(one), subject.share(noise)]
-    good = all(first <= second + SLACK for first, second in itertools.pairwise(shares))
+    good = all(first <= second + subject.slack for first, second in itertools.pairwise(shares))
     names = (str(subject.attack), "PGD-20", "one step", "noise")
     return passes(good), ", ".join(f"{name} {share:.1f}%" for name, share in zip(names, shares, strict=True))
 
@@ -100,7 +100,7 @@ def white_box(subject: Subject) -> Answer:
         return "not applicable", "needs pyautoattack; pip install pyautoattack"
     square = subject.stands(AutoAttackPart(subject.threat, "square", 200))
     only = 100 * float((subject.stands(subject.attack) & ~square).sum()) / len(subject.labels)
-    return passes(only <= SLACK), f"Square with 200 queries breaks {only:.1f}% that {subject.attack} does not"
+    return passes(only <= subject.slack), f"Square with 200 queries breaks {only:.1f}% that {subject.attack} does not"
 
 
 class _Rescaled(nn.Module):
@@ -119,7 +119,7 @@ def rescaled_logits(subject: Subject) -> Answer:
     """Does the attack break more when the logits are of ordinary size?"""
     own = subject.share(subject.pgd(20))
     rescaled = subject.share(subject.pgd(20), _Rescaled(subject.model))
-    return passes(own - rescaled <= SLACK), f"PGD-20 {own:.1f}%, on logits of ordinary size {rescaled:.1f}%"
+    return passes(own - rescaled <= subject.slack), f"PGD-20 {own:.1f}%, on logits of ordinary size {rescaled:.1f}%"
 
 
 def other_loss(subject: Subject) -> Answer:
@@ -127,4 +127,4 @@ def other_loss(subject: Subject) -> Answer:
     if importlib.util.find_spec("pyautoattack") is None or subject.classes < 3:
         return "not applicable", "needs pyautoattack and 3 classes"
     shares = [subject.share(AutoAttackPart(subject.threat, part, 20)) for part in ("apgd-ce", "apgd-dlr")]
-    return passes(shares[0] - shares[1] <= 2 * SLACK), f"APGD-CE {shares[0]:.1f}%, APGD-DLR {shares[1]:.1f}%"
+    return passes(shares[0] - shares[1] <= 2 * subject.slack), f"APGD-CE {shares[0]:.1f}%, APGD-DLR {shares[1]:.1f}%"
