@@ -7,10 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from smoothify.cli import run
-
-PROGRAM = "python -m smoothify.activations"
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command.
@@ -19,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     | name | parameters | formula | order | keeps | source |
     ...
     """
-    parser = argparse.ArgumentParser(prog=PROGRAM, description="The catalogue, shown.")
+    parser = argparse.ArgumentParser(prog="python -m smoothify.activations", description="The catalogue, shown.")
     commands = parser.add_subparsers(dest="command", required=True)
     plot = commands.add_parser("plot", help="draw the paper's figures 1 and 2 and every entry, as PNG files")
     plot.add_argument("--out", type=Path, default=Path("docs/images"), help="the folder to draw into")
@@ -28,7 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.command == "plot":
         from smoothify.activations.plots import draw
 
-        lines = [str(path) for path in draw(chosen.out)]
+        try:
+            lines = [str(path) for path in draw(chosen.out)]
+        except OSError as error:
+            parser.exit(1, f"{parser.prog}: {error}\n")
     else:
         from smoothify.activations.table import catalogue_table
 
@@ -37,4 +36,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main, PROGRAM)
+    main()
