@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     accelerator = Accelerator(kwargs_handlers=[patient()])
     console = Console(quiet=not accelerator.is_main_process)
 
-    classifier = setting.classifier(host).float().to(accelerator.device)
+    classifier = setting.classifier(host).to(accelerator.device)
     source = load(setting.data, setting.split)
     rows = representative(labels_of(source), asked.images or len(source))
     images = setting.images(host, source, rows)
@@ -226,9 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 },
                 "sanity": checked.to_dict() if checked else None,
                 "sanity_rows": name_rows(few.indices, len(source)) if checked else None,
-                "through": None
-                if asked.through is None
-                else {"model": asked.through, "weights_sha256": weights_digest(asked.through)},
+                "through": asked.through and {"model": asked.through, "weights_sha256": weights_digest(asked.through)},
                 "results": [result.to_dict() for result in results],
                 "seconds": round(time.perf_counter() - started, 1),
                 "versions": library_versions(),

@@ -83,10 +83,17 @@ class Setting:
         )
 
     def classifier(self, host: nn.Module) -> PixelClassifier:
-        """Return the host behind its normalisation, in eval mode."""
+        """Return the host behind its normalisation, in eval mode and float32.
+
+        Raises:
+            HubError: it does not take images of the size that its ``training.yaml`` says.
+        """
         if self.mean is None or self.std is None:
-            return PixelClassifier.from_host(host).eval()
-        return PixelClassifier(host, mean=self.mean, std=self.std).eval()
+            classifier = PixelClassifier.from_host(host)
+        else:
+            classifier = PixelClassifier(host, mean=self.mean, std=self.std)
+        self._refuse_misfit(classifier.eval().float())
+        return classifier
 
     def second(
         self, model: str, option: str, size: tuple[int, int, int], architecture: str | None = None
@@ -110,31 +117,19 @@ class Setting:
                 f"{option} {model} takes images of shape {own.input_size(host)}, the first model {size}; "
                 "give one that takes the same images"
             )
-        classifier = own.classifier(host).float()
-        own.refuse_misfit(classifier)
-        return classifier
+        return own.classifier(host)
 
     def input_size(self, host: nn.Module) -> tuple[int, int, int]:
         """Return what the model takes: (channels, height, width)."""
         return self.size or input_size(host)
 
     def images(self, host: nn.Module, source: Source, rows: Sequence[int]) -> Images:
-        """Return rows of a data set as the model takes them.
-
-        Raises:
-            HubError: it does not take what its ``training.yaml`` says.
-        """
-        if self.size is not None:
-            self.refuse_misfit(self.classifier(host))
+        """Return rows of a data set as the model takes them."""
         resizing = replace(Resizing.from_host(host), **self.resizing)
         return Images(source, input_size=self.input_size(host), resizing=resizing, indices=rows)
 
-    def refuse_misfit(self, classifier: PixelClassifier) -> None:
-        """Run the model once on an image of the size that its ``training.yaml`` says, if that says one.
-
-        Raises:
-            HubError: it does not take it.
-        """
+    def _refuse_misfit(self, classifier: PixelClassifier) -> None:
+        """Run the model once on an image of the size that its ``training.yaml`` says, if that says one."""
         if self.size is None:
             return
         try:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from huggingface_hub import ModelCardData
+import yaml
+from huggingface_hub import ModelCard, ModelCardData
 
 from smoothify.errors import HubError
+from smoothify.hub.checks import printable
 from smoothify.hub.config import ModelConfig
-from smoothify.hub.model_index import entries, plain, results_table, table
+from smoothify.hub.model_index import entries, plain, results_table, table, with_results
 from smoothify.hub.results import Result
-from smoothify.hub.tokens import refuse_tokens
+from smoothify.hub.tokens import refuse_tokens, without_tokens
 
 # Stands for the repository's id until push_folder knows it.
 YOUR_REPO = "your-name/your-model"
@@ -63,13 +65,40 @@ def render_card(card: CardFacts | str | None, config: ModelConfig) -> str:
     return text
 
 
-def with_repo_id(text: str, repo_id: str) -> str:
-    """Return a card's text with the repository's id where ``save_pretrained`` could not know it.
+def published_card(content: bytes, source: str, repo_id: str, results: Sequence[Result]) -> str:
+    """Return a README.md, which may have been edited by hand, as it is published.
 
-    >>> with_repo_id('smoothify.from_pretrained("your-name/your-model")', "me/x")
+    Args:
+        content: what the file holds.
+        source: what errors call it.
+        repo_id: stands where ``save_pretrained`` could not know it.
+        results: what was measured since; see `with_results`.
+
+    Raises:
+        HubError: it is not UTF-8, or has no metadata that can be read.
+
+    >>> published_card(b'smoothify.from_pretrained("your-name/your-model")', "README.md", "me/x", ())
     'smoothify.from_pretrained("me/x")'
     """
-    return text.replace(YOUR_REPO, repo_id)
+    correct = "correct it, or write the card anew with save_pretrained(..., overwrite=True)"
+    try:
+        text = content.decode().replace(YOUR_REPO, repo_id)
+        if results:
+            return with_results(text, results)
+        ModelCard(text, ignore_metadata_errors=True)
+    except UnicodeDecodeError as error:
+        raise HubError(f"{source}: byte {error.start} is not UTF-8; save it as UTF-8 text") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" (its line {mark.line + 1})" if mark is not None else ""
+        raise HubError(f"{source}: what stands between its --- is no YAML{line}; {correct}") from error
+    except Exception as error:  # what was written by hand may hold anything where a text or a number stands
+        reason = str(error).partition(" Pass `")[0]  # what callers of huggingface_hub would pass
+        reason = printable(without_tokens(" ".join(reason.split()))[:200])
+        raise HubError(
+            f"{source}: what stands between its --- is no metadata of a card ({reason}); {correct}"
+        ) from error
+    return text
 
 
 def _metadata(facts: CardFacts, config: ModelConfig) -> ModelCardData:

@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-import yaml
-from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
+from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub import errors as hub_errors
 
 from smoothify.errors import HubError
 from smoothify.hub import transformers_host
-from smoothify.hub.card import with_repo_id
+from smoothify.hub.card import published_card
 from smoothify.hub.checks import parse_object
 from smoothify.hub.config import read_config, weights_file
-from smoothify.hub.model_index import with_results
 from smoothify.hub.results import Evaluation, read_evaluation
 from smoothify.hub.shards import INDEX, read_index
 from smoothify.hub.tokens import refuse_tokens, without_tokens
@@ -26,7 +24,6 @@ from smoothify.hub.weights import digest, read_weights
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w\-]*(\.[\w\-]+)*/[A-Za-z0-9_][\w\-]*(\.[\w\-]+)*")
 EVALUATION = "evaluation.json"
-_CORRECT_CARD = "correct it, or write the card anew with save_pretrained(..., overwrite=True)"
 _LOGIN = "log in with `hf auth login`, set HF_TOKEN, or pass token="
 
 
@@ -167,31 +164,9 @@ def _contents(folder: Path, repo_id: str, measured: Evaluation | None) -> Iterat
         if path.name == EVALUATION:
             _refuse_stale(path, config.weights_sha256)
         if path.name == "README.md":
-            content = _card(path, repo_id, measured).encode()
+            content = published_card(content, str(path), repo_id, measured.results if measured else ()).encode()
         refuse_tokens(content.decode("utf-8", "ignore"), str(path))
         yield path, content
-
-
-def _card(path: Path, repo_id: str, measured: Evaluation | None) -> str:
-    """Return a card with the repository's id and what was measured; it may have been edited by hand."""
-    try:
-        text = with_repo_id(path.read_bytes().decode(), repo_id)
-    except UnicodeDecodeError as error:
-        raise HubError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8 text") from error
-    try:
-        if measured:
-            return with_results(text, measured.results)
-        ModelCard(text, ignore_metadata_errors=True)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" (its line {mark.line + 1})" if mark is not None else ""
-        raise HubError(f"{path}: what stands between its --- is no YAML{line}; {_CORRECT_CARD}") from None
-    except Exception as error:  # what was written by hand may hold anything where a text or a number stands
-        reason = one_line(error, None).partition(" Pass `")[0]  # what callers of huggingface_hub would pass
-        raise HubError(
-            f"{path}: what stands between its --- is no metadata of a card ({reason}); {_CORRECT_CARD}"
-        ) from error
-    return text
 
 
 def _refuse_stale(path: Path, weights_sha256: str | None) -> None:

@@ -146,14 +146,6 @@ def test_pages_are_those_that_the_records_give() -> None:
     assert re.findall(r"paper/(\w+\.md)", contents) == sorted(written, key=contents.index)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/speed.md", "docs/when-smooth-wins.md"])
-def test_what_is_said_of_the_results_is_in_them(page: str) -> None:
-    results = (ZOO / "RESULTS.md").read_text(encoding="utf-8")
-    said = re.findall(r"\d+\.\d ± \d+\.\d", (ROOT / page).read_text(encoding="utf-8"))
-    assert said
-    assert [figure for figure in said if figure not in results] == []
-
-
 def test_commands_of_a_page_train_what_the_table_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     table = next(table for table in TABLES if table.name == "imagenet/section_3_2")

@@ -1,8 +1,9 @@
-"""What docs/when-smooth-wins.md and the README say of the runs is computed here again, from the records."""
+"""What docs/when-smooth-wins.md and other pages say of the runs is computed here again, from the records."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import correlation, mean, stdev
@@ -149,7 +150,7 @@ def test_a_setting(setting: str) -> None:
     (column,) = (column for column in records(table, relu)[0].columns if column.startswith("APGD-DLR"))
     both = [accuracies(table, row, column) for row in (relu, smooth)]
     gain = between((table, smooth), (table, relu), column)
-    cells = [str(len(both[0])), *map(spread, both), said(gain) if gain.value < 0 else f"+{said(gain).lstrip('+')}"]
+    cells = [str(len(both[0])), *map(spread, both), said(gain)]
     assert PAGE.partition(f"| {setting} (")[2].partition(") | ")[2].startswith(" | ".join(cells) + " |"), cells
 
 
@@ -196,29 +197,20 @@ def largest_gaps(among: Callable[[Row], bool], epsilon: object = 0.1) -> list[fl
     )
 
 
-def count_above(points: float, gaps: Iterable[float]) -> int:
-    return sum(gap > points for gap in gaps)
-
-
 def test_how_many_runs_overfit_to_their_step() -> None:
-    relu = largest_gaps(lambda row: single_step(row) and is_relu(row))
-    smooth = largest_gaps(lambda row: single_step(row) and is_of(row, "parametric_softplus"))
-    counts = (
-        f"in {count_above(15, relu)} of {len(relu)} runs with ReLU, and in {count_above(15, smooth)} of {len(smooth)}"
-    )
-    assert f"in some epoch after the third {counts} with parametric softplus" in PAGE
+    def overfit(among: Callable[[Row], bool]) -> list[str]:
+        of_both = (is_relu, lambda row: is_of(row, "parametric_softplus"))
+        found = [largest_gaps(lambda row, of=of: among(row) and of(row)) for of in of_both]
+        return [f"{sum(gap > 15 for gap in gaps)} of {len(gaps)}" for gaps in found]
+
+    relu, smooth = overfit(single_step)
+    assert f"after the third in {relu} runs with ReLU, and in {smooth} with parametric softplus" in PAGE
+    relu, smooth = overfit(lambda row: row.settings["attack"]["steps"] == 2)
+    assert f"{relu} runs with ReLU rises above 15, and {smooth} with parametric softplus do" in PAGE
 
     others = ("silu", "gelu", "mish")
     not_monotone = largest_gaps(lambda row: single_step(row) and any(is_of(row, name) for name in others))
     assert max(not_monotone) < 13 and f"never rise above 13 in {NUMBERS[len(not_monotone)]} runs" in PAGE
-
-    def with_two_steps(row: Row) -> bool:
-        return bool(row.settings["attack"]["steps"] == 2)
-
-    relu = largest_gaps(lambda row: with_two_steps(row) and is_relu(row))
-    smooth = largest_gaps(lambda row: with_two_steps(row) and is_of(row, "parametric_softplus"))
-    assert f"{count_above(15, relu)} of {len(relu)} runs with ReLU rises above 15, and" in PAGE
-    assert f"and {count_above(15, smooth)} of {len(smooth)} with parametric softplus do" in PAGE
     low = largest_gaps(lambda row: is_relu(row) or is_of(row, "parametric_softplus"), "8/255")
     assert max(low) <= 5 + 1e-9 and "At epsilon 8/255 no run comes above 5" in PAGE
 
@@ -352,8 +344,29 @@ def test_the_readme_has_the_same_numbers() -> None:
         shown = [spread(accuracies(table, apgd, APGD))]
         shown += [spread(accuracies("headline", row, AUTO_ATTACK)) for row in (one_step, two_steps)]
         assert f"| {named} | {' | '.join(shown)} |" in README
-    gradients = spread(accuracies("headline", "relu-smooth-gradients", AUTO_ATTACK))
-    assert f"| ReLU, smooth gradients in training | 75.6 ± 0.8 | {gradients} | |" in README
-    assert spread(accuracies("table_1", "both", APGD)) == "75.6 ± 0.8"
+    gradients = spread(accuracies("table_1", "both", APGD))
+    gradients += f" | {spread(accuracies('headline', 'relu-smooth-gradients', AUTO_ATTACK))}"
+    assert f"| ReLU, smooth gradients in training | {gradients} | |" in README
     (demo,) = (one for one in records("headline", "parametric_softplus") if one.seed == 0)
     assert f"{demo.columns[AUTO_ATTACK].robust}" in README
+
+
+COMPARED = [  # here, and in no table
+    (("figure_3", "parametric_softplus"), ("figure_3", "silu"), APGD),
+    (("figure_3", "parametric_softplus"), ("figure_3", "gelu"), APGD),
+    (("figure_3", "parametric_softplus"), ("figure_3", "mish"), APGD),
+    (("replica", "parametric_softplus-replica"), ("replica", "relu-replica"), APGD),
+    (("table_1", "both"), ("figure_3", "parametric_softplus"), APGD),
+    (("table_1", "attacker"), ("table_1", "neither"), PGD),
+    (("headline", "relu-pgd-2"), ("headline", "parametric_softplus"), PGD),
+    (("headline", "relu-smooth-gradients"), ("headline", "relu-pgd-2"), AUTO_ATTACK),
+    (("headline", "relu-smooth-gradients"), ("headline", "parametric_softplus"), AUTO_ATTACK),
+]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/speed.md", "docs/when-smooth-wins.md"])
+def test_every_spread_and_interval_is_in_a_table_or_compared_here(page: str) -> None:
+    known = (ROOT / "zoo" / "RESULTS.md").read_text(encoding="utf-8")
+    known += " ".join(str(between(*comparison)) for comparison in COMPARED)
+    figures = re.findall(r"\d+\.\d ± \d+\.\d", (ROOT / page).read_text(encoding="utf-8"))
+    assert figures and [figure for figure in figures if figure not in known] == []
