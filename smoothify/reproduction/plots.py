@@ -8,6 +8,7 @@ from statistics import correlation, mode
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from smoothify.activations.plots import COLOURS
@@ -129,9 +130,9 @@ def differences(tables: Sequence[Table]) -> Figure:
     axes.set_xlim(-_WIDEST, _WIDEST)
     figure.supxlabel(f"gain over ReLU (points; {usual} where no attack is named)", fontsize=9)
     key = [
-        axes.errorbar([], [], xerr=[], fmt="o", color=COLOURS[0], ms=5, lw=1.4, label="mean, 95% interval"),
-        axes.errorbar([], [], xerr=[], fmt="o", color=COLOURS[1], ms=5, lw=1.4, label="the same, zero excluded"),
-        axes.scatter([], [], color="0.45", s=7, label="one seed"),
+        Line2D([], [], marker="o", color=COLOURS[0], ms=5, lw=1.4, label="mean, 95% interval"),
+        Line2D([], [], marker="o", color=COLOURS[1], ms=5, lw=1.4, label="the same, zero excluded"),
+        Line2D([], [], marker="o", color="0.45", ms=2.6, lw=0, label="one seed"),
     ]
     figure.legend(handles=key, loc="outside upper center", ncols=len(key), frameon=False, fontsize=8)
     _finish(figure)

@@ -504,6 +504,8 @@ def test_gains_over_relu_are_drawn_setting_by_setting(zoo: Path) -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["figure_3: silu"], "drawn once"
     assert [group.get_offsets().tolist() for group in axes.collections] == [[[25.0, 0.0]]]
     assert len(axes.lines) == 1, "the line at zero: one seed tells of no mean and no interval"
+    (key,) = axes.figure.legends
+    assert [text.get_text() for text in key.texts] == ["mean, 95% interval", "the same, zero excluded", "one seed"]
     for row, right in zip(table.rows, (2, 4), strict=True):
         record_of(row, seed=1, verdicts=[index < right for index in range(4)]).write(table.results)
     (axes,) = differences([table]).axes
