@@ -86,7 +86,8 @@ def test_a_table_is_run_resumed_and_written_down(zoo: Path, tmp_path: Path, caps
     page = (zoo / "RESULTS.md").read_text()
     assert page.rpartition("## ")[2].splitlines()[4] in (tmp_path / "docs" / "paper" / "figure_3.md").read_text()
     assert (record.epochs, record.epoch, len(record.held_out), len(record.held_out_single_step)) == (1, 1, 1, 1)
-    assert record.attack_precision in ("replica", "folded") and record.measuring_seconds > 0
+    took = json.loads((saved.parent / "evaluation-pgd-1-24.json").read_text())["seconds"]
+    assert record.attack_precision in ("replica", "folded") and record.measuring_seconds == took
     figures = (record.train_accuracy, record.single_step_gap, final.clean.value, final.robust.value)
     shown = [f"{100 * share:.1f}" for share in figures]
     assert f"| silu | 69.7 | 42.3 | 1 | {' | '.join(shown)} |" in page
