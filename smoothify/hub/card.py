@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -77,15 +78,19 @@ def published_card(content: bytes, source: str, repo_id: str, results: Sequence[
     Raises:
         HubError: it is not UTF-8, or has no metadata that can be read.
 
+    Warns:
+        UserWarning: a result was left out, since the card's own is of more images.
+
     >>> published_card(b'smoothify.from_pretrained("your-name/your-model")', "README.md", "me/x", ())
     'smoothify.from_pretrained("me/x")'
     """
     correct = "correct it, or write the card anew with save_pretrained(..., overwrite=True)"
     try:
         text = content.decode().replace(YOUR_REPO, repo_id)
-        if results:
-            return with_results(text, results)
-        ModelCard(text, ignore_metadata_errors=True)
+        if not results:
+            ModelCard(text, ignore_metadata_errors=True)
+            return text
+        text, stronger = with_results(text, results)
     except UnicodeDecodeError as error:
         raise HubError(f"{source}: byte {error.start} is not UTF-8; save it as UTF-8 text") from error
     except yaml.YAMLError as error:
@@ -98,6 +103,8 @@ def published_card(content: bytes, source: str, repo_id: str, results: Sequence[
         raise HubError(
             f"{source}: what stands between its --- is no metadata of a card ({reason}); {correct}"
         ) from error
+    for own in stronger:
+        warnings.warn(f"{source}: keeps its {own}, which is of more images ({own.images})", stacklevel=2)
     return text
 
 

@@ -77,11 +77,14 @@ def _cell(text: str) -> str:
     return plain(re.sub(r"[\\`*<]|(?<=\])\(", r"\\\g<0>", text))
 
 
-def with_results(text: str, added: Sequence[Result]) -> str:
-    """Return a card's text with results beside those that it has.
+def with_results(text: str, added: Sequence[Result]) -> tuple[str, list[Result]]:
+    """Put results into a card's text, beside those that it has.
 
     A new one replaces an old one of the same name, data set and split, unless that is of more images. Everything else
     of the card, also what was written by hand, stays.
+
+    Returns:
+        The text, and the card's own robust accuracies in whose place a new one was left out.
     """
     card = ModelCard(text)
     data = cast(ModelCardData, card.data)
@@ -91,7 +94,8 @@ def with_results(text: str, added: Sequence[Result]) -> str:
     new = entries(added, only, types)
     measured = {_identity(entry): _images(entry) for entry in new}
     kept = [entry for entry in kept if _images(entry) > measured.get(_identity(entry), -1)]
-    stronger = set(map(_identity, kept))
+    stronger = {_identity(entry): entry for entry in kept}
+    weaker = [stronger[_identity(entry)] for entry in new if _identity(entry) in stronger]
     new = [entry for entry in new if _identity(entry) not in stronger]
     heading = re.search(r"^# (.+)$", card.text, re.MULTILINE)
     data.model_name = data.model_name or (heading[1] if heading else "model")
@@ -106,7 +110,8 @@ def with_results(text: str, added: Sequence[Result]) -> str:
     if not _TABLE.search(card.text):
         before, recipe, after = card.text.partition("\n## Recipe\n")
         body = f"{before.rstrip()}\n\n{section}{recipe}{after}"
-    return f"---\n{data.to_yaml()}\n---\n{body}"
+    own = [_result_of(entry, only) for entry in weaker if (entry.metric_args or {}).get("attack")]
+    return f"---\n{data.to_yaml()}\n---\n{body}", [result for result in own if result.epsilon is not None]
 
 
 def _arguments(result: Result) -> dict[str, Any]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from smoothify.attacks import ThreatModel, attack
 from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError
 from smoothify.reproduction.table import Measure, Row, Table, mapping_in
+from smoothify.training import Config
+from smoothify.training.settings import flat
 
 TABLE_FILE = "table.yaml"
+_OPTIONS = flat(asdict(Config()))
 _FILE_NAME = re.compile(r"\w[\w.+-]*")
 
 
@@ -93,7 +96,7 @@ def _row(name: str, content: object, common: object, file: Path) -> Row:
         raise ConfigError(
             f"{where}: paper={dict(paper)!r} does not map columns to numbers; leave out what it does not give"
         )
-    return Row(
+    row = Row(
         name,
         path,
         dict(options),
@@ -101,6 +104,18 @@ def _row(name: str, content: object, common: object, file: Path) -> Row:
         str(content.get("note", "")),
         against=None if content.get("against") is None else str(content["against"]),
     )
+    _known(mapping_in(path), str(path))
+    _known(row.options, where)
+    return row
+
+
+def _known(settings: Mapping[str, Any], where: str) -> None:
+    """Refuse a misspelt option now: the command would do so only when it comes to that row."""
+    for option in flat(settings):
+        group = any(known.startswith(f"{option}.") for known in _OPTIONS)
+        inside = any(value == {} and option.startswith(f"{known}.") for known, value in _OPTIONS.items())
+        if not (option in _OPTIONS or group or inside):
+            raise ConfigError(f"{where}: {UnknownNameError('option', option, _OPTIONS)}")
 
 
 def _started(row: Row, content: Mapping[str, Any] | None, rows: tuple[Row, ...], file: Path) -> Row:

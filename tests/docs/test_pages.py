@@ -8,8 +8,11 @@ loopback server, empty at the start of a page, with a user ``me`` who is logged 
 
 from __future__ import annotations
 
+import ast
+import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -17,10 +20,14 @@ from pathlib import Path
 
 import pytest
 
+from smoothify.__main__ import parser as main_parser
+from smoothify.evaluate import parser as evaluate_parser
+from smoothify.train import parser as train_parser
 from tests.hub.server import Hub
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+COMMANDS = {"smoothify": main_parser, "smoothify.train": train_parser, "smoothify.evaluate": evaluate_parser}
 _BLOCK = re.compile(
     r"(?:^<!-- test: (?P<note>.*?) -->\n)?^```(?P<kind>python|bash)\n(?P<code>.*?)^```$", re.DOTALL | re.M
 )
@@ -54,12 +61,16 @@ def run_in_shell(block: Block) -> None:
         assert done.returncode == 0, f"{grown}\n{done.stdout}\n{done.stderr}"
 
 
+def skipped(page: Path) -> list[Block]:
+    return [block for block in blocks(page) if block.note.startswith("skip, ")]
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
 def test_page(page: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for block in blocks(page):
-        if block.note.startswith("skip, "):
+        if block in skipped(page):
             continue
         if block.kind == "bash":
             run_in_shell(block)
@@ -69,6 +80,34 @@ def test_page(page: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPa
                     file.write(block.code)
             padding = "\n" * (block.line - 1)  # so that a traceback shows the page's own line
             exec(compile(padding + block.code, str(page), "exec"), names)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if skipped(page)], ids=lambda page: page.name)
+def test_what_a_page_shows_without_running_it_exists(page: Path) -> None:
+    """Options of our commands, names of our modules."""
+    for block in skipped(page):
+        if block.kind == "python":
+            names_exist(block.code)
+        for command in block.code.replace("\\\n", " ").splitlines() if block.kind == "bash" else ():
+            words = shlex.split(command)
+            module = next((word for word in words if word in COMMANDS), None)
+            if module is not None:
+                COMMANDS[module]().parse_args(words[words.index(module) + 1 :])  # else SystemExit
+
+
+def names_exist(code: str) -> None:
+    """Look up every attribute of our modules; what is not ours is not there to be looked at."""
+    tree, ours = ast.parse(code), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("smoothify"):
+                    ours[alias.asname or "smoothify"] = importlib.import_module(
+                        alias.name if alias.asname else "smoothify"
+                    )
+    named = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
+    looked_up = [getattr(ours[node.value.id], node.attr) for node in named if node.value.id in ours]
+    assert looked_up, "it shows nothing of ours"
 
 
 def test_links_and_files_named_by_the_readme_exist() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -115,7 +116,11 @@ def test_no_weaker_number_displaces_a_stronger_one(
     folder = save_pretrained(small_model("silu"), tmp_path / "out", card=FACTS)
     row = {**PGD, "robust_accuracy": 0.9, "images": measured["images"]}
     evaluation = {"data": "CIFAR-10", "split": measured.get("split", "test"), "results": [row]}
-    push_folder(folder, "me/x", evaluation=evaluation)
+    with warnings.catch_warnings(record=True, action="always") as said:
+        push_folder(folder, "me/x", evaluation=evaluation)
+    said = [str(one.message).partition("README.md: ")[2] for one in said if one.category is UserWarning]
+    kept = "keeps its robust accuracy under pgd-200 (linf, epsilon 8/255): 60.0%, which is of more images (50)"
+    assert said == ([kept] if measured == {"images": 20} else [])
     text = hub.files("me/x")["README.md"].decode()
     entries = [one for one in ModelCard(text).data.eval_results if "pgd-200" in one.metric_name]
     assert [(one.dataset_split, one.metric_args["images"], one.metric_value) for one in entries] == told

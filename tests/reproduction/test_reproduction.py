@@ -224,6 +224,8 @@ def test_a_page_without_runs_is_blank(zoo: Path) -> None:
         ("clean: 68.8", "clean: n/a", "does not map columns to numbers"),
         ("  relu:", "  ../../relu:", "row '../../relu': results are files of its name"),
         ("options: {model.activation: keep}", "option: {}", "row 'relu': unknown key 'option'"),
+        ("{model.activation: silu}", "{model.activaton: silu}", "row 'silu': .*did you mean 'model.activation'"),
+        ("{model.activation: silu}", "{model: {activaton: silu}}", "row 'silu': .*did you mean 'model.activation'"),
         ("rows:", "rows: []\nabout2:", "unknown key 'about2'"),
         ("title: Two", "title: {Two", "cannot be read as YAML"),
         ("model.activation: silu", "model.activation: keep", "rows 'relu' and 'silu' are the same run"),
@@ -245,6 +247,13 @@ def test_bad_tables_are_refused(zoo: Path, before: str, after: str, message: str
     file.write_text(file.read_text().replace(before, after))
     with pytest.raises(ConfigError, match=message):
         read_table(file)
+
+
+def test_a_recipe_with_a_misspelt_option_is_refused_before_anything_is_trained(zoo: Path) -> None:
+    with (zoo / "stripes" / "figure_3" / "base.yaml").open("a") as file:
+        file.write("engine: {}\nmodel: {arguments: {width: 4}}\nlr_peak: 0.1\n")
+    with pytest.raises(ConfigError, match=r"base.yaml: unknown option 'lr_peak'"):
+        only_table(zoo)
 
 
 def test_a_run_belongs_to_every_table_that_asks_for_it(zoo: Path, tmp_path: Path) -> None:
