@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch._C._functorch import TransformType
+from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
 from torch.autograd import forward_ad
 
 from smoothify.activations.formulas import Number
@@ -149,8 +151,17 @@ class Elementwise(Traceable):
 
     @staticmethod
     def jvp(ctx: Any, x_tangent: Tensor | None, _: None, *tangents: Tensor | None) -> Tensor:
-        """The forward-mode derivative, by plain operations."""
+        """The forward-mode derivative, by plain operations.
+
+        Raises RuntimeError where a second forward derivative is asked for: torch would silently make it 0
+        (pytorch/pytorch#197867).
+        """
         kernel, kept, parameters = _restore(ctx)
+        if [level.key() for level in retrieve_all_functorch_interpreters()].count(TransformType.Jvp) > 1:
+            raise RuntimeError(
+                f"{kernel.name}: torch takes the forward derivative of a forward derivative of its function for 0; "
+                "use torch.func.hessian, or jacfwd of jacrev"
+            )
         wide = widen(kept)
         total = torch.zeros_like(wide)
         if x_tangent is not None:

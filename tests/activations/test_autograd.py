@@ -98,6 +98,14 @@ def test_transforms_agree_with_plain_autograd(name: str) -> None:
         torch.testing.assert_close(hessian(lambda v: module(v).sum())(x).diagonal(), second)
 
 
+def test_a_second_forward_derivative_is_refused_where_torch_would_make_it_zero() -> None:
+    x = torch.tensor([-1.0, 0.3])
+    for derivative in (jacfwd(jacfwd(functional.smelu)), jacrev(jacfwd(jacfwd(functional.smelu)))):
+        with pytest.raises(RuntimeError, match=r"use torch.func.hessian, or jacfwd of jacrev"):
+            derivative(x)
+    assert jacfwd(jacrev(functional.smelu))(x).any()
+
+
 @pytest.mark.parametrize("ensemble", ["smoothrelu", "pssilu", "hermite"])
 def test_an_ensemble_of_learned_activations_is_one_vmap(ensemble: str) -> None:
     members = [activations.create(ensemble).double() for _ in range(3)]
