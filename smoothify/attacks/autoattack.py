@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -34,6 +34,7 @@ class AutoAttackPart(Attack):
         threat: norm and epsilon.
         part: ``"apgd-ce"``, ``"apgd-dlr"``, ``"apgd-t"`` (targeted DLR), ``"fab-t"`` or ``"square"``.
         steps: gradient steps of each run, queries of Square; AutoAttack's own (100, Square 5000) if not given.
+        restart: which of several runs it is, from 1; each has a seed of its own.
 
     Raises:
         UnknownNameError: no such part.
@@ -47,6 +48,7 @@ class AutoAttackPart(Attack):
 
     part: Part = "apgd-ce"
     steps: int | None = None
+    restart: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,6 +64,10 @@ class AutoAttackPart(Attack):
     def keeps_attempts(self) -> bool:
         """The library gives back the clean image where it does not succeed."""
         return False
+
+    def restarted(self, number: int) -> AutoAttackPart:
+        """With another seed: the library seeds itself, so that a source that goes on would not change its start."""
+        return replace(self, restart=number)
 
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
         """Let the library attack."""
@@ -99,7 +105,7 @@ class AutoAttackPart(Attack):
         refuse_outside_pixels(images)
         classes = count_classes(watch.model, images)
         self.require(classes)
-        runner = self._runner(watch, classes, seed_of(generator), images.device)
+        runner = self._runner(watch, classes, seed_of(generator) + self.restart - 1, images.device)
         cuda = [torch.cuda.current_device()] if images.is_cuda else []
         with torch.random.fork_rng(devices=cuda), _frozen(watch.model):
             attacked: Tensor = runner.perturb(images.detach().contiguous(), labels)

@@ -46,6 +46,10 @@ class Attack(ABC):
         """How far from its image an attacked one may be: epsilon. Some attacks that only train go further."""
         return self.threat.radius
 
+    def restarted(self, number: int) -> Attack:
+        """Return what runs as restart ``number``, from 1; itself, unless it takes one seed and would repeat itself."""
+        return self
+
     def require(self, classes: int) -> None:
         """Raise ConfigError if a model with so many classes cannot be attacked; most attacks take any."""
         return

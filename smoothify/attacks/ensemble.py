@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,11 @@ class Ensemble(Attack):
         return steps.pop() if len(steps) == 1 else None
 
     @property
+    def reach(self) -> float:
+        """As far as the member that goes furthest."""
+        return max(member.reach for member in self.members)
+
+    @property
     def keeps_attempts(self) -> bool:
         """Whether its last member does, which is the one that saw every image that stands."""
         return self.members[-1].keeps_attempts
@@ -62,6 +67,10 @@ class Ensemble(Attack):
     def names(self) -> tuple[str, ...]:
         """The members' names."""
         return tuple(name for member in self.members for name in member.names)
+
+    def restarted(self, number: int) -> Ensemble:
+        """Restart every member."""
+        return replace(self, members=tuple(member.restarted(number) for member in self.members))
 
     def require(self, classes: int) -> None:
         """What every member requires."""
@@ -117,6 +126,11 @@ class Restart(Attack):
         return step
 
     @property
+    def reach(self) -> float:
+        """As far as the attack."""
+        return self.attack.reach
+
+    @property
     def keeps_attempts(self) -> bool:
         """Whether the attack does."""
         return self.attack.keeps_attempts
@@ -152,5 +166,5 @@ def restarts(attack: Attack, count: int) -> Attack:
         raise ConfigError(f"restarts={count}: at least 1 is needed")
     if count == 1:
         return attack
-    members = tuple(Restart(attack.threat, attack, number) for number in range(1, count + 1))
+    members = tuple(Restart(attack.threat, attack.restarted(number), number) for number in range(1, count + 1))
     return Ensemble(attack.threat, f"{attack}x{count}", members)

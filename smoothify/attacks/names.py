@@ -62,7 +62,10 @@ def attack(name: str, threat: ThreatModel, *, step_size: float | str | None = No
     """
     named = name.lower()
     if match := _PGD.fullmatch(named):
-        return restarts(PGD(threat, steps=int(match[1]), step_size=step_size), int(match[2] or 1))
+        built = PGD(threat, steps=int(match[1]), step_size=step_size)
+        if step_size is not None and built.step == 0:
+            raise ConfigError(f"step_size={step_size} would leave every image as {name} starts it; give a positive one")
+        return restarts(built, int(match[2] or 1))
     found: Attack
     if named == "autoattack":
         found = AutoAttack(threat)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 import torch
@@ -63,7 +64,7 @@ class Images(Dataset[tuple[Tensor, int]]):
         self.augmentation = augmentation
         self.resizing = resizing or Resizing()
         self.indices = list(range(len(source)) if indices is None else indices)
-        self._decoded = decoder(input_size, augmentation, auto_augment, self.resizing)
+        self._decoded = Decoder(input_size, augmentation, auto_augment, self.resizing)
         self.labels = labels_of(source)[self.indices]
         fits = len(self.indices) * input_size[0] * input_size[1] * input_size[2] <= _CACHE_LIMIT
         self._cache = self._decode_all() if fits and augmentation != "imagenet" else None
@@ -97,27 +98,43 @@ class Images(Dataset[tuple[Tensor, int]]):
             return self._decoded(self.source.rows[row][self.source.image_column])
 
 
-def decoder(
-    input_size: tuple[int, int, int], augmentation: Augmentation, auto_augment: str | None, resizing: Resizing
-) -> Callable[[Image | None], Tensor]:
-    """Return what makes bytes of the model's input size of a picture; what is left to augment is done to the tensor.
+@dataclass(frozen=True)
+class Decoder:
+    """Makes bytes of the model's input size of a picture; what is left to augment is done to the tensor.
+
+    It can be sent to other processes: what it computes with is built in each when it is first called.
+
+    Args:
+        input_size: (channels, height, width).
+        augmentation: as in `Images`; so are the others.
+        auto_augment: of an ``"imagenet"`` crop.
+        resizing: where no random crop does it.
 
     Raises:
         UnknownNameError: no augmentation has this name.
         DataError: a model that takes neither grey nor RGB images.
     """
-    if augmentation not in get_args(Augmentation):
-        raise UnknownNameError("augmentation", augmentation, get_args(Augmentation))
-    if input_size[0] not in MODES:
-        raise DataError(f"model input {input_size}: {input_size[0]} channels; images have 1 (grey) or 3 (RGB)")
-    transform = training(input_size, auto_augment) if augmentation == "imagenet" else measuring(input_size, resizing)
 
-    def decoded(image: Image | None) -> Tensor:
+    input_size: tuple[int, int, int]
+    augmentation: Augmentation
+    auto_augment: str | None
+    resizing: Resizing
+
+    def __post_init__(self) -> None:
+        if self.augmentation not in get_args(Augmentation):
+            raise UnknownNameError("augmentation", self.augmentation, get_args(Augmentation))
+        if self.input_size[0] not in MODES:
+            raise DataError(
+                f"model input {self.input_size}: {self.input_size[0]} channels; images have 1 (grey) or 3 (RGB)"
+            )
+
+    def __call__(self, image: Image | None) -> Tensor:
+        """Return bytes (channels, height, width); ValueError for a row that has no image."""
         if image is None:
             raise ValueError("it has no image")
-        return transform(to_mode(image, input_size[0]))
-
-    return decoded
+        crops = self.augmentation == "imagenet"
+        transform = training(self.input_size, self.auto_augment) if crops else measuring(self.input_size, self.resizing)
+        return transform(to_mode(image, self.input_size[0]))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from smoothify.data.images import decoder, decoding
+from smoothify.data.images import Decoder, decoding
 from smoothify.data.sources import Source, builder_of, columns_of, is_image_folder, reading, with_images
 from smoothify.data.transforms import Augmentation, Resizing, augment
 from smoothify.errors import ConfigError, DataError, UnknownNameError
@@ -211,7 +211,7 @@ class StreamedImages(Dataset[tuple[Tensor, int]]):
     ) -> None:
         self.source, self.input_size, self.augmentation = source, input_size, augmentation
         self._images = images
-        self._decoded = decoder(input_size, augmentation, auto_augment, resizing or Resizing())
+        self._decoded = Decoder(input_size, augmentation, auto_augment, resizing or Resizing())
 
     def __len__(self) -> int:
         return self._images

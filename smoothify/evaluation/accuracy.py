@@ -179,11 +179,20 @@ def refuse_impossible(model: nn.Module, images: Images, attacks: Sequence[Attack
     with full_precision(device), inference_mode_of(model):
         classes = logits_of(model, images.batch([0])[0].to(device)).shape[1]
     for attack in attacks:
-        if attack.reach > attack.threat.radius:
-            raise ConfigError(f"{attack} leaves its threat model ({attack.threat}): it trains, but measures nothing")
-        attack.require(classes)
+        refuse_as_measure(attack, classes)
     refuse_labels(images.labels, classes)
     return classes
+
+
+def refuse_as_measure(attack: Attack, classes: int) -> None:
+    """Refuse an attack that cannot measure a model of so many classes.
+
+    Raises:
+        ConfigError: it leaves its threat model, or needs more classes.
+    """
+    if attack.reach > attack.threat.radius:
+        raise ConfigError(f"{attack} leaves its threat model ({attack.threat}): it trains, but measures nothing")
+    attack.require(classes)
 
 
 def _verdicts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -35,9 +36,12 @@ def accelerated(config: Config) -> Iterator[Accelerator]:
         ConfigError: what Accelerate, or a launcher, does not do.
     """
     ours, partly_ours = not is_initialized(), not PartialState._shared_state
+    accumulation = {name: copy.copy(value) for name, value in GradientState._shared_state.items()}
     try:
         yield start(config)
     finally:
+        if not ours:
+            GradientState._shared_state.update(accumulation)
         if ours:
             GradientState._reset_state()
             AcceleratorState._reset_state(reset_partial_state=partly_ours and not _in_a_group())

@@ -24,6 +24,7 @@ from smoothify.training.export import Exporter
 from smoothify.training.free import Perturbation
 from smoothify.training.mixing import mixing
 from smoothify.training.outcome import Outcome
+from smoothify.training.processes import wrapping
 from smoothify.training.progress import Reporter, Silent
 from smoothify.training.record import Record, describe_accuracies, describe_row
 from smoothify.training.run_folder import RunFolder, open_run_folder, refuse_occupied
@@ -97,10 +98,13 @@ def _run(
             anew = recalibrate(parts.classifier, batches.distinct(0), accelerator)
             reporter.note(f"{anew} batch norms estimated anew")
     trained = parts.trained(config.engine)
+    example = parts.held_out.batch(range(1))[0].to(accelerator.device)
     if config.engine.fsdp:
         model = trained = shard(trained, accelerator)
         descent = accelerator.prepare(optimizer(trained, config.lr, config.optimizer))
     else:
+        if accelerator.num_processes > 1:
+            accelerator.ddp_handler = wrapping(parts.classifier, example)
         model, descent = accelerator.prepare(trained, optimizer(trained, config.lr, config.optimizer))
     chosen = objective(config.objective, label_smoothing=config.label_smoothing)
     free = config.attack.method == "free"
@@ -108,7 +112,7 @@ def _run(
         "same" if config.engine.fsdp or free or not chosen.attacks else config.attack.precision,
         accelerator.unwrap_model(model),
         parts.classifier,
-        parts.held_out.batch(range(1))[0].to(accelerator.device),
+        example,
         compiled=config.engine.compile,
         mixed=accelerator.mixed_precision != "no",
     )

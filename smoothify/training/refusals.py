@@ -12,6 +12,7 @@ from torch import nn
 from smoothify.attacks import attack, inference_mode_of
 from smoothify.data import Source, Stream, labels_of
 from smoothify.errors import ConfigError, DataError, UnknownNameError
+from smoothify.evaluation.accuracy import refuse_as_measure
 from smoothify.models import PixelClassifier
 from smoothify.training.config import AttackConfig, Config, EngineConfig
 from smoothify.training.host import sketch
@@ -69,7 +70,7 @@ def refuse_impossible_attacks(attacks: AttackConfig, *, classes: int) -> None:
     """Refuse attacks that could not measure a model with so many classes once it is trained."""
     for name, built in (("check", attack(attacks.check, attacks.threat)), ("final", attacks.build_final())):
         try:
-            built.require(classes)
+            refuse_as_measure(built, classes)
         except ConfigError as error:
             raise ConfigError(f"attack.{name}={getattr(attacks, name)!r}: {error}") from error
 

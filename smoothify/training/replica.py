@@ -152,7 +152,11 @@ def find_pairs(host: nn.Module, normalised: Tensor) -> list[Pair]:
         normalised: what it takes.
     """
     convolutions = {id(module.weight): module for module in host.modules() if isinstance(module, nn.Conv2d)}
-    norms = {id(module.running_mean): module for module in host.modules() if isinstance(module, nn.BatchNorm2d)}
+    norms = {
+        id(module.running_mean): module
+        for module in host.modules()
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None
+    }
     with torch.no_grad(), inference_mode_of(host), _Watch(convolutions, norms) as seen:
         host(normalised)
     return list(seen.pairs())

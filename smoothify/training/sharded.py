@@ -21,6 +21,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier
+from smoothify.training.processes import follow_main_process
 
 _WHOLE = StateDictOptions(full_state_dict=True)
 
@@ -64,8 +65,7 @@ class ShardedModel:
 
     def agree(self) -> None:
         """Bring the bare model to where the sharded one is, with the main process's batch statistics."""
-        for buffer in self._model.buffers():
-            torch.distributed.broadcast(buffer, src=0)
+        follow_main_process(self._model)
         self._bare.load_state_dict(get_model_state_dict(self._model, options=_WHOLE))
 
     def state_dict(self) -> dict[str, Any]:
@@ -89,5 +89,6 @@ class ShardedOptimizer:
         return get_optimizer_state_dict(self._model, self._optimizer, options=_WHOLE)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Give each process its shard."""
-        set_optimizer_state_dict(self._model, self._optimizer, dict(state), options=_WHOLE)
+        """Give each process its shard; a parameter that no gradient ever reached has no state."""
+        options = StateDictOptions(full_state_dict=True, strict=False)
+        set_optimizer_state_dict(self._model, self._optimizer, dict(state), options=options)

@@ -19,6 +19,7 @@ from smoothify.errors import ConfigError, NonFiniteError, SmoothifyError
 from smoothify.files import write_atomically
 from smoothify.training.config import refuse_newer
 from smoothify.training.finite import not_finite
+from smoothify.training.processes import follow_main_process
 from smoothify.training.record import Record
 from smoothify.training.sharded import ShardedModel
 
@@ -114,8 +115,7 @@ class Saver:
             return
         for holder in self._kept.values():
             if isinstance(holder, nn.Module):
-                for buffer in holder.buffers():
-                    torch.distributed.broadcast(buffer, src=0)
+                follow_main_process(holder)
             elif isinstance(holder, Record | ShardedModel):
                 holder.agree()
 

@@ -18,6 +18,7 @@ from smoothify.objectives import Objective
 from smoothify.training.batches import Batch, reseed
 from smoothify.training.free import Perturbation
 from smoothify.training.mixing import Mixing
+from smoothify.training.processes import follow_main_process
 from smoothify.training.replica import Replica
 
 
@@ -61,9 +62,9 @@ class Update:
         Returns:
             This process's (images, sum of their losses, right answers), on the device; nobody has waited for them.
         """
-        key = int(sample_keys(self.seed, step, torch.tensor([self.accelerator.process_index])))
-        reseed(key)
-        torch.manual_seed(key)  # the accelerators' generators, too
+        self._reseed(step, 0)
+        if self.accelerator.num_processes > 1:
+            follow_main_process(self.model)
         if isinstance(self.attacked, Replica):
             self.attacked.refresh()
         for group in self.optimizer.param_groups:
@@ -77,12 +78,20 @@ class Update:
 
     def attacked_images(self, step: int, steps: Iterable[Sequence[Batch]]) -> Iterator[Tensor]:
         """Yield the images of steps as the objective has them attacked; the model is left as it is."""
-        for piece in itertools.chain.from_iterable(steps):
+        for number, piece in enumerate(itertools.chain.from_iterable(steps)):
+            self._reseed(step, number)  # mixing and dropout draw; what the loader drew depends on its workers
             images, labels = self.mixing(piece.images, piece.labels)
             noise = SampleNoise(piece.keys)
             with self.surrogate.during("attacker"):
                 attacked = self.objective.adversary(self.attacked, self.attack(step), images, labels, noise)
             yield attacked
+
+    def _reseed(self, step: int, number: int) -> None:
+        """Key what is drawn from global generators by seed, step, process, and a number within the step."""
+        place = number * self.accelerator.num_processes + self.accelerator.process_index
+        key = int(sample_keys(self.seed, step, torch.tensor([place])))
+        reseed(key)
+        torch.manual_seed(key)  # the accelerators' generators, too
 
     def _compute(self, piece: Batch, places: slice, attack: Attack) -> Tensor:
         """Add the gradient of one piece, these places of the batch; after the last piece the optimizer steps."""
@@ -96,6 +105,7 @@ class Update:
                 else:
                     with self.surrogate.during("attacker"):
                         attacked = self.objective.adversary(self.attacked, attack, images, labels, noise)
+                torch.clear_autocast_cache()  # torch before 2.10 would train casts made where no gradient was wanted
                 with self.surrogate.during("optimizer"):
                     loss = self.objective.compare(self.model, images, attacked, labels)
             with self._computing_again():

@@ -5,9 +5,21 @@ import sys
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from smoothify.attacks import PGD, AutoAttack, AutoAttackPart, SampleNoise, ThreatModel, attack, restarts, sample_keys
+from smoothify.attacks import (
+    PGD,
+    AutoAttack,
+    AutoAttackPart,
+    Ensemble,
+    Randomness,
+    SampleNoise,
+    ThreatModel,
+    attack,
+    restarts,
+    sample_keys,
+)
+from smoothify.attacks.autoattack import Part
 from smoothify.attacks.noise import seed_of
 from smoothify.errors import ConfigError, DataError, UnknownNameError, UnsupportedModelError
 
@@ -65,6 +77,36 @@ def test_an_image_that_stands_comes_back_as_it_was(name: str) -> None:
     assert torch.equal(small.find(model, images, labels, generator=noise(4)).images, images)
     assert not adversary.keeps_attempts and not restarts(small, 2).keeps_attempts
     assert PGD().keeps_attempts and restarts(PGD(), 2).keeps_attempts
+
+
+class Queried(nn.Module):
+    """Remembers what it was asked."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.asked = model, []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.asked.append(images.detach().clone())
+        return self.model(images)
+
+
+@pytest.mark.parametrize("part", ["apgd-ce", "square"])
+@pytest.mark.parametrize("source", [noise(4), torch.Generator().manual_seed(0)], ids=["by image", "generator"])
+def test_restarts_start_elsewhere(part: Part, source: Randomness) -> None:
+    """The library seeds itself for each run; within a radius at which nothing falls, all runs see the same images."""
+    model = Queried(network(10))
+    images, labels = right(model.model, 4)
+    model.asked.clear()
+    threat = ThreatModel("linf", 1e-4)
+    first = AutoAttackPart(threat, part, 3)
+    nested = Ensemble(threat, "one", (first,))
+    for twice in (restarts(first, 2), restarts(nested, 2)):
+        model.asked.clear()
+        assert not twice.find(model, images, labels, generator=source).fell.any()
+        half = len(model.asked) // 2
+        first_run, second_run = torch.cat(model.asked[:half]), torch.cat(model.asked[half:])
+        assert first_run.shape == second_run.shape and not torch.equal(first_run, second_run)
 
 
 @pytest.mark.parametrize(("norm", "epsilon"), NORMS)

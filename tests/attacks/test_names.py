@@ -10,6 +10,7 @@ from smoothify.attacks import PGD, Attack, ThreatModel, attack, register_attack
 from smoothify.attacks.names import attacks_by
 from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError
 from smoothify.evaluation.sharing import shared_batch_size
+from smoothify.training import AttackConfig
 
 THREAT = ThreatModel("linf", 0.1)
 
@@ -41,6 +42,14 @@ def test_a_name_that_begins_like_pgd_takes_no_step_size() -> None:
     assert isinstance(pgd, PGD) and pgd.step == 0.01 and isinstance(mine, Brighter)
     with pytest.raises(ConfigError, match="Brighter, which chooses its own"):
         attacks_by(["pgd-mine"], THREAT, 0.01)
+
+
+def test_a_step_of_zero_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"step_size=0 would leave every image as pgd-50 starts it; give a positive"):
+        attack("pgd-50", THREAT, step_size=0)
+    with pytest.raises(ConfigError, match=r"step_size=0\.0 would leave every image"):
+        AttackConfig(final_step_size=0.0)
+    assert attack("pgd-50", ThreatModel("linf", 0.0)).step == 0, "nothing to move within"
 
 
 @pytest.mark.parametrize("name", ["mine", "MINE", "pgd-50", "pgd-3x2", "AutoAttack", "square-100"])

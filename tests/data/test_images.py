@@ -1,6 +1,7 @@
 """Loading: local folders, image modes and sizes, augmentation, held-out images, and what is refused."""
 
 import io
+import pickle
 import tarfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from smoothify.data import Images, Source, hold_out, labels_of, load
+from smoothify.data import Augmentation, Images, Source, hold_out, labels_of, load
 from smoothify.errors import DataError, UnknownNameError
 
 
@@ -169,3 +170,15 @@ def test_labels_with_a_large_gap_are_not_classes(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"column 'label' holds 1000000000, with 3 different labels; .* from 0"):
         load(str(folder), "test")
     assert len(load(str(parquet(tmp_path / "few", [png()] * 3, [0, 1, 21_000])), "test").classes) == 21_001
+
+
+@pytest.mark.parametrize("augmentation", ["none", "imagenet"])
+def test_images_can_be_sent_to_processes_that_are_not_forked(augmentation: Augmentation, tmp_path: Path) -> None:
+    """As Python 3.14 starts the workers of a loader on Linux, and other systems always did."""
+    source = load(str(image_folder(tmp_path)), "train")
+    images = Images(source, input_size=(3, 8, 8), augmentation=augmentation)
+    sent = pickle.loads(pickle.dumps(images))
+    torch.manual_seed(0)
+    expected = images[4][0]
+    torch.manual_seed(0)
+    assert torch.equal(sent[4][0], expected)

@@ -115,3 +115,23 @@ def test_clipping_bounds_the_step(tiny: Config) -> None:
 def test_impossible_settings_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"averaging\."):
         AveragingConfig(**values)
+
+
+def test_batch_statistics_of_the_mean_do_not_depend_on_who_read_the_images(tiny: Config) -> None:
+    """Mixing draws from NumPy's generator, dropout from torch's; a loader without workers seeds both for each image."""
+    tiny = replace(
+        tiny,
+        epochs=2,
+        data=replace(tiny.data, mixup=0.4),
+        attack=replace(tiny.attack, check="pgd-1", final="pgd-1"),
+        averaging=AveragingConfig("swa", batch_norm_images=32),
+    )
+    found = [
+        from_pretrained(
+            train(
+                replace(tiny, output=f"{tiny.output}-{workers}", data=replace(tiny.data, workers=workers))
+            ).folder.last
+        ).state_dict()
+        for workers in (0, 1)
+    ]
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())

@@ -74,13 +74,14 @@ def test_runs_of_one_process_may_differ_in_precision(tiny: Config, launcher: pyt
 
 
 def test_an_accelerator_that_was_there_stays_and_decides(tiny: Config, launcher: pytest.MonkeyPatch) -> None:
-    own = Accelerator(cpu=True, mixed_precision="bf16")
+    own = Accelerator(cpu=True, mixed_precision="bf16", gradient_accumulation_steps=4)
     tiny = dataclasses.replace(tiny, epochs=1)
     refused = r"mixed_precision=no: this program has made an Accelerator with mixed_precision='bf16'.*make it with 'no'"
     with pytest.raises(ConfigError, match=refused):
         train(dataclasses.replace(tiny, engine=EngineConfig(mixed_precision="no")))
     assert "mixed_precision: bf16" in train(tiny).folder.config.read_text()
     assert own.mixed_precision == "bf16" and own.num_processes == 1
+    assert own.gradient_accumulation_steps == 4 and own.sync_gradients
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,17 @@ def test_one_run_after_another_in_two_processes(vit: Config, tmp_path: Path) -> 
     assert found["refused"] == [*broken, "step-00000001"], "both stop, and nothing is written"
 
 
+def test_checkpoints_and_parameters_without_a_gradient_in_two_processes(tiny: Config, tmp_path: Path) -> None:
+    """DDP would wait for such a gradient, the sharded optimizer has no state for it; batch norm differs by process."""
+    model = ModelConfig(name="tests.training.uneven:Masked", input_size=(1, 28, 28), mean=(0.5,), std=(0.5,))
+    attack = dataclasses.replace(tiny.attack, steps=3, precision="same", check="pgd-1", final="pgd-1")
+    config = dataclasses.replace(tiny, epochs=1, lr=0.01, model=model, attack=attack)
+    RunFolder(tmp_path).write_config(config)
+    done = two("tests.training.uneven", str(tmp_path / "config.yaml"))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {"often": True, "resumed": True}
+
+
 def test_free_training_in_two_processes_equals_one(vit: Config, tmp_path: Path) -> None:
     """The carried perturbation is of a place in the whole batch, and a checkpoint has all of it."""
     attack = dataclasses.replace(vit.attack, method="free", replays=2, precision="auto")

@@ -228,3 +228,12 @@ def test_biases_that_a_host_caches_in_eval_mode_are_followed() -> None:
     assert not torch.allclose(now, before)
     assert classifier.training
     assert all(not module.training for module in replica.host.modules())
+
+
+def test_a_norm_without_running_statistics_is_not_folded() -> None:
+    host = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.ReLU(), nn.Flatten())
+    host = nn.Sequential(*host, nn.Linear(4 * 6 * 6, 5))
+    classifier, images = PixelClassifier(host, mean=(0.5,), std=(0.5,)), torch.rand(4, 1, 8, 8)
+    replica = attacked_model("folded", classifier, classifier, images, compiled=False)
+    assert replica.folded == 0
+    torch.testing.assert_close(replica(images), classifier.eval()(images))

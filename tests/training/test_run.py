@@ -15,6 +15,7 @@ from PIL import Image
 
 import smoothify
 from smoothify.activations import SurrogateGradients
+from smoothify.attacks import NoiseFGSM, register_attack
 from smoothify.data import Resizing
 from smoothify.errors import (
     ConfigError,
@@ -392,3 +393,29 @@ def test_adversarial_training_makes_the_model_robust(tiny: Config) -> None:
         with_changes(tiny, epochs=8, attack=threat, objective="standard", output=tiny.output + "-standard")
     )
     assert adversarial.final.robust.value > standard.final.robust.value + 0.2
+
+
+def test_an_attack_that_measures_nothing_is_refused_before_the_training(tiny: Config) -> None:
+    register_attack("wide", NoiseFGSM)
+    for name in ("check", "final"):
+        config = dataclasses.replace(tiny, attack=dataclasses.replace(tiny.attack, **{name: "wide"}))
+        with pytest.raises(ConfigError, match=f"attack.{name}='wide': N-FGSM leaves its threat model"):
+            train(config)
+        assert not Path(config.output).exists()
+
+
+@pytest.mark.parametrize(("objective", "targeted"), [("trades(beta=2)", False), ("pgd_at", True)])
+def test_mixed_precision_trains_every_parameter(objective: str, targeted: bool, tiny: Config) -> None:
+    """Both look at the images without gradients first, under the autocast that the update is computed in."""
+    config = dataclasses.replace(
+        tiny,
+        epochs=1,
+        objective=objective,
+        engine=EngineConfig(mixed_precision="bf16"),
+        attack=dataclasses.replace(tiny.attack, precision="same", targeted=targeted),
+    )
+    slow, fast = (
+        dict(smoothify.from_pretrained(train(one).folder.last).named_parameters())
+        for one in (config, dataclasses.replace(config, lr=2 * config.lr, output=f"{config.output}-fast"))
+    )
+    assert [name for name, value in slow.items() if torch.equal(value, fast[name])] == []

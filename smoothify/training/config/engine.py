@@ -23,7 +23,8 @@ class EngineConfig:
         channels_last: keep images and weights with their channels last in memory.
         activation_checkpointing: compute activations again in the backward pass instead of keeping them; the
             architecture must offer it.
-        fsdp: shard parameters, gradients and optimizer state over the processes (FSDP2), for models too large for one.
+        fsdp: shard what training holds over the processes (FSDP2): parameters, gradients and optimizer state. The whole
+            model, in float32, stays on every device besides, to be measured and saved.
         accumulation: pieces that every batch is computed in, one after the other, to fit in memory.
         checkpoint_every: steps between checkpoints, besides those after each epoch; 0 for none.
         log_with: an experiment tracker that Accelerate knows, such as "tensorboard"; none by default.
