@@ -1,42 +1,92 @@
-"""Function caches in the modules that a model's code lives in: a probe must leave no fake tensor in them."""
+"""What a model's code keeps outside the model: a probe must leave no fake tensor in it."""
 
 from __future__ import annotations
 
-import functools
-import sys
+import gc
+import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import CellType, FunctionType
+from types import ModuleType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+
+from smoothify.surgery.attributes import everything
+from smoothify.surgery.reach import Reach
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Empty, at the end, every cache around a model that was filled meanwhile."""
-    caches = {id(cache): cache for cache in _caches(model)}
-    before = {key: cache.cache_info().misses for key, cache in caches.items()}
+def undisturbed(reach: Reach) -> Iterator[None]:
+    """Take out, at the end, what holds a fake tensor and was put meanwhile where code reaches; empty filled caches."""
+    misses = [cache.cache_info().misses for cache in reach.caches]
+    before = [_contents(holder) for holder in reach.holders]
     try:
         yield
     finally:
-        for key, cache in caches.items():
-            if cache.cache_info().misses != before[key]:
+        for cache, count in zip(reach.caches, misses, strict=True):
+            if cache.cache_info().misses != count:
                 cache.cache_clear()
+        for holder, contents in zip(reach.holders, before, strict=True):
+            _restore(holder, contents)
 
 
-def _caches(model: nn.Module) -> Iterator[Any]:
-    classes = {base for module in model.modules() for base in type(module).__mro__}
-    own = [base for base in classes if not base.__module__.startswith(("torch.", "builtins"))]
-    homes = [sys.modules[name] for name in {base.__module__ for base in own} if name in sys.modules]
-    for holder in (*own, *homes):
-        yield from _inside(tuple(vars(holder).values()))
+def reach_of(model: nn.Module) -> Reach:
+    """Return what the code of a model reaches."""
+    return Reach(node.module for node in everything(model))
 
 
-def _inside(values: Iterable[Any]) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, functools._lru_cache_wrapper):
-            yield value
-        elif isinstance(value, FunctionType) and value.__closure__:
-            filled = (cell.cell_contents for cell in value.__closure__ if cell != CellType())
-            yield from (held for held in filled if isinstance(held, functools._lru_cache_wrapper))
+def kept(tensors: Iterable[weakref.ref[Tensor]]) -> str:
+    """Say where one of these tensors still is, which should all be gone; '' where they are."""
+    if not any(ref() is not None for ref in tensors):
+        return ""
+    gc.collect()  # in a cycle they live on until it runs
+    for ref in tensors:
+        tensor = ref()
+        if tensor is not None:
+            holders = [type(holder).__name__ for holder in gc.get_referrers(tensor) if type(holder).__name__ != "frame"]
+            return f"in a {holders[0]}" if holders else "in torch"
+    return ""
+
+
+def _contents(holder: Any) -> Any:
+    if isinstance(holder, (list, set, deque)):
+        return list(holder)
+    return dict(vars(holder) if isinstance(holder, type) else holder)
+
+
+def _restore(holder: Any, before: Any) -> None:
+    if isinstance(holder, (list, set, deque)):
+        known = set(map(id, before))
+        if _has_fake([item for item in holder if id(item) not in known]):
+            holder.clear()
+            (holder.update if isinstance(holder, set) else holder.extend)(before)
+        return
+    now = vars(holder) if isinstance(holder, type) else holder
+    changed = [name for name, value in now.items() if before.get(name, holder) is not value]
+    for name in (name for name in changed if _has_fake(now[name])):
+        if isinstance(holder, type):
+            setattr(holder, name, before[name]) if name in before else delattr(holder, name)
+        elif name in before:
+            holder[name] = before[name]
+        else:
+            del holder[name]
+
+
+def _has_fake(value: Any) -> bool:
+    """Whether a fake tensor is somewhere in a value."""
+    seen: dict[int, Any] = {}
+    inside = [value]
+    while inside:
+        item = inside.pop()
+        if isinstance(item, FakeTensor):
+            return True
+        if id(item) in seen or isinstance(item, (type, ModuleType)):
+            continue
+        seen[id(item)] = item
+        if isinstance(item, (list, tuple, set, frozenset, deque)):
+            inside += item
+        else:
+            inside += (item if isinstance(item, dict) else getattr(item, "__dict__", {})).values()
+    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 from smoothify.errors import SmoothifyError
-from smoothify.surgery.caches import undisturbed
+from smoothify.surgery.caches import kept, reach_of, undisturbed
 from smoothify.surgery.events import Event
 from smoothify.surgery.frames import ALONE, followed_apply
 from smoothify.surgery.recorder import Recorder
@@ -96,7 +97,8 @@ def _runs(
 ) -> list[Run]:
     convert: Callable[[Tensor], Tensor] = fake_tensor(fake) if fake else real_tensor
     drawing = [] if fake else sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-    with ALONE, undisturbed(model), torch.random.fork_rng(devices=drawing), ExitStack() as stack:
+    made: list[weakref.ref[Tensor]] = []
+    with ALONE, undisturbed(reach_of(model)), torch.random.fork_rng(devices=drawing), ExitStack() as stack:
         if fake:
             stack.enter_context(fake)
         if finite:
@@ -104,7 +106,14 @@ def _runs(
         shell = Shell(model, convert)
         if example.prepare:
             example.prepare(shell.root)
-        return [_run(shell, example, watched, mode, convert, grad) for mode, grad in _modes(model)]
+        runs = [_run(shell, example, watched, mode, convert, grad, made) for mode, grad in _modes(model)]
+        shell.forget()
+    if fake and (where := kept(made)):
+        raise ProbeError(
+            f"the forward of this {type(model).__name__} keeps tensors of the probe {where}, out of which smoothify "
+            f"cannot take them; empty it before the model runs again, and keep tensors in attributes of modules"
+        )
+    return runs
 
 
 def _modes(model: nn.Module) -> list[tuple[str, bool]]:
@@ -121,6 +130,7 @@ def _run(
     mode: str,
     convert: Callable[[Tensor], Tensor],
     grad: bool,
+    made: list[weakref.ref[Tensor]],
 ) -> Run:
     device = next((p.device for p in (*shell.root.parameters(), *shell.root.buffers())), torch.device("cpu"))
     args, kwargs = spec_of((example.args, dict(example.kwargs or {})), device, convert)
@@ -137,6 +147,7 @@ def _run(
     except Exception as error:
         hint = "; give example_input two images" if "more than 1 value per channel" in str(error) else ""
         raise ProbeError(f"the model's forward failed in {mode} mode: {type(error).__name__}: {error}{hint}") from error
+    made += recorder.made
     return Run(
         mode,
         tuple(recorder.events),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -52,6 +53,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         self.shell = shell
         self.events: list[Event] = []
         self.trace: list[tuple[int, str]] = []
+        self.made: list[weakref.ref[Tensor]] = []
+        """The results of all operations, which nobody may hold when the run is forgotten."""
         self._stack = [0]
         self.called: set[int] = set()
         self.shared: dict[int, list[tuple[nn.Module, str]]] = {}
@@ -124,6 +127,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
             self._fused(func, args, kwargs)
             return result
         result = func(*args, **kwargs)
+        if not func._schema.is_mutable:
+            self.made += map(weakref.ref, tensors(result))
         given = _given(func, args, kwargs)
         self._constants.ran(name, func, args, given, result)
         union = 0

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-import functools
-import types
 from collections.abc import Callable
-from types import MemberDescriptorType
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from smoothify.surgery.copies import Copies, slots_of
 from smoothify.surgery.edges import COMPILED
 from smoothify.surgery.graphs import class_apart
 from smoothify.surgery.rules import qualified_name
-from smoothify.surgery.runtime import RedirectedCallable
 
 _HOOKS = frozenset(name for name in nn.Module().__dict__ if name.endswith(("_hooks", "_with_kwargs"))) | {
     "_forward_hooks_always_called"
@@ -32,12 +28,19 @@ class Shell:
     """
 
     def __init__(self, model: nn.Module, tensor: Callable[[Tensor], Tensor]) -> None:
-        self._tensor = tensor
-        self._memo: dict[int, Any] = {}
+        self._copies = Copies(tensor, self._module)
         self.original: dict[int, nn.Module] = {}
         """The original of each module in the shell, by the id of the shell's."""
         self.modules: list[nn.Module] = []
         self.root: nn.Module = self._module(model)
+
+    def forget(self) -> None:
+        """Let go of everything, so that what is still there afterwards is held by somebody else."""
+        for module in self.modules:
+            module.__dict__.clear()
+        self._copies.memo.clear()
+        self.modules.clear()
+        self.original.clear()
 
     @staticmethod
     def shallow(module: nn.Module) -> nn.Module:
@@ -52,66 +55,27 @@ class Shell:
         return copied
 
     def _module(self, module: nn.Module) -> nn.Module:
-        if id(module) in self._memo:
-            known: nn.Module = self._memo[id(module)]
+        if id(module) in self._copies.memo:
+            known: nn.Module = self._copies.memo[id(module)]
             return known
         if qualified_name(type(module)) == COMPILED:  # its forward is bound to the original
-            self._memo[id(module)] = self._module(module.get_submodule("_orig_mod"))
+            self._copies.memo[id(module)] = self._module(module.get_submodule("_orig_mod"))
             return self._module(module)
         copied: nn.Module = object.__new__(class_apart(module))
-        self._memo[id(module)] = copied
+        self._copies.memo[id(module)] = copied
         self.original[id(copied)] = module
         self.modules.append(copied)
         state = {name: value for name, value in module.__dict__.items() if name not in _HOOKS}
         copied.__dict__.update({name: _own_hooks(module, name) for name in _HOOKS & module.__dict__.keys()})
         for name, value in state.items():
-            copied.__dict__[name] = self._value(value)
+            copied.__dict__[name] = self._copies.of(value)
         if type(copied) is not type(module) and isinstance(copied, fx.GraphModule):
             copied.recompile()
         copied.__dict__.pop("_compiled_call_impl", None)
         for name in slots_of(type(module)):
             if hasattr(module, name):
-                object.__setattr__(copied, name, self._value(getattr(module, name)))
+                object.__setattr__(copied, name, self._copies.of(getattr(module, name)))
         return copied
-
-    def _value(self, value: Any) -> Any:
-        if isinstance(value, Tensor):
-            if id(value) not in self._memo:
-                self._memo[id(value)] = self._tensor(value)
-            return self._memo[id(value)]
-        if isinstance(value, nn.Module):
-            return self._module(value)
-        if isinstance(value, fx.Graph):
-            return self._memo.setdefault(id(value), copy.deepcopy(value))
-        kind = type(value)
-        if kind in (list, set, tuple):
-            return kind(self._value(item) for item in value)
-        if isinstance(value, dict) and kind.__module__ in ("builtins", "collections"):
-            copied = value.copy()
-            for key, item in value.items():
-                copied[key] = self._value(item)
-            return copied
-        if kind is RedirectedCallable:
-            return RedirectedCallable(self._module(value.module), self._value(value.function), value.slots)
-        if kind is types.MethodType and isinstance(value.__self__, nn.Module):
-            return types.MethodType(value.__func__, self._module(value.__self__))
-        if isinstance(value, functools._lru_cache_wrapper):  # shared, it would keep fake tensors for later
-            return functools.lru_cache(**value.cache_parameters())(self._value(value.__wrapped__))
-        if kind is functools.partial:
-            return functools.partial(
-                self._value(value.func),
-                *self._value(value.args),
-                **self._value(value.keywords),
-            )
-        return value
-
-
-def slots_of(cls: type[nn.Module]) -> list[str]:
-    """Return the names that a class and its bases keep outside ``__dict__``."""
-    names = (
-        name for base in cls.__mro__ for name, value in vars(base).items() if isinstance(value, MemberDescriptorType)
-    )
-    return list(dict.fromkeys(names))
 
 
 def _own_hooks(module: nn.Module, table: str) -> Any:

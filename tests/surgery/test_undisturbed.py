@@ -1,0 +1,104 @@
+"""What a probe must leave as it was: all that a forward keeps, counts or draws, wherever it is kept."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+
+import smoothify
+from smoothify.surgery.probe import ProbeError
+
+from . import keeps
+from .awkward import Plain
+
+X = torch.linspace(-2, 2, 24).reshape(4, 6)
+
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "a dict": lambda x: keeps.by_key(x),
+    "a dict in a dict": lambda x: keeps.nested(x),
+    "a list": lambda x: keeps.in_a_list(x),
+    "a variable": lambda x: keeps.in_a_variable(x),
+    "a default": lambda x: keeps.in_a_default(x),
+    "the function": lambda x: keeps.in_the_function(x),
+    "a function of a function": lambda x: keeps.through_another(x),
+    "an lru_cache": lambda x: x + keeps.grid(x.shape[-1]),
+    "a class": lambda x: keeps.Table.ones(x),
+}
+
+
+class Calls(Plain):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.linear(self.function(x)))
+
+
+class OfTheClass(Plain):
+    cache: ClassVar[dict[str, Tensor]] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if "ones" not in self.cache:
+            self.cache["ones"] = torch.ones(6)
+        return F.relu(self.linear(x) * self.cache["ones"])
+
+
+@pytest.mark.parametrize("where", [*FUNCTIONS, "the model's class"])
+def test_no_tensor_of_a_probe_stays_where_a_forward_keeps_its_own(where: str) -> None:
+    model = Calls(FUNCTIONS[where]) if where in FUNCTIONS else OfTheClass()
+    assert smoothify.inspect(model, example_input=X).modes
+    assert type(model(X)) is Tensor
+    assert type(smoothify.convert(model, example_input=X)(X)) is Tensor
+
+
+@dataclass
+class State:
+    count: int = 0
+    ones: Tensor | None = None
+
+
+@pytest.mark.parametrize("build", [State, lambda: SimpleNamespace(count=0, ones=None)])
+def test_the_state_that_a_model_keeps_in_an_object_does_not_move(build: Callable[[], Any]) -> None:
+    class Keeps(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.state, self.history = build(), deque(maxlen=3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.state.count += 1
+            if self.state.ones is None:
+                self.state.ones = torch.ones(6)
+            self.history.append(x)
+            return F.relu(self.linear(x) * self.state.ones)
+
+    model = Keeps()
+    smoothify.inspect(model, example_input=X)
+    assert (model.state.count, model.state.ones, len(model.history)) == (0, None, 0)
+    smooth = smoothify.convert(model, example_input=X)
+    assert torch.equal(smooth(X), F.silu(smooth.linear(X)))
+    assert smooth.state.count == 1 and smooth.history.maxlen == 3
+
+
+HIDDEN: list[Any] = []
+
+
+class KeepsUnseen(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.linear(x))
+        vars(type(self))["forward"].__globals__["HID" + "DEN"].append(y)
+        return y
+
+
+def test_a_tensor_that_stays_where_nobody_looks_is_an_error() -> None:
+    with pytest.raises(ProbeError, match=r"KeepsUnseen.*keeps tensors of the probe in a list"):
+        smoothify.inspect(KeepsUnseen(), example_input=X)
+    assert isinstance(HIDDEN.pop(), FakeTensor)
+    HIDDEN.clear()
