@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from smoothify.errors import SmoothifyError
 from smoothify.surgery.caches import kept, reach_of, undisturbed
+from smoothify.surgery.draws import seed, undrawn
 from smoothify.surgery.events import Event
 from smoothify.surgery.frames import ALONE, followed_apply
 from smoothify.surgery.recorder import Recorder
@@ -63,7 +64,7 @@ def probe(model: nn.Module, example: Example, watched: frozenset[int] = frozense
     """Run a shell of the model in train and in eval mode; raises ProbeError where a forward fails.
 
     ``watched`` are modules by id: a run tells which of them had their input read after their call.
-    Nothing of the model changes: no weight is copied, no hook runs, no statistic moves.
+    Nothing of the model changes: no hook runs, no statistic moves. Weights are copied where a model needs values.
     """
     if not example.real:
         for finite in (False, True):
@@ -98,7 +99,7 @@ def _runs(
     convert: Callable[[Tensor], Tensor] = fake_tensor(fake) if fake else real_tensor
     drawing = [] if fake else sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
     made: list[weakref.ref[Tensor]] = []
-    with ALONE, undisturbed(reach_of(model)), torch.random.fork_rng(devices=drawing), ExitStack() as stack:
+    with ALONE, undisturbed(reach_of(model)), undrawn(drawing), ExitStack() as stack:
         if fake:
             stack.enter_context(fake)
         if finite:
@@ -135,7 +136,7 @@ def _run(
     device = next((p.device for p in (*shell.root.parameters(), *shell.root.buffers())), torch.device("cpu"))
     args, kwargs = spec_of((example.args, dict(example.kwargs or {})), device, convert)
     shell.root.train(mode == "train")
-    torch.default_generator.manual_seed(0)  # the same draws in every probe, so that two of them compare
+    seed()  # the same draws in every probe, so that two of them compare
     recorder = Recorder(shell, (args, kwargs), watched)
     try:
         with _calls_followed(recorder), warnings.catch_warnings(), torch.set_grad_enabled(grad), recorder:

@@ -24,7 +24,7 @@ HOOKS_OF_HOSTS = ("transformers.utils.output_capturing",)
 class Shell:
     """Copies the structure of a model: containers copied, tensors passed through ``tensor``, no hooks.
 
-    Some hosts cache tensors on themselves while they run; on a shell that harms nobody. No weight is copied.
+    Some hosts cache tensors on themselves while they run; on a shell that harms nobody.
     """
 
     def __init__(self, model: nn.Module, tensor: Callable[[Tensor], Tensor]) -> None:
@@ -117,8 +117,11 @@ def fake_tensor(mode: Any) -> Callable[[Tensor], Tensor]:
 
 
 def real_tensor(tensor: Tensor) -> Tensor:
-    """Return a parameter itself and a copy of a buffer, for the models that do not run on fake tensors."""
-    return tensor if isinstance(tensor, nn.Parameter) else tensor.detach().clone()
+    """Return a copy of a tensor, for the models that do not run on fake ones: they may write into their weights."""
+    copied = tensor.detach().clone()
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(copied, tensor.requires_grad)
+    return copied.requires_grad_(tensor.requires_grad and tensor.is_leaf)
 
 
 def spec_of(value: Any, device: torch.device, tensor: Callable[[Tensor], Tensor]) -> Any:

@@ -1,11 +1,13 @@
 """What a probe must leave as it was: all that a forward keeps, counts or draws, wherever it is kept."""
 
+import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import numpy
 import pytest
 import torch
 import torch.nn.functional as F
@@ -102,3 +104,36 @@ def test_a_tensor_that_stays_where_nobody_looks_is_an_error() -> None:
         smoothify.inspect(KeepsUnseen(), example_input=X)
     assert isinstance(HIDDEN.pop(), FakeTensor)
     HIDDEN.clear()
+
+
+class Draws(Plain):
+    """Decays its weights, draws from every generator, and needs values if it is told to."""
+
+    def __init__(self, needs_values: bool) -> None:
+        super().__init__()
+        self.needs_values, self.count = needs_values, numpy.zeros(())
+        self.generator, self.python = torch.Generator().manual_seed(0), random.Random(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.linear.weight.mul_(0.9)
+        self.count += 1
+        x = x * random.random() * self.python.random() + numpy.random.rand()
+        x = x + torch.rand(x.shape) + torch.rand(x.shape, generator=self.generator)
+        if self.needs_values and x.sum().item() > 0:
+            x = x * 2
+        return F.relu(self.linear(x))
+
+
+@pytest.mark.parametrize("needs_values", [True, False])
+def test_no_weight_moves_and_nothing_is_drawn(needs_values: bool) -> None:
+    model = Draws(needs_values)
+
+    def state() -> list[Any]:
+        own = [model.generator.get_state().tolist(), model.python.getstate(), float(model.count)]
+        weight = model.linear.weight.tolist()
+        return [weight, *own, random.getstate(), repr(numpy.random.get_state()), torch.get_rng_state().tolist()]
+
+    before = state()
+    smoothify.inspect(model, example_input=X)
+    assert state() == before
