@@ -7,13 +7,13 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from smoothify.surgery.attributes import everything
+from smoothify.surgery.contents import contents
 from smoothify.surgery.reach import Reach
 
 
@@ -53,7 +53,7 @@ def kept(tensors: Iterable[weakref.ref[Tensor]]) -> str:
 def _contents(holder: Any) -> Any:
     if isinstance(holder, (list, set, deque)):
         return list(holder)
-    return dict(vars(holder) if isinstance(holder, type) else holder)
+    return dict(vars(holder) if isinstance(holder, type) else dict.items(holder))
 
 
 def _restore(holder: Any, before: Any) -> None:
@@ -63,7 +63,7 @@ def _restore(holder: Any, before: Any) -> None:
             holder.clear()
             (holder.update if isinstance(holder, set) else holder.extend)(before)
         return
-    now = vars(holder) if isinstance(holder, type) else holder
+    now = _contents(holder)
     changed = [name for name, value in now.items() if before.get(name, holder) is not value]
     for name in (name for name in changed if _has_fake(now[name])):
         if isinstance(holder, type):
@@ -75,18 +75,4 @@ def _restore(holder: Any, before: Any) -> None:
 
 
 def _has_fake(value: Any) -> bool:
-    """Whether a fake tensor is somewhere in a value."""
-    seen: dict[int, Any] = {}
-    inside = [value]
-    while inside:
-        item = inside.pop()
-        if isinstance(item, FakeTensor):
-            return True
-        if id(item) in seen or isinstance(item, (type, ModuleType)):
-            continue
-        seen[id(item)] = item
-        if isinstance(item, (list, tuple, set, frozenset, deque)):
-            inside += item
-        else:
-            inside += (item if isinstance(item, dict) else getattr(item, "__dict__", {})).values()
-    return False
+    return any(isinstance(item, FakeTensor) for item in contents(value))

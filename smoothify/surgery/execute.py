@@ -14,7 +14,7 @@ from smoothify.errors import UnconvertedError
 from smoothify.surgery.attributes import everything, slot_for
 from smoothify.surgery.compare import is_of, proven_smooth, run_as_children, still_kinked, taken_along, wrong
 from smoothify.surgery.composites import InPlace
-from smoothify.surgery.look import Look, look_at
+from smoothify.surgery.look import Look, look_at, unseen
 from smoothify.surgery.modules import Snapshot, become, build, leaves_its_input, settle
 from smoothify.surgery.plan import Planned
 from smoothify.surgery.probe import ProbeError, Run, probe
@@ -178,7 +178,8 @@ def _verify(root: nn.Module, look: Look, watched: frozenset[int]) -> tuple[tuple
     if look.example is None:
         return (), look.note
     try:
-        return tuple(probe(root, look.example, watched)), look.note
+        runs = tuple(probe(root, look.example, watched))
+        return runs, unseen(root, runs)
     except ProbeError as error:
         return (), f"the converted model did not run: {error}"
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from smoothify.surgery.contents import contents
 from smoothify.surgery.shell import Shell
 
 
@@ -39,7 +40,8 @@ class Inputs:
 
     def ended(self, result: Any) -> None:
         """The forward has ended: what it returns, or keeps in attributes, may be read."""
-        self.read([result, *(list(vars(module).values()) for module in self.shell.modules)])
+        held = [result, *(list(vars(module).values()) for module in self.shell.modules)]
+        self.read([item for item in contents(held) if isinstance(item, Tensor)] if self._stale else [])
 
 
 def tensors(value: Any) -> list[Tensor]:

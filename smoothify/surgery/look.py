@@ -67,20 +67,24 @@ def run(root: nn.Module, example_input: Any, watched: frozenset[int]) -> tuple[E
     """Probe with the caller's input or the first of the host's that works; say why where none does."""
     if example_input is not None:
         example = examples.from_input(example_input)
-        return example, probe(root, example, watched), hooks_left_out(root)
+        runs = probe(root, example, watched)
+        return example, runs, unseen(root, runs)
     note = "no example input is known for this model; pass example_input="
     for example in examples.examples(root):
         try:
-            return example, probe(root, example, watched), hooks_left_out(root)
+            runs = probe(root, example, watched)
+            return example, runs, unseen(root, runs)
         except ProbeError as error:
             note = f"{error}; pass example_input="
     return None, [], note
 
 
-def hooks_left_out(root: nn.Module) -> str:
-    """Say of which modules the probe does not run the forward hooks; '' where there are none."""
+def unseen(root: nn.Module, runs: Collection[Run]) -> str:
+    """Say what the probe has not seen, forward hooks and what its runs doubt; '' where it has seen everything."""
     paths = [node.path or "(root)" for node in walk(root) if has_hooks(node.module)]
-    return f"the forward hooks of {', '.join(paths[:3])}{' …' * (len(paths) > 3)} were not run" if paths else ""
+    shown = f"{', '.join(paths[:3])}{' …' * (len(paths) > 3)}"
+    hooks = [f"the forward hooks of {shown} were not run"] if paths else []
+    return "; ".join(dict.fromkeys((*hooks, *(doubt for one in runs for doubt in one.doubts))))
 
 
 def _settled(sites: list[Planned], events: list[Event], runs: list[Run]) -> Iterable[Planned]:

@@ -23,6 +23,7 @@ from smoothify.surgery.events import Event
 from smoothify.surgery.frames import ALONE, followed_apply
 from smoothify.surgery.recorder import Recorder
 from smoothify.surgery.shell import Shell, fake_tensor, real_tensor, spec_of
+from smoothify.surgery.strangers import Strangers
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Run:
     """The modules, by id, in which a call was redirected to its activation."""
     slot_calls: Mapping[int, int] = field(default_factory=dict)
     """How often each module, by id, called the activations of its rewritten calls."""
+    doubts: tuple[str, ...] = ()
+    """Why not everything may have been seen."""
 
 
 class ProbeError(SmoothifyError):
@@ -137,14 +140,14 @@ def _run(
     args, kwargs = spec_of((example.args, dict(example.kwargs or {})), device, convert)
     shell.root.train(mode == "train")
     seed()  # the same draws in every probe, so that two of them compare
-    recorder = Recorder(shell, (args, kwargs), watched)
+    recorder, strangers = Recorder(shell, (args, kwargs), watched), Strangers(shell, convert)
     try:
-        with _calls_followed(recorder), warnings.catch_warnings(), torch.set_grad_enabled(grad), recorder:
+        with _calls_followed(recorder, strangers), warnings.catch_warnings(), torch.set_grad_enabled(grad), recorder:
             warnings.simplefilter("ignore")  # what the model warns about, it warns about in a real forward
             result = shell.root(*args, **kwargs)
             if isinstance(result, Generator):  # it has run nothing yet
                 deque(result, maxlen=0)
-            recorder.inputs.ended(result)
+            recorder.ended(result)
     except Exception as error:
         hint = "; give example_input two images" if "more than 1 value per channel" in str(error) else ""
         raise ProbeError(f"the model's forward failed in {mode} mode: {type(error).__name__}: {error}{hint}") from error
@@ -158,18 +161,23 @@ def _run(
         frozenset(recorder.inputs.read_after),
         frozenset(recorder.redirected),
         recorder.slot_calls,
+        tuple(dict.fromkeys((*recorder.doubts, *strangers.doubts))),
     )
 
 
 @contextmanager
-def _calls_followed(recorder: Recorder) -> Iterator[None]:
+def _calls_followed(recorder: Recorder, strangers: Strangers) -> Iterator[None]:
     # A hook would switch off torch's fused paths, which must be seen; so the call itself is followed.
     original = nn.Module.__call__
     thread = threading.get_ident()
 
     def followed(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if threading.get_ident() != thread or id(module) not in recorder.shell.original:
+        if threading.get_ident() != thread:
+            strangers.elsewhere(module)
             return original(module, *args, **kwargs)
+        if id(module) not in recorder.shell.original:
+            other = strangers.instead_of(module)
+            return original(module, *args, **kwargs) if other is module else followed(other, *args, **kwargs)
         recorder.enter(module)
         try:
             result = original(module, *args, **kwargs)

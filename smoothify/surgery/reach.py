@@ -82,7 +82,7 @@ class Reach:
         elif isinstance(value, tuple):
             self._open.extend((item, names) for item in value)
         elif isinstance(value, dict):
-            self._hold(value, value.values(), names)
+            self._hold(value, dict.values(value), names)  # past a class that loads what it is asked for
         elif isinstance(value, (list, set, deque)):
             self._hold(value, value, names)
         elif not _is_of_a_library(type(value)) or type(value) is SimpleNamespace:

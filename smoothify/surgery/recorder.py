@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from smoothify.surgery.attributes import FunctionSlot, everything
 from smoothify.surgery.constants import Constants
+from smoothify.surgery.contents import contents
 from smoothify.surgery.events import KEPT, Category, Event
 from smoothify.surgery.frames import has_own_backward, is_redirected, is_run_again, place
 from smoothify.surgery.inputs import Inputs, form, tensors
@@ -61,11 +62,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         self.slot_calls: Counter[int] = Counter()
         self.redirected: set[int] = set()
         self._opaque = [0]
-        self._known = {
-            id(module): described(module)[1] is not None and not isinstance(module, FunctionSlot)
-            for module in shell.modules
-        }
         nodes = everything(shell.root)
+        self._known = {
+            id(node.module): described(node.module)[1] is not None and not isinstance(node.module, FunctionSlot)
+            for node in nodes
+        }
         self._slots = {id(node.module) for node in nodes if node.path.rpartition(".")[2].startswith(SLOT)}
         children = {id(child) for node in nodes for child in (node.module, *node.module._modules.values())}
         self._sites = children - self._slots
@@ -74,8 +75,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         self._constants = Constants()
         self._marks: dict[int, int] = {}
         self._storages: list[Any] = []
-        for tensor in tensors(inputs):
+        given = [item for item in contents(inputs) if isinstance(item, Tensor)]
+        for tensor in given:
             self._mark(tensor, _INPUT)
+        self.doubts = [] if given else ["no tensor was found in the input"]
         for parameter in shell.root.parameters():
             self._mark(parameter, _LEARNED)
 
@@ -85,11 +88,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
             self.slot_calls[id(caller[0])] += 1
             if is_redirected():
                 self.redirected.add(id(caller[0]))
-        if not self._opaque[-1] and self._known[id(module)] and id(module) not in self._sites:
+        if not self._opaque[-1] and self._known.get(id(module), False) and id(module) not in self._sites:
             found = recognised(module)
             if found is not None:
                 self._add("activation", "slot", found)  # a call that was rewritten
-        if not self._opaque[-1] and self._known[id(module)] and next(module.parameters(), None) is not None:
+        if not self._opaque[-1] and self._known.get(id(module), False) and next(module.parameters(), None) is not None:
             asked = place(self._owners)
             if asked is not None:
                 original = self.shell.original[id(module)]
@@ -102,6 +105,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         """The call has ended."""
         self._opaque.pop()
         self._stack.pop()
+
+    def ended(self, result: Any) -> None:
+        """The forward has ended."""
+        self.inputs.ended(result)
+        results = [item for item in contents(result) if isinstance(item, Tensor) and _floating(item)]
+        if results and not any(self._mark_of(tensor) & _INPUT for tensor in results):
+            self.doubts.append("nothing that was seen leads from the input to the result")
 
     def returned(self, module: nn.Module, args: Any, result: Any) -> None:
         """What a call has returned."""

@@ -34,6 +34,15 @@ class Shell:
         self.modules: list[nn.Module] = []
         self.root: nn.Module = self._module(model)
 
+    def copy_of(self, module: nn.Module) -> nn.Module | None:
+        """Return the shell's copy of a module of the model; None for another."""
+        copied: nn.Module | None = self._copies.memo.get(id(module))
+        return copied
+
+    def holds(self, tensor: Tensor) -> bool:
+        """Whether a tensor is the shell's copy of one of the model's."""
+        return any(tensor is copied for copied in self._copies.memo.values())
+
     def forget(self) -> None:
         """Let go of everything, so that what is still there afterwards is held by somebody else."""
         for module in self.modules:
@@ -125,7 +134,7 @@ def real_tensor(tensor: Tensor) -> Tensor:
 
 
 def spec_of(value: Any, device: torch.device, tensor: Callable[[Tensor], Tensor]) -> Any:
-    """Pass every tensor of an example input through ``tensor``; one on meta stands for any of its shape."""
+    """Copy an example input, every tensor of it through ``tensor``; one on meta stands for any of its shape."""
 
     def prepared(example: Tensor) -> Tensor:
         if example.is_meta and device.type != "meta":
@@ -133,4 +142,4 @@ def spec_of(value: Any, device: torch.device, tensor: Callable[[Tensor], Tensor]
             return made.to(example.dtype)
         return tensor(example).to(device)
 
-    return torch.utils._pytree.tree_map_only(Tensor, prepared, value)
+    return torch.utils._pytree.tree_map(Copies(prepared).of, value)

@@ -1,11 +1,18 @@
 """What the probe calls known, kept and unverified, and what it must leave alone."""
 
 import warnings
+from collections import UserDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import BatchEncoding
 
 import smoothify
 from smoothify.errors import SmoothifyError, UnverifiedWarning
@@ -116,3 +123,79 @@ def test_a_copy_that_no_run_has_proven_comes_with_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         smoothify.convert(Pair(), example_input=(torch.zeros(2, 3), torch.zeros(2, 3)))
+
+
+class TakesABatch(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        h = self.linear(batch["x"] if hasattr(batch, "keys") else batch.x).clamp(min=0)
+        return h * (h > 0)
+
+
+@dataclass(frozen=True)
+class Batch:
+    x: torch.Tensor
+
+
+@dataclass(slots=True)
+class Slotted:
+    x: torch.Tensor
+
+
+class Uncopied(SimpleNamespace):
+    def __deepcopy__(self, memo: object) -> "Uncopied":
+        return self
+
+
+BATCHES: dict[str, Callable[[torch.Tensor], Any]] = {
+    "a dataclass": Batch,
+    "slots": Slotted,
+    "an object": lambda x: SimpleNamespace(x=x),
+    "an object in a list": lambda x: Uncopied(x=x),
+    "a mapping": lambda x: BatchEncoding({"x": x}),
+    "a dict of dicts": lambda x: UserDict({"x": x}),
+}
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_an_input_inside_an_object_is_followed(batch: str) -> None:
+    x = torch.randn(4, 8)
+    before = x.clone()
+    report = smoothify.convert_(TakesABatch(), example_input=(BATCHES[batch](x),))
+    assert [(site.function, site.becomes) for site in report.sites] == [("clamp(min=0)", "silu")]
+    assert [operation.name for operation in report.unverified] == ["gt"] and not report.verified
+    assert torch.equal(x, before)
+
+
+def test_nothing_is_verified_where_no_input_was_found() -> None:
+    class Samples(nn.Module):
+        def forward(self, count: int) -> torch.Tensor:
+            return torch.ones(count) * (torch.ones(count) > 0)
+
+    report = smoothify.inspect(Samples(), example_input=(3,))
+    assert not report.verified and "no tensor was found in the input" in report.verdict
+
+
+class InThreads(nn.Module):
+    def __init__(self, through_modules: bool) -> None:
+        super().__init__()
+        self.linear, self.through_modules = nn.Linear(8, 8), through_modules
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def work(h: torch.Tensor) -> torch.Tensor:
+            return F.relu(self.linear(h) if self.through_modules else h)
+
+        with ThreadPoolExecutor(1) as executor:
+            (result,) = executor.map(work, [x])
+        return x + result if self.through_modules else result
+
+
+@pytest.mark.parametrize(
+    ("through_modules", "why"), [(True, "in another thread"), (False, "nothing that was seen leads")]
+)
+def test_what_runs_in_another_thread_is_not_verified(through_modules: bool, why: str) -> None:
+    with pytest.warns(UnverifiedWarning, match=why):
+        smoothify.convert(InThreads(through_modules), example_input=torch.randn(4, 8))

@@ -11,10 +11,11 @@ import numpy
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 import smoothify
+from smoothify.errors import UnverifiedWarning
 from smoothify.surgery.probe import ProbeError
 
 from . import keeps
@@ -137,3 +138,72 @@ def test_no_weight_moves_and_nothing_is_drawn(needs_values: bool) -> None:
     before = state()
     smoothify.inspect(model, example_input=X)
     assert state() == before
+
+
+class Closes(nn.Module):
+    """A function closes over the modules, where no copy of the model reaches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm, self.activation = nn.Linear(6, 6), nn.BatchNorm1d(6), nn.ReLU()
+        self.function = lambda x: self.activation(self.norm(self.linear(x)))
+        self.calls: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize("needs_values", [True, False])
+def test_modules_that_a_closure_holds_do_not_move(needs_values: bool) -> None:
+    class MayAsk(Closes):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.function(x * 2 if needs_values and x.sum().item() > 0 else x)
+
+    model, calls = MayAsk(), []
+    model.norm.register_forward_hook(lambda *_: calls.append(1))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    smoothify.inspect(model, example_input=X)
+    with pytest.warns(UnverifiedWarning, match="calls a Linear that is no module of this model"):
+        smoothify.convert(model, example_input=X)
+    assert not calls
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_in_place_a_closure_over_the_model_is_converted_with_it() -> None:
+    model = Closes()
+    assert smoothify.convert_(model, example_input=X).verified
+    assert torch.equal(model.eval()(X), F.silu(model.norm(model.linear(X))))
+
+
+def test_a_module_that_a_forward_makes_is_no_stranger() -> None:
+    class Slices(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.Tanh()(self.layers[:2](x))
+
+    assert smoothify.inspect(Slices(), example_input=X).verified
+
+
+def test_what_an_object_holds_of_the_model_is_copied_with_it() -> None:
+    class Runner:
+        def __init__(self, model: nn.Module) -> None:
+            self.model = model
+
+        def run(self, x: Tensor) -> Tensor:
+            return self.model.activation(self.model.norm(self.model.linear(x)))
+
+    class Runs(Closes):
+        def __init__(self) -> None:
+            super().__init__()
+            self.runner = Runner(self)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.runner.run(x)
+
+    model = Runs()
+    smooth = smoothify.convert(model, example_input=X)
+    assert int(model.norm.num_batches_tracked) == 0
+    assert torch.equal(smooth.eval()(X), F.silu(smooth.norm(smooth.linear(X))))
