@@ -21,6 +21,7 @@ from smoothify.surgery.caches import kept, reach_of, undisturbed
 from smoothify.surgery.draws import seed, undrawn
 from smoothify.surgery.events import Event
 from smoothify.surgery.frames import ALONE, followed_apply
+from smoothify.surgery.reach import Reach
 from smoothify.surgery.recorder import Recorder
 from smoothify.surgery.shell import Shell, fake_tensor, real_tensor, spec_of
 from smoothify.surgery.strangers import Strangers
@@ -57,6 +58,9 @@ class Run:
     """How often each module, by id, called the activations of its rewritten calls."""
     doubts: tuple[str, ...] = ()
     """Why not everything may have been seen."""
+
+
+_ASKS_FOR_GRADIENTS = frozenset({"is_grad_enabled", "requires_grad", "is_inference_mode_enabled", "grad_fn", "is_leaf"})
 
 
 class ProbeError(SmoothifyError):
@@ -102,7 +106,8 @@ def _runs(
     convert: Callable[[Tensor], Tensor] = fake_tensor(fake) if fake else real_tensor
     drawing = [] if fake else sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
     made: list[weakref.ref[Tensor]] = []
-    with ALONE, undisturbed(reach_of(model)), undrawn(drawing), ExitStack() as stack:
+    reach = reach_of(model)
+    with ALONE, undisturbed(reach), undrawn(drawing), ExitStack() as stack:
         if fake:
             stack.enter_context(fake)
         if finite:
@@ -110,7 +115,7 @@ def _runs(
         shell = Shell(model, convert)
         if example.prepare:
             example.prepare(shell.root)
-        runs = [_run(shell, example, watched, mode, convert, grad, made) for mode, grad in _modes(model)]
+        runs = [_run(shell, example, watched, mode, convert, grad, made) for mode, grad in _modes(model, reach)]
         shell.forget()
     if fake and (where := kept(made)):
         raise ProbeError(
@@ -120,10 +125,11 @@ def _runs(
     return runs
 
 
-def _modes(model: nn.Module) -> list[tuple[str, bool]]:
+def _modes(model: nn.Module, reach: Reach) -> list[tuple[str, bool]]:
     modes = [("train", True), ("eval", False)]
-    if any(isinstance(module, nn.TransformerEncoderLayer) for module in model.modules()):
-        modes.append(("eval", True))  # the fused path is taken without gradients only
+    fused = any(isinstance(module, nn.TransformerEncoderLayer) for module in model.modules())
+    if fused or any(_ASKS_FOR_GRADIENTS.intersection(code.co_names) for code in reach.codes):
+        modes.append(("eval", True))  # as an attack runs it, where that may go another way
     return modes
 
 
@@ -137,7 +143,8 @@ def _run(
     made: list[weakref.ref[Tensor]],
 ) -> Run:
     device = next((p.device for p in (*shell.root.parameters(), *shell.root.buffers())), torch.device("cpu"))
-    args, kwargs = spec_of((example.args, dict(example.kwargs or {})), device, convert)
+    given = example.args, dict(example.kwargs or {})
+    args, kwargs = spec_of(given, device, convert, attacked=mode == "eval" and grad)
     shell.root.train(mode == "train")
     seed()  # the same draws in every probe, so that two of them compare
     recorder, strangers = Recorder(shell, (args, kwargs), watched), Strangers(shell, convert)

@@ -133,13 +133,19 @@ def real_tensor(tensor: Tensor) -> Tensor:
     return copied.requires_grad_(tensor.requires_grad and tensor.is_leaf)
 
 
-def spec_of(value: Any, device: torch.device, tensor: Callable[[Tensor], Tensor]) -> Any:
-    """Copy an example input, every tensor of it through ``tensor``; one on meta stands for any of its shape."""
+def spec_of(value: Any, device: torch.device, tensor: Callable[[Tensor], Tensor], attacked: bool = False) -> Any:
+    """Copy an example input, every tensor of it through ``tensor``; one on meta stands for any of its shape.
 
+    ``attacked`` asks for its gradients, as an attack does.
+    """
+
+    @torch.enable_grad()
     def prepared(example: Tensor) -> Tensor:
         if example.is_meta and device.type != "meta":
-            made = torch.rand(example.shape, device=device)
-            return made.to(example.dtype)
-        return tensor(example).to(device)
+            made = torch.rand(example.shape, device=device).to(example.dtype)
+        else:
+            made = tensor(example).to(device)
+        asked = attacked and made.is_floating_point()
+        return made.requires_grad_().clone() if asked else made  # a leaf could not be written into
 
     return torch.utils._pytree.tree_map(Copies(prepared).of, value)

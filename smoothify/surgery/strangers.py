@@ -36,8 +36,8 @@ class Strangers:
             self._shells[id(module)] = Shell(module, self._tensor)
             self._ours |= set(map(id, self._shells[id(module)].modules))
             self.doubts.append(
-                f"the forward calls a {type(module).__name__} that is no module of this model; a closure, an object or a "
-                f"global variable holds it, and in a copy of a model it may still be the original's"
+                f"the forward calls a {type(module).__name__} that is no module of this model; a closure, an object or "
+                f"a global variable holds it, and in a copy of a model it may still be the original's"
             )
         return self._shells[id(module)].root
 

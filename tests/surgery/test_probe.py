@@ -199,3 +199,31 @@ class InThreads(nn.Module):
 def test_what_runs_in_another_thread_is_not_verified(through_modules: bool, why: str) -> None:
     with pytest.warns(UnverifiedWarning, match=why):
         smoothify.convert(InThreads(through_modules), example_input=torch.randn(4, 8))
+
+
+class Asks(nn.Module):
+    def __init__(self, asks: Callable[[torch.Tensor], bool]) -> None:
+        super().__init__()
+        self.linear, self.asks = nn.Linear(8, 8), asks
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.linear(x.mul_(2))
+        return F.relu(h) if not self.training and self.asks(x) else F.gelu(h)
+
+
+def asks_in_a_helper(x: torch.Tensor) -> bool:
+    return torch.is_grad_enabled()
+
+
+ASKED: dict[str, Callable[[torch.Tensor], bool]] = {
+    "requires_grad": lambda x: x.requires_grad,
+    "is_grad_enabled": lambda x: torch.is_grad_enabled(),
+    "a helper": lambda x: asks_in_a_helper(x),
+}
+
+
+@pytest.mark.parametrize("asks", ASKED)
+def test_the_way_that_a_model_takes_under_attack_is_run(asks: str) -> None:
+    report = smoothify.convert_(Asks(ASKED[asks]), example_input=torch.randn(4, 8))
+    assert [site.function for site in report.converted] == ["relu"] and report.verified
+    assert [(site.function, site.becomes) for site in report.sites if site.smooth] == [("gelu", None)]
