@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
+from smoothify.surgery.contents import has_memory, home
+
 _ZEROS = frozenset({"zeros", "zeros_like", "new_zeros", "zero"})
 _FULL = frozenset({"full", "full_like", "new_full", "fill"})
 
@@ -23,7 +25,7 @@ class Constants:
 
     def ran(self, name: str, func: Any, args: tuple[Any, ...], given: dict[str, Any], result: Any) -> None:
         """Note what an operation made."""
-        if not isinstance(result, Tensor):
+        if not isinstance(result, Tensor) or not has_memory(result):
             return
         key = self._key(result)
         value = 0 if name in _ZEROS else given.get("fill_value", given.get("value")) if name in _FULL else None
@@ -42,7 +44,7 @@ class Constants:
         """Return the number that fills a tensor; None where that is not known."""
         known = self._values.get(self._key(tensor))
         held = getattr(tensor, "constant", None) if isinstance(tensor, FakeTensor) else tensor
-        if known is not None or held is None or held.is_meta or not held.numel():
+        if known is not None or held is None or held.is_meta or not has_memory(held) or not held.numel():
             return known
         with unset_fake_temporarily(), torch.no_grad():
             first = held.flatten()[0]
@@ -63,5 +65,4 @@ class Constants:
 
     @staticmethod
     def _key(tensor: Tensor) -> int:
-        key: int = tensor.untyped_storage()._cdata
-        return key
+        return home(tensor)[0]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from smoothify.surgery.copies import slots_of
@@ -35,3 +36,19 @@ def contents(value: Any) -> Iterator[Any]:
             inside += dict.values(item)  # past a class that loads what it is asked for
         inside += getattr(item, "__dict__", {}).values()
         inside += [getattr(item, name) for name in slots_of(type(item)) if hasattr(item, name)]
+
+
+def home(tensor: Tensor) -> tuple[int, Any]:
+    """Return the key of the memory that a tensor lies in, and what to hold so that no later one gets the same key.
+
+    A sparse or nested tensor has none of its own, and stands for itself.
+    """
+    if not has_memory(tensor):
+        return id(tensor), tensor
+    storage = tensor.untyped_storage()
+    return storage._cdata, storage
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Whether a tensor lies in one piece of memory, as sparse and nested ones do not."""
+    return tensor.layout is torch.strided and not tensor.is_nested

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from smoothify.surgery.contents import contents
+from smoothify.surgery.contents import contents, home
 from smoothify.surgery.shell import Shell
 
 
@@ -26,15 +26,15 @@ class Inputs:
         """A module of the shell has returned: of a watched one, nobody may read the input any more."""
         key = id(self.shell.original[id(module)])
         if key in self.watched and args:
-            storage = args[0].untyped_storage()
-            if all(tensor.untyped_storage()._cdata != storage._cdata for tensor in tensors(result)):
-                self._alive.append(storage)  # so that no later storage takes its address
-                self._stale[storage._cdata] = key
+            memory, alive = home(args[0])
+            if all(home(tensor)[0] != memory for tensor in tensors(result)):
+                self._alive.append(alive)
+                self._stale[memory] = key
 
     def read(self, value: Any) -> None:
         """Something reads tensors."""
         for tensor in tensors(value) if self._stale else ():
-            key = self._stale.get(tensor.untyped_storage()._cdata)
+            key = self._stale.get(home(tensor)[0])
             if key is not None:
                 self.read_after.add(key)
 
@@ -61,4 +61,5 @@ def form(value: Any) -> Any:
         return type(value).__name__, [form(item) for item in value]
     if isinstance(value, dict):
         return type(value).__name__, {key: form(item) for key, item in value.items()}
-    return (type(value).__name__, *map(str, value.shape)) if isinstance(value, Tensor) else type(value).__name__
+    sized = isinstance(value, Tensor) and not value.is_nested
+    return (type(value).__name__, *map(str, value.shape)) if sized else type(value).__name__

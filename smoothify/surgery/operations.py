@@ -59,7 +59,9 @@ SMOOTH: frozenset[str] = _words(
     sym_stride sym_numel sym_storage_offset size stride is_nonzero device layout dtype
     _assert_tensor_metadata _has_compatible_shallow_copy_type record_stream result_type is_pinned
     is_complex is_floating_point resize _resize_output unsafe_split unsafe_chunk unsafe_split_with_sizes
-    hann_window stft istft _cdist_forward _nested_tensor_from_mask
+    hann_window stft istft _cdist_forward _nested_tensor_from_mask _nested_tensor_from_mask_left_aligned
+    nested_to_padded_tensor to_padded_tensor _sparse_addmm _sparse_mm coalesce _coalesce is_coalesced to_dense
+    _to_dense values _values indices _indices sparse_dim dense_dim _nnz
     """
 )
 

@@ -60,6 +60,8 @@ class Run:
     """Why not everything may have been seen."""
 
 
+_OF_FAKE_TENSORS = ("torch._subclasses", "torch.fx.experimental")
+_NESTED = "NestedTensorImpl"
 _ASKS_FOR_GRADIENTS = frozenset({"is_grad_enabled", "requires_grad", "is_inference_mode_enabled", "grad_fn", "is_leaf"})
 
 
@@ -78,6 +80,8 @@ def probe(model: nn.Module, example: Example, watched: frozenset[int] = frozense
             try:
                 return _runs(model, example, watched, FakeTensorMode(allow_non_fake_inputs=True), finite)
             except ProbeError as error:
+                if _NESTED in str(error):
+                    break  # torch has no fake tensors of this kind
                 if not _needs_values(error.__cause__):
                     raise
     return _runs(model, example, watched, None)
@@ -85,7 +89,7 @@ def probe(model: nn.Module, example: Example, watched: frozenset[int] = frozense
 
 def _needs_values(error: BaseException | None) -> bool:
     while error is not None:
-        if type(error).__module__.startswith(("torch._subclasses", "torch.fx.experimental")):
+        if type(error).__module__.startswith(_OF_FAKE_TENSORS):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from smoothify.surgery.attributes import FunctionSlot, everything
 from smoothify.surgery.constants import Constants
-from smoothify.surgery.contents import contents
+from smoothify.surgery.contents import contents, has_memory, home
 from smoothify.surgery.events import KEPT, Category, Event
 from smoothify.surgery.frames import has_own_backward, is_redirected, is_run_again, place
 from smoothify.surgery.inputs import Inputs, form, tensors
@@ -74,7 +74,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         self.inputs = Inputs(shell, watched)
         self._constants = Constants()
         self._marks: dict[int, int] = {}
-        self._storages: list[Any] = []
+        self._alive: list[Any] = []
         given = [item for item in contents(inputs) if isinstance(item, Tensor)]
         for tensor in given:
             self._mark(tensor, _INPUT)
@@ -237,13 +237,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         )
 
     def _mark(self, tensor: Tensor, mark: int) -> None:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self._marks:
-            self._storages.append(storage)  # alive, so that no later storage takes its address
-        self._marks[storage._cdata] = self._marks.get(storage._cdata, 0) | mark
+        key, memory = home(tensor)
+        if key not in self._marks:
+            self._alive.append(memory)
+        self._marks[key] = self._marks.get(key, 0) | mark
 
     def _mark_of(self, tensor: Tensor) -> int:
-        return self._marks.get(tensor.untyped_storage()._cdata, 0)
+        return self._marks.get(home(tensor)[0], 0 if has_memory(tensor) else _INPUT)  # of these, a view is another
 
 
 def _floating(tensor: Tensor) -> bool:

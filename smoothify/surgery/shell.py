@@ -148,4 +148,9 @@ def spec_of(value: Any, device: torch.device, tensor: Callable[[Tensor], Tensor]
         asked = attacked and made.is_floating_point()
         return made.requires_grad_().clone() if asked else made  # a leaf could not be written into
 
-    return torch.utils._pytree.tree_map(Copies(prepared).of, value)
+    copies = Copies(prepared)
+
+    def part(value: Any) -> Any:  # a tensor that is given twice may be two in the next call
+        return prepared(value) if isinstance(value, Tensor) else copies.of(value)
+
+    return torch.utils._pytree.tree_map(part, value)
