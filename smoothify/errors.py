@@ -53,7 +53,7 @@ class UnconvertedError(SmoothifyError):
 
 
 class UnverifiedWarning(UserWarning):
-    """A conversion that no run has proven, since no input for the model is known."""
+    """A conversion after which the model may not be smooth; the message says why."""
 
 
 class UnsupportedModelError(SmoothifyError, TypeError):

@@ -10,17 +10,21 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from smoothify.surgery.contents import has_memory, home
+from smoothify.surgery.operations import is_smooth_operation
 
 _ZEROS = frozenset({"zeros", "zeros_like", "new_zeros", "zero"})
 _FULL = frozenset({"full", "full_like", "new_full", "fill"})
 
+_TINY = 1e-4
+
 
 class Constants:
-    """Follows the tensors that are filled with one number, and those that are |x| of another."""
+    """Follows the tensors that are filled with one number, those that are |x| of another, and lengths."""
 
     def __init__(self) -> None:
         self._values: dict[int, float] = {}
         self._absolute: dict[int, int] = {}
+        self._lengths: set[int] = set()
         self._alive: list[Any] = []
 
     def ran(self, name: str, func: Any, args: tuple[Any, ...], given: dict[str, Any], result: Any) -> None:
@@ -36,8 +40,12 @@ class Constants:
         elif func._schema.is_mutable:
             self._values.pop(key, None)
             self._absolute.pop(key, None)
+            self._lengths.discard(key)
         if name == "abs" and result is not args[0]:
             self._absolute[key] = self._key(args[0])
+            self._alive.append(result.untyped_storage())
+        if name == "linalg_vector_norm" and is_smooth_operation(name, given):
+            self._lengths.add(key)
             self._alive.append(result.untyped_storage())
 
     def value(self, tensor: Tensor) -> float | None:
@@ -62,6 +70,11 @@ class Constants:
     def is_absolute(self, tensor: Any) -> bool:
         """Whether a tensor is some |x|, of which a ReLU changes nothing (torch's LPPool2d takes one)."""
         return isinstance(tensor, Tensor) and self._key(tensor) in self._absolute
+
+    def is_kept_from_zero(self, given: Mapping[str, Any]) -> bool:
+        """Whether a clamp keeps a length, which has a kink at 0 anyway, from being 0, as for a division by it."""
+        low, length = given.get("min"), isinstance(given["self"], Tensor) and self._key(given["self"]) in self._lengths
+        return length and given.get("max") is None and isinstance(low, (int, float)) and 0 < low <= _TINY
 
     @staticmethod
     def _key(tensor: Tensor) -> int:

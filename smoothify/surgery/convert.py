@@ -66,7 +66,7 @@ def convert(
         SmoothifyError: the model does not run on ``example_input``; its own error is the cause.
 
     Warns:
-        UnverifiedWarning: the result could not be verified; the message says why.
+        UnverifiedWarning: the result could not be verified, or has a kink that is no activation; the message says why.
 
     >>> import torch
     >>> convert(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), to="silu")[1]

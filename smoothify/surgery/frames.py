@@ -23,6 +23,8 @@ _MODULE_CALL = str(Path(torch.nn.modules.module.__file__))
 _CHECKPOINT = str(Path(torch.utils.checkpoint.__file__))
 _ACTIVATIONS = f"{Path(smoothify.__file__).parent / 'activations'}{os.sep}"
 _SURGERY = f"{Path(__file__).parent}{os.sep}"
+_BOX_HELPERS = ("box", "iou", "inter_union")
+_BOX_HOMES = ("torchvision.ops.", "torchvision.models.detection.", "transformers.")
 
 ALONE = threading.RLock()
 """Held while ``nn.Module`` itself is followed, by a probe or a trace: two at once would not put it back."""
@@ -86,6 +88,15 @@ def is_run_again(modules: Modules, owner: nn.Module, method: str) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def on_boxes(modules: Modules) -> bool:
+    """Whether a helper over boxes asked: their sides and overlaps are clamped at 0, and no activation."""
+    asked = place(modules)
+    return asked is not None and (
+        str(asked[2].f_globals.get("__name__")).startswith(_BOX_HOMES)
+        and any(word in asked[2].f_code.co_name for word in _BOX_HELPERS)
+    )
 
 
 def _first_argument(frame: FrameType, modules: Modules) -> nn.Module | None:

@@ -17,7 +17,7 @@ from smoothify.surgery.attributes import FunctionSlot, everything
 from smoothify.surgery.constants import Constants
 from smoothify.surgery.contents import contents, has_memory, home
 from smoothify.surgery.events import KEPT, Category, Event
-from smoothify.surgery.frames import has_own_backward, is_redirected, is_run_again, place
+from smoothify.surgery.frames import has_own_backward, is_redirected, is_run_again, on_boxes, place
 from smoothify.surgery.inputs import Inputs, form, tensors
 from smoothify.surgery.modules import described, recognised
 from smoothify.surgery.operations import (
@@ -36,8 +36,6 @@ from smoothify.surgery.shell import Shell
 from smoothify.surgery.sites import Found
 from smoothify.surgery.slots import SLOT
 
-_BOX_HELPERS = ("box", "iou", "inter_union")
-_BOX_HOMES = ("torchvision.ops.", "torchvision.models.detection.", "transformers.")
 _INPUT, _LEARNED = 1, 2
 
 
@@ -182,10 +180,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
                 return
             if name == "relu" and self._constants.is_absolute(given["self"]):
                 return
+            if name in ("clamp", "clamp_min") and self._constants.is_kept_from_zero(given):
+                return
             if is_smooth_operation(name, given) and name not in SMOOTH_ACTIVATIONS:
                 return
             found = activation(name, self._with_bounds(given))
-            if found is not None and (found.function != "clamp" or (from_input and not self._on_boxes())):
+            if found is not None and (found.function != "clamp" or (from_input and not on_boxes(self._owners))):
                 self._add("activation", name, replace(found, inplace=func._schema.name.endswith("_")))
                 return
         if not from_input or (namespace == "aten" and is_smooth_operation(name, given)):
@@ -227,14 +227,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
                     is_run_again(self._owners, module, method),
                 )
             )
-
-    def _on_boxes(self) -> bool:
-        """Whether a helper over boxes asked: their sides and overlaps are clamped at 0, and no activation."""
-        asked = place(self._owners)
-        return asked is not None and (
-            str(asked[2].f_globals.get("__name__")).startswith(_BOX_HOMES)
-            and any(word in asked[2].f_code.co_name for word in _BOX_HELPERS)
-        )
 
     def _mark(self, tensor: Tensor, mark: int) -> None:
         key, memory = home(tensor)

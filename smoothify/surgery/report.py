@@ -66,6 +66,11 @@ class Report:
         """Whether an execution proved it: both modes probed, everything on the input's path run and known."""
         return self.smooth and not self.unverified and not self.note and {"train", "eval"} <= set(self.modes)
 
+    @property
+    def kinks(self) -> tuple[Operation, ...]:
+        """Of the non-smooth operations those that are no max pooling, which the paper keeps (footnote 3)."""
+        return tuple(operation for operation in self.operations if "max_pool" not in operation.name)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-able values."""
         return {
@@ -100,10 +105,11 @@ class Report:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Why an execution proves less than it could: what was not run, and operations that nobody vouches for."""
+        """Why the model may not be smooth: what was not run, operations that nobody vouches for, and kinks."""
         if not self.modes:
             return (self.verdict,)
-        return (*((self.note,) if self.note else ()), *map(str, self.unverified))
+        kinks = (f"{operation}, which is not smooth and was kept" for operation in self.kinks)
+        return (*((self.note,) if self.note else ()), *map(str, self.unverified), *kinks)
 
     def _headline(self) -> str:
         total = len(self.sites)
@@ -124,12 +130,14 @@ class Report:
             why = self.note or "no forward was run"
             return f"not verified: {why}; calls of functions inside forward methods were not looked for"
         ran = " and ".join(self.modes)
+        kinks = ", ".join(sorted({operation.name for operation in self.kinks}))
+        kept = f"; kept, and not smooth: {kinks}" if kinks else ""
         if self.verified:
-            return f"verified by execution ({ran} mode): every operation on the input's path is known"
+            return f"verified by execution ({ran} mode): every operation on the input's path is known{kept}"
         if not self.smooth:
-            return f"not smooth (run in {ran} mode)"
+            return f"not smooth (run in {ran} mode){kept}"
         left = f"{len(self.unverified)} operations are of unknown smoothness" if self.unverified else self.note
-        return f"not verified (run in {ran} mode): {left}"
+        return f"not verified (run in {ran} mode): {left}{kept}"
 
 
 def _rows(sites: Iterable[Site]) -> list[tuple[str, ...]]:

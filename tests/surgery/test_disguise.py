@@ -270,3 +270,35 @@ def test_a_float_model_that_is_prepared_for_quantisation_is_converted() -> None:
             return self.sum.add(F.relu(self.linear(x)), x)
 
     assert smoothify.convert_(Prepared(), example_input=X).verified
+
+
+KEPT = {
+    "leaky": (lambda x: torch.maximum(x, 0.2 * x), "maximum"),
+    "the half of x and |x|": (lambda x: 0.5 * x + 0.5 * x.abs(), "abs"),
+    "an interval": (lambda x: x.clamp(-1, 1), "clamp"),
+    "a maximum of two": (lambda x: torch.stack([x, torch.zeros_like(x)]).amax(0), "amax"),
+    "a long length": (lambda x: x / x.norm(dim=1, keepdim=True).clamp_min(1.0), "clamp_min"),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_kink_that_is_kept_comes_with_a_warning_and_is_named_in_the_verdict(name: str) -> None:
+    function, operation = KEPT[name]
+    with pytest.warns(UnverifiedWarning, match=rf"Runs: .*: {operation}, which is not smooth and was kept"):
+        smooth = smoothify.convert(Runs(function), example_input=X)
+    assert smoothify.inspect(smooth, example_input=X).verdict.endswith(f"; kept, and not smooth: {operation}")
+
+
+QUIET = {
+    "max pooling": lambda x: F.max_pool1d(x, 2),
+    "a direction": lambda x: F.normalize(x, dim=1),
+    "a clamp that is no kink on the way": lambda x: x * torch.ones(6).clamp(0, 1),
+}
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_what_the_paper_keeps_and_what_keeps_a_length_from_zero_comes_without_a_warning(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        smooth = smoothify.convert(Runs(QUIET[name]), example_input=X)
+    assert smoothify.inspect(smooth, example_input=X).verdict.endswith("path is known")
