@@ -17,7 +17,7 @@ import smoothify
 from smoothify import surgery
 from smoothify.errors import HubError
 from smoothify.files import refuse_existing, whole_folder, write_atomically
-from smoothify.hub import user_host
+from smoothify.hub import transformers_host, user_host
 from smoothify.hub.card import CardFacts, render_card
 from smoothify.hub.config import HIDDEN_WEIGHTS, WEIGHTS, ModelConfig, render_config
 from smoothify.hub.hosts import HOSTS, Host, host_of
@@ -99,16 +99,20 @@ def _described(
 def _write_first_proven(
     config: ModelConfig, host: Host, original: nn.Module, size: tuple[int, int, int], weights: bytes, aside: Path
 ) -> ModelConfig:
-    """Where a conversion also changed the host's own description, that alone may build the converted model."""
+    """Where a conversion also changed the host's own config, as in transformers, that alone may build the converted
+    model. Code that builds it without any conversion may do so in this process only.
+    """
     try:
         return _write_proven(config, host, original, size, weights, aside)
     except HubError as error:
         (aside / HIDDEN_WEIGHTS).unlink(missing_ok=True)
-        if config.conversions:
+        if config.conversions and host.NAME == transformers_host.NAME:
             with suppress(HubError):
                 bare = dataclasses.replace(config, conversions=())
                 return _write_proven(bare, host, original, size, weights, aside)
-        raise error
+        if host.NAME == user_host.NAME and (shared := user_host.shared_and_converted(config)):
+            raise HubError(shared) from error
+        raise
 
 
 def _write_proven(

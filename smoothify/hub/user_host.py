@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import sys
 from collections.abc import Mapping
@@ -97,14 +98,15 @@ def describe(model: nn.Module, architecture: str | Factory | None, overrides: Ma
 
 def build(config: ModelConfig, *, meta: bool = False, source: str = "config.json") -> nn.Module:
     """Build the model with random weights, within bounds; see ``Host.build``. Code that cannot run on the meta device
-    runs on the CPU.
+    runs on the CPU. What comes back is a copy: filling and converting it changes nothing that the code itself holds,
+    such as a default argument.
     """
     assert config.factory is not None, "with_code comes first"
     device = torch.device("meta") if meta else nullcontext()
     with bounded_construction(source):
         try:
             with device:
-                model = config.factory(**config.model_args)
+                model = copy.deepcopy(config.factory(**config.model_args))
         except HubError:
             raise
         except Exception as error:  # the user's code can raise anything
@@ -119,6 +121,27 @@ def build(config: ModelConfig, *, meta: bool = False, source: str = "config.json
     setattr(model, _ARGUMENTS, dict(config.model_args))
     model.pretrained_cfg = dict(config.pretrained_cfg)  # type: ignore[assignment]  # described as timm describes its own
     return model
+
+
+def shared_and_converted(config: ModelConfig) -> str:
+    """Say which converted modules are the code's own and so the same in every model that it builds; '' if none is."""
+    assert config.factory is not None, "with_code comes first"
+    try:
+        with bounded_construction("the code"):
+            models = [config.factory(**config.model_args) for _ in range(2)]
+        first, second = (dict(model.named_modules()) for model in models)
+    except Exception:  # then the error that led here is the one to tell
+        return ""
+    converted = {path for conversion in config.conversions for path in conversion["sites"]}
+    shared = sorted(path for path in converted if path in first and first[path] is second.get(path))
+    if not shared:
+        return ""
+    return (
+        f"{', '.join(shared[:3])} is one object in every model of {_called(config)}, a default argument or a global "
+        "variable, and convert_ has changed it for all of them, in this process only. Convert a copy of a fresh model, "
+        "smoothify.convert(model), in a new process, or let the code make one for each model: act=None, and nn.ReLU() "
+        "where it is None"
+    )
 
 
 def example_size(model: nn.Module) -> tuple[int, int, int]:

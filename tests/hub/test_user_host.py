@@ -56,6 +56,16 @@ class Scaled(Net):
     def forward(self, images):
         return 1.01 * super().forward(images)
 
+class Shared(Net):
+    def __init__(self, act=nn.ReLU()):
+        super().__init__()
+        self.features[2] = act
+
+ACT = nn.ReLU()
+
+def shares_a_global():
+    return Shared(ACT)
+
 def no_model(**arguments):
     return "no model"
 
@@ -201,6 +211,23 @@ def test_code_that_needs_real_tensors_is_loaded_all_the_same(nets: Any, tmp_path
 def test_what_cannot_be_saved(make: str, options: dict[str, Any], message: str, nets: Any, tmp_path: Path) -> None:
     with pytest.raises(HubError, match=message):
         save_pretrained(getattr(nets, make)(), tmp_path / "out", architecture=getattr(nets, make), **options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("make", "to"), [("Shared", "silu"), ("Shared", "smoothrelu"), ("shares_a_global", "silu")])
+def test_an_activation_that_every_model_of_the_code_shares_is_refused(
+    make: str, to: str, nets: Any, tmp_path: Path
+) -> None:
+    """Here the code gives the converted activation from now on, and in another process the ReLU."""
+    code = getattr(nets, make)
+    copied = smoothify.convert(code(), to)
+    loaded = from_pretrained(save_pretrained(copied, tmp_path / "copied", architecture=code), architecture=code)
+    assert torch.equal(logits(loaded), logits(copied))
+
+    model = code()
+    smoothify.convert_(model, to)
+    with pytest.raises(HubError, match=rf"features.2 is one object.*{make}.*default argument.*smoothify.convert\("):
+        save_pretrained(model, tmp_path / "out", architecture=code)
     assert not (tmp_path / "out").exists()
 
 
