@@ -14,6 +14,7 @@ from smoothify.hub import timm_host, transformers_host, user_host
 from smoothify.hub.checks import MAX_CONFIG_BYTES, parse_object, printable
 from smoothify.hub.config import WEIGHTS, ModelConfig, read_config, remedy
 from smoothify.hub.hosts import HOSTS
+from smoothify.hub.proof import twin
 from smoothify.hub.remote import fetch, refuse_run_folder
 from smoothify.hub.shards import read_index_file, read_sharded
 from smoothify.hub.weights import disagreements, load_exactly, read_weights, refuse_disagreements, refuse_larger
@@ -98,7 +99,7 @@ def load_folder(folder: Path, source: str | None = None, architecture: str | Fac
     _replay(model, config, where)
     load_exactly(model, stored, weights)
     if config.host == user_host.NAME:
-        user_host.refuse_other_code(model.eval(), config, where)
+        user_host.refuse_other_code(twin(model), config, where)
     return model.eval()
 
 

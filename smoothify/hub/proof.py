@@ -23,15 +23,17 @@ SHOWN = 5
 
 
 def twin(model: nn.Module) -> nn.Module:
-    """Return a copy of ``model`` in eval mode, on the CPU, that shares its tensors if they are there already.
+    """Return a copy of ``model`` in eval mode, on the CPU, that shares its parameters if they are there already.
 
-    Running the copy leaves ``model`` as it is: mode, hooks' handles, caches, gradients.
+    Running the copy leaves ``model`` as it is: mode, hooks' handles, caches, gradients, and buffers, which a forward
+    may change.
 
     >>> layer = nn.Linear(2, 1)
     >>> twin(layer).weight is layer.weight
     True
     """
-    tensors = {id(tensor): _on_cpu(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    tensors: dict[int, Tensor] = {id(parameter): _on_cpu(parameter) for parameter in model.parameters()}
+    tensors |= {id(buffer): buffer.detach().to("cpu", copy=True) for buffer in model.buffers()}
     return copy.deepcopy(model, tensors).cpu().eval()
 
 
@@ -70,11 +72,10 @@ def difference(original: nn.Module, rebuilt: nn.Module, size: tuple[int, int, in
     return ""
 
 
-def _on_cpu(tensor: Tensor) -> Tensor:
-    if tensor.device.type == "cpu":
-        return tensor
-    moved = tensor.detach().cpu()
-    return nn.Parameter(moved, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else moved
+def _on_cpu(parameter: nn.Parameter) -> nn.Parameter:
+    if parameter.device.type == "cpu":
+        return parameter
+    return nn.Parameter(parameter.detach().cpu(), parameter.requires_grad)
 
 
 def _logits(model: nn.Module, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:

@@ -66,6 +66,15 @@ ACT = nn.ReLU()
 def shares_a_global():
     return Shared(ACT)
 
+class Counting(Net):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, images):
+        self.calls += 1
+        return super().forward(images)
+
 def no_model(**arguments):
     return "no model"
 
@@ -229,6 +238,14 @@ def test_an_activation_that_every_model_of_the_code_shares_is_refused(
     with pytest.raises(HubError, match=rf"features.2 is one object.*{make}.*default argument.*smoothify.convert\("):
         save_pretrained(model, tmp_path / "out", architecture=code)
     assert not (tmp_path / "out").exists()
+
+
+def test_buffers_that_a_forward_changes_are_left_and_saved_as_they_were(nets: Any, tmp_path: Path) -> None:
+    model = trained(nets.Counting())
+    calls = model.calls.clone()
+    folder = save_pretrained(model, tmp_path / "out", architecture=nets.Counting)
+    assert torch.equal(model.calls, calls)
+    assert from_pretrained(folder, architecture=nets.Counting).calls == calls
 
 
 def test_code_for_a_librarys_model_is_refused(nets: Any, tmp_path: Path) -> None:
