@@ -37,7 +37,7 @@ def describe(model: nn.Module, architecture: str | None, overrides: Mapping[str,
     kept = {
         name: _as_json(name, value, checks)
         for name, value in arguments.items()
-        if name != "num_classes" and value is not None and not name.endswith(("drop_rate", "_cfg_overlay"))
+        if name != "num_classes" and value is not None and not name.endswith("_cfg_overlay")
     }
     checks.raise_if_any()
     checks = Checks("the model's description")

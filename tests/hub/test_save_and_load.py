@@ -107,6 +107,13 @@ def test_arguments_of_create_model_survive(name: str, options: dict[str, object]
     assert sorted(from_pretrained(folder).state_dict()) == sorted(model.state_dict())
 
 
+def test_what_only_training_uses_survives_where_it_was_an_argument(tmp_path: Path) -> None:
+    model = timm.create_model("test_resnet", num_classes=3, drop_rate=0.3, drop_path_rate=0.2)
+    folder = save_pretrained(surgery.convert(model, to="silu"), tmp_path / "out")
+    for loaded in (from_pretrained(folder), timm.create_model(f"local-dir:{folder}", pretrained=True)):
+        assert loaded.drop_rate == 0.3 and loaded.layer4[0].drop_path.drop_prob == pytest.approx(0.2)
+
+
 def test_a_new_head_and_pooling_survive(tmp_path: Path) -> None:
     model = small_model("silu")
     model.reset_classifier(4, global_pool="max")
