@@ -12,6 +12,7 @@ from smoothify.hub.checks import Checks
 from smoothify.hub.config import ModelConfig
 from smoothify.hub.timm_build import build
 from smoothify.hub.timm_fields import read_model_args, read_pretrained_cfg
+from smoothify.surgery.hosts.examples import image_channels
 
 # Names that timm's act_layer and norm_layer arguments take; a class given by the user is stored as its name.
 ACTIVATION_NAMES = (
@@ -30,7 +31,7 @@ def describe(model: nn.Module, architecture: str | None, overrides: Mapping[str,
     """
     arguments = dict(getattr(model, "_model_args", {}))  # kept by timm.create_model since 1.0.31
     arguments |= overrides
-    current: dict[str, Any] = {"in_chans": _channels(model), "img_size": _image_size(model)}
+    current: dict[str, Any] = {"in_chans": image_channels(model), "img_size": _image_size(model)}
     arguments |= {name: value for name, value in current.items() if value is not None}
     num_classes = getattr(model, "num_classes", arguments.get("num_classes"))
     checks = Checks("model_args")
@@ -63,17 +64,7 @@ def example_size(model: nn.Module) -> tuple[int, int, int]:
     cfg: Mapping[str, Any] = model.pretrained_cfg  # type: ignore[assignment]  # set by timm
     stored = tuple(cfg.get("input_size") or (3, 224, 224))
     height, width = _image_size(model) or stored[-2:]
-    return _channels(model) or stored[0], height, width
-
-
-def _channels(model: nn.Module) -> int | None:
-    found = getattr(model, "in_chans", None)
-    if isinstance(found, int):
-        return found
-    first = model.pretrained_cfg.get("first_conv")  # type: ignore[union-attr, operator]  # set by timm
-    name = first[0] if isinstance(first, list | tuple) and first else first
-    layer = dict(model.named_modules()).get(name) if isinstance(name, str) else None
-    return layer.in_channels if isinstance(layer, nn.Conv2d) else None
+    return image_channels(model) or stored[0], height, width
 
 
 def _image_size(model: nn.Module) -> tuple[int, int] | None:

@@ -41,6 +41,15 @@ def test_timm_models_keep_class_and_keys(name: str) -> None:
     assert not any(isinstance(module, nn.ReLU) for module in converted.modules())
 
 
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [("test_resnet", 5), ("test_vit", 13), ("convnext_atto", 6), ("mobilevitv2_050", 1), ("tresnet_m", 3)],
+)
+def test_timm_models_of_any_number_of_channels_are_verified(name: str, channels: int) -> None:
+    report = smoothify.convert_(timm.create_model(name, in_chans=channels), {"relu": "silu"}, strict=False)
+    assert report.verified and report.modes == ("train", "eval")
+
+
 def test_a_transformers_config_follows_only_where_it_builds_the_same_model() -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.MobileNetV1Config(depth_multiplier=0.25, image_size=32)

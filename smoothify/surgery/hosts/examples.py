@@ -66,7 +66,25 @@ def _timm(module: nn.Module, dtype: torch.dtype) -> Example | None:
     first = next((child for child in module.modules() if isinstance(child, nn.Conv2d)), None)
     if first is not None and first.groups == 1 and first.in_channels in (1, 2, 3, 4):
         channels = first.in_channels
+    else:  # of more channels, the first convolution may see an image that was rearranged, as in TResNet
+        channels = image_channels(module) or channels
     return Example((_image(channels, size, dtype),))
+
+
+def image_channels(model: nn.Module) -> int | None:
+    """Return how many channels the images of a timm model have, or None where it does not say.
+
+    >>> image_channels(nn.Conv2d(5, 2, 1)) is None
+    True
+    """
+    found = getattr(model, "in_chans", None)
+    if isinstance(found, int):
+        return found
+    cfg = getattr(model, "pretrained_cfg", None) or {}
+    first = cfg.get("first_conv")
+    name = first[0] if isinstance(first, list | tuple) and first else first
+    layer = dict(model.named_modules()).get(name) if isinstance(name, str) else None
+    return layer.in_channels if isinstance(layer, nn.Conv2d) else None
 
 
 def _pair(size: Any) -> list[int]:
