@@ -75,6 +75,9 @@ def batch_norms_of(model: nn.Module) -> list[Any]:
 def _estimating(model: nn.Module, norms: list[Any]) -> Iterator[None]:
     """Let the batch norms alone gather statistics; where that fails they are what they were."""
     training = {module: module.training for module in model.modules()}
+    uncounted = [norm for norm in norms if norm.num_batches_tracked is None]
+    for norm in uncounted:  # without a count there is no average over batches; it is taken away again
+        norm.num_batches_tracked = torch.zeros((), dtype=torch.int64, device=norm.running_mean.device)
     before = [
         (norm.momentum, {name: value.clone() for name, value in norm.named_buffers(recurse=False)}) for norm in norms
     ]
@@ -95,6 +98,8 @@ def _estimating(model: nn.Module, norms: list[Any]) -> Iterator[None]:
             module.training = mode
         for norm, (momentum, _) in zip(norms, before, strict=True):
             norm.momentum = momentum
+        for norm in uncounted:
+            norm.num_batches_tracked = None
 
 
 def _forward(model: nn.Module, batch: Any, device: torch.device) -> None:

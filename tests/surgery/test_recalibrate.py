@@ -57,6 +57,22 @@ def test_no_more_batches_are_read_than_asked_for() -> None:
     torch.testing.assert_close(model[1].running_mean, model[0](BATCHES[0]).mean((0, 2, 3)))
 
 
+def test_batch_norms_that_count_no_batches_are_estimated_all_the_same() -> None:
+    counting, model = network(), network()
+    for norm in (model[1], model[5]):
+        norm.num_batches_tracked = None
+    smoothify.recalibrate_batch_norm_(counting, BATCHES)
+    assert smoothify.recalibrate_batch_norm_(model, BATCHES) == 2
+    for index in (1, 5):
+        assert torch.equal(model[index].running_mean, counting[index].running_mean)
+        assert torch.equal(model[index].running_var, counting[index].running_var)
+        assert model[index].num_batches_tracked is None and "num_batches_tracked" in model[index]._buffers
+    before = model[1].running_mean.clone()
+    with pytest.raises(DataError, match="yields no batch"):
+        smoothify.recalibrate_batch_norm_(model, [])
+    assert torch.equal(model[1].running_mean, before) and model[1].num_batches_tracked is None
+
+
 def test_bad_input_is_refused_and_changes_nothing() -> None:
     with pytest.raises(UnsupportedModelError, match="Linear has no batch norm with running statistics"):
         smoothify.recalibrate_batch_norm_(nn.Linear(2, 2), [torch.zeros(1, 2)])
