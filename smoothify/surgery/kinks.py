@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smoothify.errors import NonFiniteError
+from smoothify.errors import DataError, NonFiniteError, UnsupportedModelError
 
 _GRID, _BEAM, _HALVINGS = 256, 16, 32
 _NOISE = 1e-6
@@ -40,7 +40,7 @@ def find_kink(model: nn.Module, x: Tensor, *, segments: int = 4, seed: int = 0, 
     a kink: strong evidence, no proof.
 
     Args:
-        model: maps one input to a tensor; it is not changed.
+        model: maps inputs (batch, …) to a tensor (batch, …), each by itself; it is not changed.
         x: one input, (1, channels, height, width) or whatever the model takes.
         segments: how many at most; the first with a kink ends the search.
         seed: of their directions.
@@ -48,6 +48,8 @@ def find_kink(model: nn.Module, x: Tensor, *, segments: int = 4, seed: int = 0, 
 
     Raises:
         NonFiniteError: a derivative is NaN or infinite, and nothing can be said.
+        DataError: the input holds integers, or the model returns something else than one output for each input.
+        UnsupportedModelError: a batch norm without running statistics, for which an output depends on its neighbours.
 
     >>> from torch import nn
     >>> x = torch.zeros(1, 4)
@@ -59,9 +61,24 @@ def find_kink(model: nn.Module, x: Tensor, *, segments: int = 4, seed: int = 0, 
     >>> print(find_kink(model, x))
     None
     """
+    if not x.is_floating_point():
+        raise DataError(
+            f"the input holds {x.dtype}, between whose values nothing lies; give floating-point values and, of a model "
+            "that looks them up in an embedding, the part behind that"
+        )
+    _refuse_batch_statistics(model)
     exact = copy.deepcopy(model).double().eval().requires_grad_(False)
     searched = (_on_segment(_derivative(exact, x, seed + step, length)) for step in range(segments))
     return next((kink for kink in searched if kink is not None), None)
+
+
+def _refuse_batch_statistics(model: nn.Module) -> None:
+    for path, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise UnsupportedModelError(
+                f"{path or '(the model itself)'}: {type(module).__name__} without running statistics normalises by the "
+                "batch, so an output depends on the other inputs in it; build it with track_running_stats=True"
+            )
 
 
 def _on_segment(derivative: Callable[[Tensor], Tensor]) -> Kink | None:
@@ -94,7 +111,7 @@ def _derivative(exact: nn.Module, x: Tensor, seed: int, length: float) -> Callab
         steps = points.reshape(-1, *[1] * (start.dim() - 1)).to(start.device)
         inputs = (start + steps * direction).requires_grad_()
         with torch.enable_grad():
-            outputs = _logits(exact(inputs)).flatten(1)
+            outputs = _by_input(_logits(exact(inputs)), len(inputs))
             if not weights:  # one random combination of all logits, the same at every point
                 drawn = torch.randn(outputs.shape[1], generator=generator, dtype=torch.float64)
                 weights.append(drawn.to(outputs.device) / outputs.shape[1] ** 0.5)
@@ -111,6 +128,15 @@ def _derivative(exact: nn.Module, x: Tensor, seed: int, length: float) -> Callab
         return slopes
 
     return derivative
+
+
+def _by_input(outputs: Tensor, count: int) -> Tensor:
+    if outputs.dim() == 0 or len(outputs) != count:
+        raise DataError(
+            f"the model returns {tuple(outputs.shape)} for {count} inputs; wrap it so that one output comes back for "
+            "each input, in the first dimension"
+        )
+    return outputs.reshape(count, -1)
 
 
 def _logits(output: Any) -> Tensor:

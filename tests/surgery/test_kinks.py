@@ -7,7 +7,7 @@ from torch import nn
 
 import smoothify
 from smoothify import activations
-from smoothify.errors import NonFiniteError
+from smoothify.errors import DataError, NonFiniteError, SmoothifyError, UnsupportedModelError
 
 X = torch.linspace(-2, 2, 8)[None] ** 3
 
@@ -66,6 +66,44 @@ class SquareRoot(nn.Module):
 def test_a_derivative_that_is_not_finite_is_an_error_and_no_kink() -> None:
     with pytest.raises(NonFiniteError, match="the derivative of this SquareRoot is NaN"):
         smoothify.find_kink(SquareRoot(), X)
+
+
+class One(nn.Module):
+    """One logit for each input, or as its ``reduce`` says."""
+
+    def __init__(self, act: nn.Module, reduce: str = "squeeze") -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.features, self.head, self.reduce = nn.Sequential(nn.Linear(8, 16), act), nn.Linear(16, 1), reduce
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = self.head(self.features(x))
+        return {"squeeze": found.squeeze(1), "mean": found.mean(), "transposed": found.t()}[self.reduce]
+
+
+def test_a_single_logit_without_a_dimension_of_its_own() -> None:
+    assert smoothify.find_kink(One(nn.ReLU()), X, length=4.0) is not None
+    assert smoothify.find_kink(One(nn.SiLU()), X, length=4.0) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "error", "message"),
+    [
+        (One(nn.SiLU(), "mean"), X, DataError, r"returns \(\) for 32 inputs; wrap it so"),
+        (One(nn.SiLU(), "transposed"), X, DataError, r"returns \(1, 32\) for 32 inputs"),
+        (nn.Embedding(4, 2), torch.zeros(1, 3, dtype=torch.int64), DataError, "holds torch.int64.*embedding"),
+        (
+            nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4, track_running_stats=False)),
+            X,
+            UnsupportedModelError,
+            "1: BatchNorm1d without running statistics.*track_running_stats=True",
+        ),
+    ],
+    ids=["mean", "transposed", "integers", "batch norm"],
+)
+def test_what_cannot_be_searched(model: nn.Module, x: torch.Tensor, error: type[SmoothifyError], message: str) -> None:
+    with pytest.raises(error, match=message):
+        smoothify.find_kink(model, x)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_byobnet"])
