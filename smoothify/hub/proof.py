@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 from smoothify.errors import HubError
 from smoothify.hub.weights import disagreements
+from smoothify.surgery.copying import without_graphs
 
 BATCH = 2
 DISTURBANCE = 0.1
@@ -32,7 +33,8 @@ def twin(model: nn.Module) -> nn.Module:
     >>> twin(layer).weight is layer.weight
     True
     """
-    tensors: dict[int, Tensor] = {id(parameter): _on_cpu(parameter) for parameter in model.parameters()}
+    tensors = without_graphs(model)
+    tensors |= {id(parameter): _on_cpu(parameter) for parameter in model.parameters()}
     tensors |= {id(buffer): buffer.detach().to("cpu", copy=True) for buffer in model.buffers()}
     return copy.deepcopy(model, tensors).cpu().eval()
 

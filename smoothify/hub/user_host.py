@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import sys
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from smoothify.hub.checks import Checks, printable
 from smoothify.hub.config import NEEDS_SMOOTHIFY, ModelConfig
 from smoothify.hub.timm_fields import read_model_args, read_pretrained_cfg
 from smoothify.models.importing import Factory, imported, is_import_path
+from smoothify.surgery.copying import copy_of
 
 NAME = "user"
 _ARGUMENTS = "_smoothify_model_args"  # what a model that was loaded was built with, for when it is saved again
@@ -106,7 +106,7 @@ def build(config: ModelConfig, *, meta: bool = False, source: str = "config.json
     with bounded_construction(source):
         try:
             with device:
-                model = copy.deepcopy(config.factory(**config.model_args))
+                model = copy_of(config.factory(**config.model_args))
         except HubError:
             raise
         except Exception as error:  # the user's code can raise anything

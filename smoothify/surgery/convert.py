@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace as with_fields
@@ -14,6 +13,7 @@ from smoothify.activations import recompute_
 from smoothify.errors import UnconvertedError, UnverifiedWarning
 from smoothify.surgery.attributes import held
 from smoothify.surgery.conversions import Conversion, remember
+from smoothify.surgery.copying import copy_of
 from smoothify.surgery.edges import unwrapped, walk
 from smoothify.surgery.execute import become_smooth, built_by, execute
 from smoothify.surgery.fused import unfuse
@@ -62,7 +62,7 @@ def convert(
 
     Raises:
         UnconvertedError: a non-smooth activation would remain; the message names every site.
-        UnsupportedModelError: a scripted, quantised, lazy or wrapped model.
+        UnsupportedModelError: a scripted, quantised, lazy or wrapped model, or one that keeps tensors with their graph.
         SmoothifyError: the model does not run on ``example_input``; its own error is the cause.
 
     Warns:
@@ -73,7 +73,7 @@ def convert(
     SiLU()
     """
     root = unwrapped(model)
-    copied = cast(Model, copy.deepcopy(root))
+    copied = cast(Model, copy_of(root))
     keep_modes(copied, root)
     report = convert_(
         copied,

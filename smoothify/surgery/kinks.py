@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from smoothify.errors import DataError, NonFiniteError, UnsupportedModelError
+from smoothify.surgery.copying import without_graphs
 
 _GRID, _BEAM, _HALVINGS = 256, 16, 32
 _NOISE = 1e-6
@@ -67,7 +68,7 @@ def find_kink(model: nn.Module, x: Tensor, *, segments: int = 4, seed: int = 0, 
             "that looks them up in an embedding, the part behind that"
         )
     _refuse_batch_statistics(model)
-    exact = copy.deepcopy(model).double().eval().requires_grad_(False)
+    exact = copy.deepcopy(model, without_graphs(model)).double().eval().requires_grad_(False)
     searched = (_on_segment(_derivative(exact, x, seed + step, length)) for step in range(segments))
     return next((kink for kink in searched if kink is not None), None)
 

@@ -66,6 +66,11 @@ ACT = nn.ReLU()
 def shares_a_global():
     return Shared(ACT)
 
+class Keeping(Net):
+    def forward(self, images):
+        self.kept = super().forward(images)
+        return self.kept
+
 class Counting(Net):
     def __init__(self):
         super().__init__()
@@ -246,6 +251,14 @@ def test_buffers_that_a_forward_changes_are_left_and_saved_as_they_were(nets: An
     folder = save_pretrained(model, tmp_path / "out", architecture=nets.Counting)
     assert torch.equal(model.calls, calls)
     assert from_pretrained(folder, architecture=nets.Counting).calls == calls
+
+
+def test_a_model_that_keeps_its_last_output_is_saved(nets: Any, tmp_path: Path) -> None:
+    model = trained(nets.Keeping())
+    assert not model.kept.is_leaf
+    folder = save_pretrained(model, tmp_path / "out", architecture=nets.Keeping)
+    assert not model.kept.is_leaf
+    assert torch.equal(logits(from_pretrained(folder, architecture=nets.Keeping)), logits(model))
 
 
 def test_code_for_a_librarys_model_is_refused(nets: Any, tmp_path: Path) -> None:

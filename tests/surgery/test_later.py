@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import smoothify
-from smoothify.errors import UnconvertedError
+from smoothify.errors import UnconvertedError, UnsupportedModelError
 
 from .awkward import Functional, Loop, Plain
 
@@ -292,3 +292,44 @@ class IntoAnother(Plain):
 def test_a_call_that_writes_into_another_tensor_is_refused() -> None:
     with pytest.raises(UnconvertedError, match="still runs after the conversion"):
         smoothify.convert(IntoAnother(), example_input=X)
+
+
+class Keeps(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[str, list[Tensor]] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.linear(x))
+        self.kept["features"] = [y]
+        return y
+
+
+class Buffered(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("last", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.last = F.relu(self.linear(x))
+        return self.last
+
+
+def normed() -> nn.Module:
+    with pytest.warns(FutureWarning, match="weight_norm"):
+        return nn.Sequential(nn.utils.weight_norm(nn.Linear(6, 6)), nn.ReLU())
+
+
+@pytest.mark.parametrize(("build", "path"), [(Keeps, "kept"), (Buffered, "last"), (normed, "0.weight")])
+def test_a_tensor_that_is_kept_with_its_graph_is_named_with_what_to_do(build: Any, path: str) -> None:
+    model = build()
+    model(X)
+    with pytest.raises(UnsupportedModelError, match=rf"^{path} of this .* under torch.no_grad\(\), or .* convert_"):
+        smoothify.convert(model, example_input=X)
+    assert smoothify.find_kink(model, X, length=6.0) is not None  # whose copy is not trained
+    with torch.no_grad():
+        model(X)
+    assert smoothify.inspect(smoothify.convert(model, example_input=X), example_input=X).smooth
+    model(X)
+    assert smoothify.convert_(model, example_input=X).verified
+    assert smoothify.find_kink(model, X, length=6.0) is None
