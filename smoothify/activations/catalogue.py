@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
-from smoothify.activations.spec import join_spec, split_spec
+from smoothify.activations.spec import is_name, join_spec, split_spec
 from smoothify.errors import SmoothifyError, SpecError, UnknownNameError, nearest, suggestion
 
 Reader = Callable[[Any], Mapping[str, float] | None]
@@ -72,7 +73,8 @@ def register_activation(entry: Activation) -> Activation:
     A process knows it that has run this call: put it into a module, and import that (``--imports`` of the commands).
 
     Raises:
-        SmoothifyError: where the name is taken; names are never overwritten.
+        SmoothifyError: where the name is taken, names are never overwritten; where no spec can name it so; where the
+            defaults do not build its module, or the module does not keep them as attributes.
 
     >>> register_activation(get("silu"))
     Traceback (most recent call last):
@@ -80,10 +82,35 @@ def register_activation(entry: Activation) -> Activation:
     """
     if entry.name in _ENTRIES:
         raise SmoothifyError(f"activation {entry.name!r} is registered already; choose another name")
+    _check(entry)
     _ENTRIES[entry.name] = entry
     for kind, reader in entry.readers.items():
         _READERS.setdefault(kind, []).append((entry.name, reader))
     return entry
+
+
+def _check(entry: Activation) -> None:
+    """Build the module once as ``create`` will, and read it as ``describe`` will."""
+    where = f"activation {entry.name!r}"
+    if not is_name(entry.name):
+        raise SmoothifyError(f"{where} cannot be named in a spec; choose letters, digits and '_', no digit first")
+    given = f"defaults={dict(entry.defaults)}"
+    try:
+        with torch.random.fork_rng(devices=[]):  # a module may draw its initial values
+            made = entry.module(**entry.defaults)
+    except TypeError as error:
+        raise SmoothifyError(
+            f"{where}: its module cannot be built with {given} ({error}); name there what it takes, with values"
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise SmoothifyError(f"{where}: module= built {type(made).__name__}; give what builds a torch.nn.Module")
+    try:
+        entry.readers.get(type(made), lambda _: None)(made)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise SmoothifyError(
+            f"{where}: its parameters cannot be read back ({error}); let the module keep {given} as numbers in "
+            "attributes of the same names, or pass readers="
+        ) from error
 
 
 def names() -> tuple[str, ...]:

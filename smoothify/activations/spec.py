@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from smoothify.errors import SpecError
 
-_SPEC = re.compile(r"\s*(?P<name>[A-Za-z_]\w*)\s*(?:\((?P<arguments>[^()]*)\))?\s*")
+_NAME = r"[A-Za-z_]\w*"
+_SPEC = re.compile(rf"\s*(?P<name>{_NAME})\s*(?:\((?P<arguments>[^()]*)\))?\s*")
 _ARGUMENT = re.compile(r"\s*(?P<key>[A-Za-z_]\w*)\s*=\s*(?P<value>[^=\s]+)\s*")
 
 
@@ -39,6 +40,15 @@ def split_spec(spec: str) -> tuple[str, dict[str, float]]:
             raise SpecError(f"activation spec {spec!r}: {key!r} is given twice; give it once")
         parameters[key] = _number(spec, key, argument["value"])
     return found["name"], parameters
+
+
+def is_name(text: str) -> bool:
+    """Whether a spec can name an activation so.
+
+    >>> is_name("tanhsoft_1"), is_name("my act!")
+    (True, False)
+    """
+    return re.fullmatch(_NAME, text) is not None
 
 
 def join_spec(name: str, parameters: Mapping[str, float], defaults: Mapping[str, float]) -> str:

@@ -44,6 +44,9 @@ def build(
     chosen = dict(arguments or {})
     if num_classes is not None:
         chosen["num_classes"] = num_classes
+    classes = chosen.get("num_classes")
+    if isinstance(classes, int) and classes < 0:
+        raise ConfigError(f"{name!r} cannot have num_classes={classes}; give their number, or leave it out")
     if is_import_path(name):
         return build_imported(name, pretrained, chosen)
     host, _, rest = name.partition("/")

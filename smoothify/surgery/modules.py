@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from smoothify import activations
+from smoothify.errors import SmoothifyError
 from smoothify.surgery.composites import Composite, RandomLeaky
 from smoothify.surgery.rules import Target, known_function, rule_for_class, spelled
 from smoothify.surgery.sites import Found
@@ -65,11 +66,20 @@ def is_smooth(found: Found) -> bool:
 
 
 def build(found: Found, to: Target) -> nn.Module | None:
-    """Build what a recognised function becomes; None where no rule has anything for it."""
+    """Build what a recognised function becomes; None where no rule has anything for it.
+
+    Raises:
+        SmoothifyError: the rule builds something else than a module.
+    """
     rule = known_function(found.function)
-    if to.keeps(found.function):
-        return rule.original(found) if rule.original else None
-    return rule.becomes(found, to)
+    keep = to.keeps(found.function)
+    made = (rule.original(found) if rule.original else None) if keep else rule.becomes(found, to)
+    if made is not None and not isinstance(made, nn.Module):
+        raise SmoothifyError(
+            f"rule {rule.function!r}: {'original' if keep else 'becomes'} returned {type(made).__name__}; let it "
+            "return a torch.nn.Module such as to.make(found), or None to leave the function as it is"
+        )
+    return made
 
 
 def described(module: nn.Module) -> tuple[str, bool | None]:

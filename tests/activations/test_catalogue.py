@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -139,6 +141,37 @@ def test_registering_adds_and_never_overwrites(monkeypatch: pytest.MonkeyPatch) 
     assert activations.describe(activations.create("cubed(scale=3)")) == "cubed(scale=3)"
     with pytest.raises(SmoothifyError, match="registered already"):
         activations.register_activation(entry)
+
+
+class Keeping(nn.Module):
+    """Keeps ``b`` if it has been told to; ``c`` has to be given."""
+
+    def __init__(self, c: float, b: object = 1.0, keep: bool = False) -> None:
+        super().__init__()
+        if keep:
+            self.b = b
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"name": "my act!"}, "activation 'my act!' cannot be named in a spec; choose letters"),
+        ({"name": "3rd"}, "cannot be named in a spec"),
+        ({"module": Keeping}, r"its module cannot be built with defaults={} .*'c'"),
+        ({"defaults": {"d": 1.0}}, "its module cannot be built with defaults={'d': 1.0} "),
+        ({"module": lambda: nn.functional.silu}, "module= built function; give what builds a torch.nn.Module"),
+        ({"module": Keeping, "defaults": {"c": 1.0}}, "cannot be read back .*'c'.* let the module keep defaults="),
+        ({"module": Keeping, "defaults": {"c": 1, "b": "x", "keep": 1}}, "cannot be read back"),
+    ],
+    ids=range(7),
+)
+def test_an_entry_that_cannot_work_is_refused_when_it_is_registered(change: dict[str, Any], says: str) -> None:
+    entry = activations.Activation("mine", "x", "this test", nn.SiLU, nn.functional.silu, 2)
+    random = torch.get_rng_state()
+    with pytest.raises(SmoothifyError, match=says):
+        activations.register_activation(replace(entry, **{"readers": {}, **change}))
+    assert not {"mine", "my act!", "3rd"} & set(activations.names())
+    assert torch.equal(random, torch.get_rng_state())
 
 
 def test_importing_brings_in_torch_alone() -> None:

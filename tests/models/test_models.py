@@ -43,6 +43,13 @@ def test_build(name: str, classes: int | None) -> None:
     assert model.fc.out_features == (classes or 10 if name in PRESETS else 5)
 
 
+@pytest.mark.parametrize("name", ["resnet10_28px", "timm/resnet18", "torchvision/resnet18", "torch.nn:Identity"])
+def test_a_negative_number_of_classes_is_refused(name: str) -> None:
+    for options in ({"num_classes": -1}, {"arguments": {"num_classes": -1}}):
+        with pytest.raises(ConfigError, match=f"'{name}' cannot have num_classes=-1; give their number"):
+            build(name, **options)
+
+
 def test_pixels_are_normalised_once() -> None:
     images = torch.rand(2, 3, 4, 4)
     classifier = PixelClassifier(Returning(lambda x: x.flatten(1)), mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))

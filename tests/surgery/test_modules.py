@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 import smoothify
-from smoothify.errors import UnconvertedError, UnknownNameError, UnsupportedModelError
+from smoothify.errors import SmoothifyError, UnconvertedError, UnknownNameError, UnsupportedModelError
 from smoothify.surgery import Rule, conversions, register_rule, replay_, unregister_rule
 
 BECOMES = [
@@ -333,6 +333,16 @@ def test_converting_a_smooth_model_changes_and_records_nothing() -> None:
 class Ramp(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * (x > 0)
+
+
+def test_a_rule_that_builds_no_module_is_told() -> None:
+    register_rule(Rule("ramp", lambda found, to: 3, modules=(Ramp,), original=lambda found: "ramp"))  # type: ignore[arg-type, return-value]
+    try:
+        for to, where in (("silu", "becomes returned int"), ({"ramp": "ramp"}, "original returned str")):
+            with pytest.raises(SmoothifyError, match=rf"rule 'ramp': {where}; let it return a torch.nn.Module"):
+                smoothify.convert(nn.Sequential(Ramp()), to)
+    finally:
+        unregister_rule("ramp")
 
 
 def test_a_registered_rule_is_used_and_overwrites_nothing() -> None:
