@@ -18,7 +18,7 @@ from smoothify.hub.checks import Checks, printable
 from smoothify.hub.config import NEEDS_SMOOTHIFY, ModelConfig
 from smoothify.hub.timm_fields import read_model_args, read_pretrained_cfg
 from smoothify.models.importing import Factory, imported, is_import_path
-from smoothify.surgery.copying import copy_of
+from smoothify.surgery.model_copy import copy_of
 
 NAME = "user"
 _ARGUMENTS = "_smoothify_model_args"  # what a model that was loaded was built with, for when it is saved again

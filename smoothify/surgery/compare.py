@@ -75,10 +75,11 @@ def proven_smooth(runs: Collection[Run], inside: Collection[int]) -> bool:
 
 
 def still_kinked(event: Event) -> bool:
-    """Whether an event is an activation that is not smooth, and no site that a rewriting has made."""
+    """Whether an event is an activation of what the input reaches that is not smooth, and no site of a rewriting."""
     return (
         event.category == "activation"
         and event.name != "slot"
+        and not event.of_weight
         and event.found is not None
         and not is_smooth(event.found)
     )

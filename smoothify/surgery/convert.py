@@ -13,7 +13,7 @@ from smoothify.activations import recompute_
 from smoothify.errors import UnconvertedError, UnverifiedWarning
 from smoothify.surgery.attributes import held
 from smoothify.surgery.conversions import Conversion, remember
-from smoothify.surgery.copying import copy_of
+from smoothify.surgery.model_copy import copy_of
 from smoothify.surgery.edges import unwrapped, walk
 from smoothify.surgery.execute import become_smooth, built_by, execute
 from smoothify.surgery.fused import unfuse

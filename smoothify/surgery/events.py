@@ -34,6 +34,8 @@ class Event:
     """Whether it ran inside an ``autograd.Function``, whose backward would stay what it is."""
     run_again: bool = False
     """Whether ``checkpoint`` will run it again in the backward pass, and not the whole method."""
+    of_weight: bool = False
+    """Whether it is an activation of a parameter itself, which the input does not reach."""
 
     @property
     def source(self) -> str:

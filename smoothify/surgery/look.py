@@ -16,7 +16,7 @@ from smoothify.surgery.edges import Node, walk
 from smoothify.surgery.events import Event
 from smoothify.surgery.hosts import examples
 from smoothify.surgery.modules import is_smooth
-from smoothify.surgery.plan import Planned
+from smoothify.surgery.plan import OF_WEIGHT, Planned
 from smoothify.surgery.probe import Example, ProbeError, Run, probe
 from smoothify.surgery.rules import qualified_name, spelled
 from smoothify.surgery.shell import has_hooks
@@ -108,7 +108,7 @@ def _settled(sites: list[Planned], events: list[Event], runs: list[Run]) -> Iter
 
 def _call_sites(events: list[Event], paths: dict[int, Node]) -> list[Planned]:
     sites: dict[tuple[Any, ...], Planned] = {}
-    for event in events:
+    for event in sorted(events, key=lambda event: event.of_weight):  # a line that does both is one of activations
         if event.category != "activation" or event.found is None:
             continue
         key = (id(event.module), event.method, event.file, event.line, spelled(event.found))
@@ -125,11 +125,13 @@ def _call_site(event: Event, found: Found, node: Node) -> Site:
     note = f"kept: {constraint}" if constraint else ""
     if event.own_backward:
         note = "it stands in an autograd.Function, whose backward is its own; register_rule says what its class is"
+    if event.of_weight:
+        note = OF_WEIGHT
     return Site(
         node.path,
         "fused" if event.name == "fused" else "call",
         spelled(found),
-        is_smooth(found),
+        is_smooth(found) or event.of_weight,
         owner,
         aliases=node.aliases,
         source=event.source,

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from smoothify.surgery.attributes import Held, held, held_function
 from smoothify.surgery.edges import Node, walk
@@ -15,6 +16,8 @@ from smoothify.surgery.rules import Target, known_function, qualified_name, rule
 from smoothify.surgery.scope import Scope
 from smoothify.surgery.sites import Found, Site
 from smoothify.surgery.slots import has_tensors
+
+OF_WEIGHT = "kept: a function of a weight alone, which the input does not reach"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,12 @@ def seen_sites(root: nn.Module) -> list[Planned]:
     """Return the sites that can be seen without running the model."""
     nodes = walk(root)
     inside = _inside_smooth(nodes)
-    seen = [site for node in nodes if id(node.module) not in inside and (site := _module_site(node))]
+    parametrizing = _parametrizing(nodes)
+    seen = [
+        _of_weight(site) if id(node.module) in parametrizing else site
+        for node in nodes
+        if id(node.module) not in inside and (site := _module_site(node))
+    ]
     return [*seen, *(site for thing in held(root) if (site := _held_site(thing)) is not None)]
 
 
@@ -72,6 +80,17 @@ def _module_site(node: Node) -> Planned | None:
         note = f"{type(module).__qualname__} has a forward of its own; register_rule says what it is"
         return Planned(Site(node.path, "module", function, None, owner, aliases=node.aliases, note=note), module)
     return None
+
+
+def _of_weight(item: Planned) -> Planned:
+    return replace(item, site=replace(item.site, smooth=True, note=OF_WEIGHT))
+
+
+def _parametrizing(nodes: list[Node]) -> set[int]:
+    """Return the instances that stand only where torch's parametrizations of weights do."""
+    lists = [path for node in nodes if isinstance(node.module, ParametrizationList) for path in node.paths]
+    beneath = tuple(f"{path}." for path in lists)
+    return {id(node.module) for node in nodes if lists and all(path.startswith(beneath) for path in node.paths)}
 
 
 def _inside_smooth(nodes: list[Node]) -> set[int]:

@@ -79,6 +79,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         self.doubts = [] if given else ["no tensor was found in the input"]
         for parameter in shell.root.parameters():
             self._mark(parameter, _LEARNED)
+        self._weights = {home(parameter)[0] for parameter in shell.root.parameters()}
 
     def enter(self, module: nn.Module) -> None:
         """A module of the shell is being called."""
@@ -186,7 +187,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
                 return
             found = activation(name, self._with_bounds(given))
             if found is not None and (found.function != "clamp" or (from_input and not on_boxes(self._owners))):
-                self._add("activation", name, replace(found, inplace=func._schema.name.endswith("_")))
+                found = replace(found, inplace=func._schema.name.endswith("_"))
+                of_weight = not from_input and home(given["self"])[0] in self._weights
+                self._add("activation", name, found, of_weight)
                 return
         if not from_input or (namespace == "aten" and is_smooth_operation(name, given)):
             return
@@ -209,7 +212,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         given = _given(func, args, kwargs)
         self._add("activation", "fused", Found("gelu" if given["use_gelu"] else "relu"))
 
-    def _add(self, category: Category, name: str, found: Found | None) -> None:
+    def _add(self, category: Category, name: str, found: Found | None, of_weight: bool = False) -> None:
         asked = place(self._owners)
         if asked is not None:
             module, method, frame = asked
@@ -225,6 +228,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
                     frame.f_lineno,
                     has_own_backward(self._owners),
                     is_run_again(self._owners, module, method),
+                    of_weight,
                 )
             )
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrize
 
 import smoothify
 from smoothify.errors import UnconvertedError, UnsupportedModelError
@@ -386,3 +387,56 @@ def test_what_a_factory_builds_for_a_call_follows_its_model(factory: type[nn.Mod
     model.double().eval()
     y = model.linear(x)
     torch.testing.assert_close(model(x), y * torch.sigmoid(1.5 * y))
+
+
+class NonNegative(nn.Module):
+    """Its weight is non-negative by an activation; the data passes another one."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.how, self.kept = how, []
+        self.weight = nn.Parameter(torch.randn(6, 6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.how == "source":
+            self.kept.append(1)
+        if self.how == "overwritten":
+            with torch.no_grad():
+                return F.relu(self.weight.detach().copy_(x[:1].expand(6, 6)))
+        if self.how == "one line":
+            return F.linear(F.relu(x), F.relu(self.weight))
+        weight = F.relu(self.weight.t())
+        return F.relu(F.linear(x, weight))
+
+
+@pytest.mark.parametrize("how", ["graph", "source"])
+def test_an_activation_of_a_weight_alone_is_left_and_reported(how: str) -> None:
+    model, x = NonNegative(how), torch.randn(3, 6)
+    assert not smoothify.inspect(model, example_input=x).smooth
+    report = smoothify.convert_(model, example_input=x)
+    assert report.verified and "kept: a function of a weight alone" in str(report)
+    assert [(site.how, site.becomes) for site in report.converted] == [(how, "silu")]
+    torch.testing.assert_close(model(x), F.silu(F.linear(x, F.relu(model.weight.t()))))
+    again = smoothify.inspect(model, example_input=x)
+    assert again.smooth and [site.function for site in again.sites if site.note.startswith("kept")] == ["relu"]
+    assert smoothify.find_kink(model, x[:1], length=6.0) is None
+
+
+@pytest.mark.parametrize("how", ["one line", "overwritten"])
+def test_what_the_input_reaches_is_no_activation_of_a_weight_alone(how: str) -> None:
+    model, x = NonNegative(how), torch.randn(3, 6)
+    assert not smoothify.inspect(model, example_input=x).smooth
+    report = smoothify.convert_(model, example_input=x)
+    assert report.smooth and report.converted and "kept" not in str(report)
+
+
+def test_activations_that_parametrize_a_weight_are_left_where_they_do_nothing_else() -> None:
+    positive, shared = nn.Sequential(nn.ReLU(), nn.Softplus()), nn.ReLU()
+    model = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6), shared)
+    parametrize.register_parametrization(model[0], "weight", positive)
+    parametrize.register_parametrization(model[1], "weight", shared)
+    report = smoothify.convert_(model, "mish", replace="all", example_input=torch.randn(3, 6))
+    assert report.verified and [site.path for site in report.converted] == ["1.parametrizations.weight.0"]
+    assert isinstance(positive[0], nn.ReLU) and isinstance(positive[1], nn.Softplus)
+    assert isinstance(shared, smoothify.activations.Mish) and bool((model[0].weight >= 0).all())
