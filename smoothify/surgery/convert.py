@@ -13,13 +13,13 @@ from smoothify.activations import recompute_
 from smoothify.errors import UnconvertedError, UnverifiedWarning
 from smoothify.surgery.attributes import held
 from smoothify.surgery.conversions import Conversion, remember
-from smoothify.surgery.model_copy import copy_of
 from smoothify.surgery.edges import unwrapped, walk
 from smoothify.surgery.execute import become_smooth, built_by, execute
 from smoothify.surgery.fused import unfuse
 from smoothify.surgery.graphs import keep_modes
 from smoothify.surgery.hosts import descriptions
 from smoothify.surgery.look import look_at, operations
+from smoothify.surgery.model_copy import copy_of
 from smoothify.surgery.modules import Snapshot
 from smoothify.surgery.plan import plan, seen_sites
 from smoothify.surgery.report import Report

@@ -216,21 +216,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         asked = place(self._owners)
         if asked is not None:
             module, method, frame = asked
-            self.events.append(
-                Event(
-                    category,
-                    name,
-                    found,
-                    module,
-                    method,
-                    frame.f_code,
-                    frame.f_code.co_filename,
-                    frame.f_lineno,
-                    has_own_backward(self._owners),
-                    is_run_again(self._owners, module, method),
-                    of_weight,
-                )
-            )
+            code, own = frame.f_code, has_own_backward(self._owners)
+            again = is_run_again(self._owners, module, method)
+            where = (module, method, code, code.co_filename, frame.f_lineno)
+            self.events.append(Event(category, name, found, *where, own, again, of_weight))
 
     def _mark(self, tensor: Tensor, mark: int) -> None:
         key, memory = home(tensor)
