@@ -49,7 +49,7 @@ def run_as_children(
 
 
 def taken_along(before: Iterable[Run], after: Iterable[Run], rewritten: set[int]) -> set[int]:
-    """Return those, by id, in which a clamp that is no activation was rewritten with one that is."""
+    """Return those, by id, in which what was to stay was rewritten with an activation that is spelled like it."""
 
     def kept(run: Run, key: int) -> int:
         return sum(owner == key and name.startswith(KEPT) for owner, name in run.trace)

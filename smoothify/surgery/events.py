@@ -13,7 +13,7 @@ from smoothify.surgery.sites import Found
 
 Category = Literal["activation", "nonsmooth", "unverified"]
 KEPT = "kept: "
-"""What begins the entry of a trace for a clamp that is no activation, and may be spelled like one."""
+"""What begins the entry of a trace for what is to stay, and may be spelled like an activation: a clamp, a weight's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,9 @@ _RUNS_AS_A_CHILD = (
     "module out with exclude="
 )
 _TAKEN_ALONG = (
-    "a clamp of something else than activations cannot be told from the activation that is spelled like it; give it a "
-    "line and, if that is not enough, a method of its own, or leave the module out with exclude="
+    "a clamp of something else than activations, or a function of a weight alone, cannot be told from the activation "
+    "that is spelled like it; give it a line and, if that is not enough, a module of its own, or leave this one out "
+    "with exclude="
 )
 
 

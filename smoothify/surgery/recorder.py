@@ -153,7 +153,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         before = len(self.events)
         if union or name in ANYWHERE:
             self._judge(namespace, name, func, given, marks)
-        if name in CLAMPS and all(event.category != "activation" for event in self.events[before:]):
+        seen = self.events[before:]
+        if any(event.of_weight for event in seen) or (
+            name in CLAMPS and all(event.category != "activation" for event in seen)
+        ):
             self.trace.append((self._stack[-1], f"{KEPT}{name}"))
         return result
 

@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -410,6 +411,16 @@ class NonNegative(nn.Module):
         return F.relu(F.linear(x, weight))
 
 
+class NonNegativeMangled(NonNegative):
+    def __init__(self) -> None:
+        super().__init__("runtime")
+        self.__scale = 2.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = F.relu(self.weight)
+        return F.relu(F.linear(x, weight)) * self.__scale if x.shape[0] else x
+
+
 @pytest.mark.parametrize("how", ["graph", "source"])
 def test_an_activation_of_a_weight_alone_is_left_and_reported(how: str) -> None:
     model, x = NonNegative(how), torch.randn(3, 6)
@@ -423,9 +434,18 @@ def test_an_activation_of_a_weight_alone_is_left_and_reported(how: str) -> None:
     assert smoothify.find_kink(model, x[:1], length=6.0) is None
 
 
-@pytest.mark.parametrize("how", ["one line", "overwritten"])
-def test_what_the_input_reaches_is_no_activation_of_a_weight_alone(how: str) -> None:
-    model, x = NonNegative(how), torch.randn(3, 6)
+@pytest.mark.parametrize("build", [lambda: NonNegative("one line"), NonNegativeMangled], ids=["line", "runtime"])
+def test_an_activation_of_a_weight_that_cannot_be_told_from_others_is_refused(build: Callable[[], nn.Module]) -> None:
+    model, x = build(), torch.randn(3, 6)
+    assert not smoothify.inspect(model, example_input=x).smooth
+    before = model(x)
+    with pytest.raises(UnconvertedError, match=r"a function of a weight alone, cannot be told .* give it a line"):
+        smoothify.convert_(model, example_input=x)
+    assert torch.equal(model(x), before)
+
+
+def test_a_parameter_that_the_input_was_written_over_is_no_weight_alone() -> None:
+    model, x = NonNegative("overwritten"), torch.randn(3, 6)
     assert not smoothify.inspect(model, example_input=x).smooth
     report = smoothify.convert_(model, example_input=x)
     assert report.smooth and report.converted and "kept" not in str(report)
