@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from smoothify.surgery.arguments import operands_for
 from smoothify.surgery.calls import read_call
 from smoothify.surgery.composites import Composite, run_as
 from smoothify.surgery.edges import Node, walk
@@ -36,7 +37,7 @@ class Held:
 class FunctionSlot(Composite):
     """Stands where a function stood: called as the function was, it runs an activation instead.
 
-    Called with other arguments than those it was made for, it runs the function itself.
+    Called with arguments that the activation cannot stand for, it runs the function itself.
     """
 
     def __init__(self, activation: nn.Module, function: Callable[..., Any], found: Found) -> None:
@@ -48,31 +49,17 @@ class FunctionSlot(Composite):
         if not args and not kwargs:  # what the slot was made for
             alone: Tensor = self.activation(x)
             return alone
-        call = read_call(self.function, (x, *args), kwargs)
-        if call is not None and spelled(call.found) == self.word:
-            return run_as(self.activation, call.found.inplace, *call.operands)
+        function, given = unbound(self.function)
+        call = read_call(function, (x, *args), {**given, **kwargs})
+        operands = operands_for(self.activation, self.word, call) if call is not None else None
+        if call is not None and operands is not None:
+            return run_as(self.activation, call.found.inplace, *operands)
         original: Tensor = self.function(x, *args, **kwargs)
         return original
 
     def formula(self, inner: str) -> str:
         """Return what is computed, with ``inner`` as the spelling of T."""
         return inner
-
-
-class PartialSlot(FunctionSlot):
-    """A ``FunctionSlot`` in the place of a ``functools.partial``."""
-
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Map a tensor as the partial would, smoothly."""
-        if not args and not kwargs:  # as above
-            alone: Tensor = self.activation(x)
-            return alone
-        partial: Any = self.function
-        call = read_call(partial.func, (x, *args), {**partial.keywords, **kwargs})
-        if call is not None and spelled(call.found) == self.word:
-            return run_as(self.activation, call.found.inplace, *call.operands)
-        original: Tensor = partial(x, *args, **kwargs)
-        return original
 
 
 def held(root: nn.Module) -> list[Held]:
@@ -115,18 +102,20 @@ def _inside(path: str, owner: nn.Module, value: Any, container: Any, key: Any, s
 
 def held_function(value: Any) -> Found | None:
     """Return the activation that a function or a partial of one computes when called with a tensor alone."""
-    function, keywords = value, {}
-    if isinstance(value, functools.partial):
-        if value.args:
-            return None
-        function, keywords = value.func, value.keywords
+    function, keywords = unbound(value)
     if rule_for_callable(function) is None:
         return None
     call = read_call(function, ("x",), keywords)
     return call.found if call is not None else None
 
 
+def unbound(value: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the function of a partial with its keywords; of one with positional arguments, and of others, itself."""
+    if isinstance(value, functools.partial) and not value.args:
+        return value.func, value.keywords
+    return value, {}
+
+
 def slot_for(value: Any, new: nn.Module, found: Found) -> FunctionSlot:
     """Return what replaces a function or a partial."""
-    kind = PartialSlot if isinstance(value, functools.partial) else FunctionSlot
-    return kind(new, value, found)
+    return FunctionSlot(new, value, found)

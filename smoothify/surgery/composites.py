@@ -5,6 +5,8 @@ T stands for the activation that they are built from. A composite is as smooth a
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -37,9 +39,10 @@ class Leaky(Composite):
         super().__init__(activation)
         self.slope = slope
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map a tensor of any shape to one of the same shape."""
-        return torch.add(self.slope * x, self.activation(x), alpha=1 - self.slope)
+    def forward(self, x: Tensor, slope: float | None = None) -> Tensor:
+        """Map a tensor of any shape to one of the same shape; ``slope`` is another one for this call."""
+        a = self.slope if slope is None else slope
+        return torch.add(a * x, self.activation(x), alpha=1 - a)
 
     def formula(self, inner: str) -> str:
         """Return what is computed, with ``inner`` as the spelling of T."""
@@ -84,13 +87,14 @@ class RandomLeaky(Composite):
         super().__init__(activation)
         self.lower, self.upper = lower, upper
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map a tensor of any shape to one of the same shape."""
+    def forward(self, x: Tensor, lower: float | None = None, upper: float | None = None) -> Tensor:
+        """Map a tensor of any shape to one of the same shape; ``lower`` and ``upper`` are others for this call."""
+        low, high = self.lower if lower is None else lower, self.upper if upper is None else upper
         if self.training:
-            slope = torch.empty_like(x).uniform_(self.lower, self.upper)
+            slope = torch.empty_like(x).uniform_(low, high)
             drawn: Tensor = slope * x + (1 - slope) * self.activation(x)
             return drawn
-        mean = (self.lower + self.upper) / 2
+        mean = (low + high) / 2
         return torch.add(mean * x, self.activation(x), alpha=1 - mean)
 
     def formula(self, inner: str) -> str:
@@ -170,7 +174,7 @@ class InPlace(Composite):
 
     inplace = True
 
-    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *others: Any) -> Tensor:
         """Map a tensor of any shape to itself, with new values."""
         return x.copy_(self.activation(x.clone(), *others))
 
@@ -179,7 +183,7 @@ class InPlace(Composite):
         return inner
 
 
-def run_as(activation: nn.Module, inplace: bool, x: Tensor, *others: Tensor) -> Tensor:
+def run_as(activation: nn.Module, inplace: bool, x: Tensor, *others: Any) -> Tensor:
     """Run an activation in place or not, whichever it was built for."""
     writes = bool(getattr(activation, "inplace", False))
     result: Tensor = activation(x.clone() if inplace != writes else x, *others)

@@ -100,7 +100,6 @@ def execute(root: nn.Module, look: Look, planned: list[Planned], to: To) -> Outc
     snapshot = Snapshot()
     changes = [item for item in planned if item.new is not None]
     ways: dict[int, tuple[How, ...]] = defaultdict(lambda: WAYS)
-    before = {id(node.module) for node in everything(root)}
     in_place: set[int] = set()
     try:
         while True:
@@ -121,7 +120,7 @@ def execute(root: nn.Module, look: Look, planned: list[Planned], to: To) -> Outc
         snapshot.restore()
         raise
     sites = tuple(_with_how(item, how, runs) for item in planned)
-    left = tuple(_left(root, runs, planned, before))
+    left = tuple(_left(root, runs, planned))
     return Outcome(sites, left, tuple(runs), note, bool(changes), snapshot.restore)
 
 
@@ -203,16 +202,15 @@ def _with_how(item: Planned, how: dict[int, How], runs: Collection[Run]) -> Site
     return site
 
 
-def _left(root: nn.Module, runs: Iterable[Run], planned: list[Planned], before: set[int]) -> Iterable[Site]:
+def _left(root: nn.Module, runs: Iterable[Run], planned: list[Planned]) -> Iterable[Site]:
+    """Return what runs and was to change, or what no plan has foreseen: the next run may do something else again."""
     paths = {id(node.module): node.path for node in everything(root)}
     seen: set[tuple[str, str, str]] = set()
     for one in runs:
         for event in one.events:
             if not still_kinked(event) or event.found is None:
                 continue
-            same = [item for item in planned if is_of(event, item)]
-            ours = event.file.startswith("<smoothify") or id(event.module) not in before
-            if any(item.new is None for item in same) or not (same or ours):
+            if any(item.new is None and is_of(event, item) for item in planned):
                 continue  # it was not to change
             key = (paths[id(event.module)], event.source, spelled(event.found))
             if key not in seen:

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from smoothify.surgery.calls import read_call
+from smoothify.surgery.arguments import operands_for
+from smoothify.surgery.calls import Call, read_call
 from smoothify.surgery.composites import run_as
 from smoothify.surgery.rules import spelled
 
@@ -30,11 +31,22 @@ class Redirect(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         call = read_call(func, args, kwargs or {})
-        slot = self.slots.get(spelled(call.found)) if call else None
+        slot, operands = self._stands_for(call) if call else (None, ())
         if call is None or slot is None or self._in_a_child():
             return func(*args, **(kwargs or {}))
         with torch._C.DisableTorchFunction():
-            return run_as(getattr(self.module, slot), call.found.inplace, *call.operands)
+            return run_as(slot, call.found.inplace, *operands)
+
+    def _stands_for(self, call: Call) -> tuple[nn.Module | None, tuple[Any, ...]]:
+        """Return the activation for a call and what to call it with: one that was built for other arguments, too."""
+        exact = spelled(call.found)
+        for word in (exact, *self.slots):
+            if word in self.slots:
+                slot = getattr(self.module, self.slots[word])
+                operands = operands_for(slot, word, call)
+                if operands is not None:
+                    return slot, operands
+        return None, ()
 
     def _in_a_child(self) -> bool:
         """Whether a registered module further down asks: its calls are its own, to be rewritten or not."""
