@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 
 from smoothify.surgery.events import KEPT, Event
 from smoothify.surgery.modules import is_smooth
+from smoothify.surgery.operations import ARITHMETIC
 from smoothify.surgery.plan import Planned
 from smoothify.surgery.probe import Run
 from smoothify.surgery.rules import spelled
@@ -25,7 +27,7 @@ def wrong(before: Collection[Run], after: Collection[Run], changes: list[Planned
         if still_kinked(event) and any(is_of(event, item) for item in changes)
     }
     redirected = {key for one in after for key in one.redirected}
-    return ((kinked | redirected) & rewritten) | set(_differing(before, after, rewritten))
+    return ((kinked | redirected) & rewritten) | differing(before, after, rewritten, but=ARITHMETIC)
 
 
 def run_as_children(
@@ -58,13 +60,20 @@ def taken_along(before: Iterable[Run], after: Iterable[Run], rewritten: set[int]
     return {key for key in rewritten if any(kept(last, key) < kept(first, key) for first, last in pairs)}
 
 
-def _differing(before: Iterable[Run], after: Iterable[Run], rewritten: set[int]) -> Iterator[int]:
-    for first, last in zip(before, after, strict=False):
-        for key in rewritten:
-            if [name for owner, name in first.trace if owner == key] != [
-                name for owner, name in last.trace if owner == key
-            ]:
-                yield key
+def differing(
+    before: Iterable[Run], after: Iterable[Run], keys: Collection[int], but: Collection[str] = ()
+) -> set[int]:
+    """Return those of the modules, by id, that ran other operations or returned something of another form."""
+
+    def of_each(run: Run) -> dict[int, list[str]]:
+        operations: dict[int, list[str]] = defaultdict(list)
+        for owner, name in run.trace:
+            if name not in but:
+                operations[owner].append(name)
+        return operations
+
+    pairs = [(of_each(first), of_each(last)) for first, last in zip(before, after, strict=False)]
+    return {key for key in keys if any(first[key] != last[key] for first, last in pairs)}
 
 
 def proven_smooth(runs: Collection[Run], inside: Collection[int]) -> bool:

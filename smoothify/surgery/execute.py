@@ -12,10 +12,11 @@ from torch import nn
 
 from smoothify.errors import UnconvertedError
 from smoothify.surgery.attributes import everything, slot_for
-from smoothify.surgery.compare import is_of, proven_smooth, run_as_children, still_kinked, taken_along, wrong
+from smoothify.surgery.compare import differing, is_of, proven_smooth, run_as_children, still_kinked, taken_along, wrong
 from smoothify.surgery.composites import InPlace
-from smoothify.surgery.look import Look, look_at, unseen
+from smoothify.surgery.look import Look, look_at, run, unseen
 from smoothify.surgery.modules import Snapshot, become, build, leaves_its_input, settle
+from smoothify.surgery.named import names_what_changes
 from smoothify.surgery.plan import Planned
 from smoothify.surgery.probe import ProbeError, Run, probe
 from smoothify.surgery.rewrite import WAYS, rewrite
@@ -33,6 +34,10 @@ _TAKEN_ALONG = (
     "a clamp of something else than activations, or a function of a weight alone, cannot be told from the activation "
     "that is spelled like it; give it a line and, if that is not enough, a module of its own, or leave this one out "
     "with exclude="
+)
+_ASKS = (
+    "it, or what it calls, asks which class, name or function an activation is, and does something else where that is "
+    "another one; let it ask for a place or a flag instead, or leave that activation out with exclude="
 )
 
 
@@ -53,10 +58,14 @@ def become_smooth(root: nn.Module, planned: list[Planned], example_input: Any, s
     """Turn every module site that a plan changes into what it becomes, and look at the result.
 
     A replacement that cannot run in place writes elsewhere, unless somebody reads its input afterwards, who
-    would have read the result; without a run that shows it, somebody might.
+    would have read the result; without a run that shows it, somebody might. Raises UnconvertedError where a
+    forward asks for what was replaced and, finding none, does something else.
     """
+    before = run(root, example_input, frozenset())[1] if names_what_changes(root, planned) else []
+    others = {id(node.module) for node in everything(root)} - built_by(planned)
     elsewhere = _become_all(planned, snapshot)
     look = look_at(root, planned, example_input, frozenset(elsewhere))
+    _refuse(root, differing(before, look.runs, others), _ASKS)
     in_place = [elsewhere[key] for key in (look.read_after if look.runs else elsewhere)]
     if not in_place:
         return look
