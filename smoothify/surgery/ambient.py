@@ -43,6 +43,9 @@ _AMBIENT = frozenset(
 _KINDS = frozenset({"is_tensor", "is_tensor_like", "is_storage"})
 _ATTRIBUTES = frozenset({"hasattr", "getattr"})
 
+# Tensors that a trace does not see as such: it would keep their dtype and shape.
+_TENSORS = frozenset({"parameters", "named_parameters", "buffers", "named_buffers", "state_dict"})
+
 # A graph does not record these: what is computed under them would be computed without.
 _MODES = frozenset({"_set_grad_enabled", "set_autocast_enabled", "_push_saved_tensors_default_hooks"})
 
@@ -96,5 +99,7 @@ class Ambient:
         outside = not caller.f_code.co_filename.startswith((_TORCH, _SURGERY))
         if name in _KINDS and outside:
             raise TraceRefusedError(f"it asks {name}(), and a trace would answer for what stands for a tensor")
+        if name in _TENSORS and outside:
+            raise TraceRefusedError(f"it goes through {name}(), and a trace would keep what it finds there")
         if name in _AMBIENT and outside:
             raise TraceRefusedError(f"it asks {name}(), whose answer differs from call to call")

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from smoothify.surgery.bytecode import catches, chains, imports, read_of
+
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _MODULES = f"{Path(torch.nn.modules.__file__).parent}{os.sep}"
 _CALL = str(Path(torch.nn.modules.module.__file__))
@@ -27,6 +29,7 @@ _THROUGH = frozenset({"children", "named_children", "modules", "named_modules"})
 _SURGERY = f"{Path(__file__).parent}{os.sep}"
 _STATE = frozenset(nn.Module().__dict__) - {"training"}
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
+_INSIDES = frozenset(nn.Module().__dict__) - {"training"} | {"__dict__"}
 _FIXED = (str, bytes, int, float, complex, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
 _SETTLED = (ModuleType, type, tuple, frozenset, logging.Logger, torch.dtype, torch.device)
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodDescriptorType, type, torch.jit.ScriptFunction, nn.Module)
@@ -38,7 +41,7 @@ EFFECTS = frozenset({"print", "warn"})
 
 def refusal(name: str, value: Any) -> str:
     """Say why a trace may not read a plain attribute of its module; '' where setting it anew would be noticed."""
-    return "" if _fixed(value) else f"it reads self.{name}, which may change inside"
+    return "" if _fixed(value) and not isinstance(value, type) else f"it reads self.{name}, which may change inside"
 
 
 def _fixed(value: Any) -> bool:
@@ -69,6 +72,16 @@ def is_empty(state: Mapping[str, Any], name: str) -> bool:
     return any(name in table and table[name] is None for table in tables)
 
 
+def is_registered(state: Mapping[str, Any], name: str) -> bool:
+    """Whether a module, by its state, has a child, parameter or buffer of this name, be it None."""
+    return any(name in state.get(table, {}) for table in ("_modules", "_parameters", "_buffers"))
+
+
+def of_the_insides(name: str, frame: FrameType) -> bool:
+    """Whether a model's code, and not torch's, reads a table of a module: what is asked of one may change."""
+    return name in _INSIDES and is_of_a_model(frame) and not frame.f_code.co_filename.startswith(_TORCH)
+
+
 def is_of_a_model(frame: FrameType) -> bool:
     """Whether a frame runs a model's own code, not that of torch or of this package."""
     file = frame.f_code.co_filename
@@ -87,6 +100,10 @@ def variable_read(frame: FrameType, known: set[CodeType], within: set[CodeType])
     if code in known or not is_of_a_model(frame) or standard:
         return ""
     known.add(code)
+    if catches(code):
+        return "it catches exceptions, and a graph would raise them"
+    if imports(code):
+        return "it imports what it reads, which may change"
     within.update(inner for inner in code.co_consts if isinstance(inner, CodeType))
     names = _globals_of(code)
     if "type" in names and "type" not in frame.f_globals:
@@ -99,6 +116,12 @@ def variable_read(frame: FrameType, known: set[CodeType], within: set[CodeType])
         value = frame.f_locals.get(name)
         if not isinstance(value, _SETTLED) and not _fixed(value):
             return f"it reads the variable {name} from around it, which may change inside"
+    for name, attributes in chains(code):
+        around = {} if code in within else {free: frame.f_locals.get(free) for free in code.co_freevars}
+        value = around.get(name, frame.f_globals.get(name))
+        for attribute, held in read_of(value, attributes):
+            if not isinstance(held, _SETTLED) and not _is_function(held):
+                return f"it reads {attribute} of {name}, which may change"
     return ""
 
 
@@ -136,7 +159,14 @@ def watched(root: nn.Module, refuse: Callable[[str], None]) -> Iterator[None]:
         held = object.__getattribute__(module, "__dict__")
         if module is not root and is_empty(held, name) and asked_by_a_model():
             refuse(f"it reads .{name} of a {type(module).__name__}, which is None and may come")
-        value = object.__getattribute__(module, name)
+        if of_the_insides(name, sys._getframe(1)) and threading.get_ident() == thread:
+            refuse(f"it reads .{name} of a {type(module).__name__}, which may change inside")
+        try:
+            value = object.__getattribute__(module, name)
+        except AttributeError:
+            if module is not root and not is_registered(held, name) and asked_by_a_model():
+                refuse(f"it asks for .{name} of a {type(module).__name__}, which may come")
+            raise
         plain = name in held and name not in _STATE and not isinstance(value, (Tensor, nn.Module))
         if module is not root and (plain or of_the_class(module, name, value)) and asked_by_a_model():
             refuse(f"it reads .{name} of a {type(module).__name__}, which may change")

@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 from torch.nn.utils import parametrize
 
-from smoothify.surgery.baked import is_empty
+from smoothify.surgery.baked import is_empty, is_registered
 from smoothify.surgery.runtime import redirected
 from smoothify.surgery.sites import Found
 from smoothify.surgery.subclasses import subclass
@@ -235,8 +235,9 @@ def _noticing(base: type[nn.Module], baked: frozenset[str]) -> dict[str, Callabl
             _retrace(self)
 
     def delete_attribute(self: nn.Module, name: str) -> None:
+        registered = is_registered(self.__dict__, name)
         base.__delattr__(self, name)
-        if name in baked:
+        if name in baked or registered:
             _retrace(self)
 
     return {"__setattr__": set_attribute, "__delattr__": delete_attribute}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
@@ -19,9 +20,15 @@ def names_what_changes(root: nn.Module, planned: Iterable[Planned]) -> bool:
     replaced = _Replaced.of(planned)
     if not replaced.things:
         return False
-    modules = [node.module for node in everything(root) if not type(node.module).__module__.startswith("torch.")]
-    seen: set[CodeType] = set()
-    return any(replaced.named_in(function, module, seen) for module in modules for function in _functions(type(module)))
+    held: dict[type[nn.Module], dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
+    for node in everything(root):
+        for name, value in node.module.__dict__.items():
+            held[type(node.module)][name].append(value)
+    return any(
+        replaced.named_in(function, attributes, set())
+        for cls, attributes in held.items()
+        for function in _functions(cls)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +48,28 @@ class _Replaced:
         return cls(frozenset(things), frozenset(str(getattr(thing, "__name__", "")) for thing in things))
 
     def holds(self, value: Any) -> bool:
-        """Whether a value is one of the things, the name of one, or a tuple of such."""
-        if isinstance(value, (tuple, list, set, frozenset)):
-            return any(map(self.holds, value))
+        """Whether a value is one of the things, the name of one, or contains such."""
+        inside = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
+        return any(self._is_one(item) for item in inside)
+
+    def _is_one(self, value: Any) -> bool:
         if isinstance(value, str):
             return value.lower() in {name.lower() for name in self.names}
         return isinstance(value, (type, FunctionType)) and value in self.things
 
-    def named_in(self, function: FunctionType, module: nn.Module, seen: set[CodeType]) -> bool:
-        """Whether a function, or one of the plain functions that it names, names one of the things."""
+    def named_in(self, function: FunctionType, held: Mapping[str, Sequence[Any]], seen: set[CodeType]) -> bool:
+        """Whether a function, or a plain function that it names, names one of the things; ``held`` are attributes."""
         for code in _codes(function.__code__):
             if code in seen:
                 continue
             seen.add(code)
-            values = [holder[name] for holder in (module.__dict__, function.__globals__) for name in code.co_names
-                      if name in holder]  # fmt: skip
-            if not self.names.isdisjoint(code.co_names) or self.holds([*code.co_consts, *values]):
+            of_the_file = [function.__globals__[name] for name in code.co_names if name in function.__globals__]
+            values = [*of_the_file, *(value for name in code.co_names for value in held.get(name, ()))]
+            if not self.names.isdisjoint(code.co_names) or any(map(self.holds, (*code.co_consts, *values))):
                 return True
-            plain = (value for value in values if isinstance(value, FunctionType))
+            plain = (value for value in of_the_file if isinstance(value, FunctionType))
             own = (value for value in plain if not str(value.__module__).startswith("torch."))
-            if any(self.named_in(value, module, seen) for value in own):
+            if any(self.named_in(value, held, seen) for value in own):
                 return True
         return False
 
@@ -71,8 +80,9 @@ def _functions(cls: type[nn.Module]) -> Iterator[FunctionType]:
         if not base.__module__.startswith(("torch.", "builtins")):
             for name, value in vars(base).items():
                 method = getattr(value, "fget", None) or getattr(value, "__func__", None) or value
-                if isinstance(method, FunctionType) and name != "__init__":
-                    yield inspect.unwrap(method)
+                plain = inspect.unwrap(method) if isinstance(method, FunctionType) else None
+                if isinstance(plain, FunctionType) and name != "__init__":
+                    yield plain
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

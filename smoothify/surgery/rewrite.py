@@ -162,6 +162,7 @@ def _otherwise(required: Iterable[str], train: Traced, evaluation: Traced) -> It
         yield from (f"{one} is {other}" for one, other in combinations(names, 2))
     for name in sorted(train.empty | evaluation.empty):
         yield f"self.{name} is not None"
+    yield from (f"hasattr(self, {name!r})" for name in sorted(train.absent | evaluation.absent))
     for path, count in {**train.counts, **evaluation.counts}.items():
         yield f"len(self.get_submodule({path!r})._modules) != {count}"
 

@@ -25,8 +25,10 @@ from smoothify.surgery.ambient import Ambient, TraceRefusedError
 from smoothify.surgery.baked import (
     is_empty,
     is_of_a_model,
+    is_registered,
     numpy_state,
     of_the_class,
+    of_the_insides,
     refusal,
     tells_none_apart,
     watched,
@@ -51,6 +53,8 @@ class Traced:
     """Plain attributes of the module that the trace read."""
     empty: frozenset[str]
     """Children, parameters and buffers that are None, which the trace asked for."""
+    absent: frozenset[str]
+    """What the module has not, though the trace asked for it."""
     counts: Mapping[str, int]
     """How many children each module has, by path, that the trace went through."""
     tells_none_apart: bool
@@ -66,8 +70,9 @@ def trace(module: nn.Module, method: str, training: bool) -> Traced:
     copied = Shell.shallow(module)
     reads: set[str] = set()
     empty: set[str] = set()
+    absent: set[str] = set()
     copied.training = training
-    copied.__class__ = _watching(type(module), function, names, constants, reads, empty)
+    copied.__class__ = _watching(type(module), function, names, constants, (reads, empty, absent))
     tracer = _Tracer()
     state, drawn = random.getstate(), numpy_state()
     try:
@@ -88,8 +93,9 @@ def trace(module: nn.Module, method: str, training: bool) -> Traced:
     return Traced(
         graph,
         constants,
-        frozenset(reads - {"training"}),
+        frozenset((reads | absent) - {"training"}),
         frozenset(empty),
+        frozenset(absent),
         {path: len(below._modules) for path, below in gone_through},
         any(map(tells_none_apart, ambient.codes)),
     )
@@ -119,14 +125,23 @@ def _watching(
     function: Callable[..., Any],
     names: list[str],
     constants: Mapping[str, Any],
-    reads: set[str],
-    empty: set[str],
+    noted: tuple[set[str], set[str], set[str]],
 ) -> type[nn.Module]:
+    reads, empty, absent = noted
+
     def read(self: nn.Module, name: str) -> Any:
-        state, of_a_model = object.__getattribute__(self, "__dict__"), is_of_a_model(sys._getframe(1))
+        caller = sys._getframe(1)
+        state, of_a_model = object.__getattribute__(self, "__dict__"), is_of_a_model(caller)
+        if of_the_insides(name, caller) or (name == "__class__" and of_a_model):
+            raise TraceRefusedError(f"it reads self.{name}, which may change inside")
         if is_empty(state, name) and of_a_model:
             empty.add(name)
-        value = object.__getattribute__(self, name)
+        try:
+            value = object.__getattribute__(self, name)
+        except AttributeError:
+            if of_a_model and not is_registered(state, name):
+                absent.add(name)
+            raise
         if name not in _STATE and name in state:
             if (why := refusal(name, value)) and of_a_model:
                 raise TraceRefusedError(why)
@@ -168,6 +183,8 @@ class _Attribute(_Proxy, fx.proxy.Attribute):
 
 class _Tracer(fx.Tracer):
     """Keeps every child as a leaf and notes the source line of every call."""
+
+    proxy_buffer_attributes = True  # else the shape and dtype of a buffer would be kept
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
