@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from smoothify.surgery.baked import EFFECTS, counted, is_of_a_model, variable_read
+from smoothify.surgery.baked import EFFECTS, counted, finds_tensors, is_of_a_model, variable_read
 
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _SURGERY = f"{Path(__file__).parent}{os.sep}"
@@ -42,9 +42,6 @@ _AMBIENT = frozenset(
 # Asked of a tensor, a trace would answer for what stands for it.
 _KINDS = frozenset({"is_tensor", "is_tensor_like", "is_storage"})
 _ATTRIBUTES = frozenset({"hasattr", "getattr"})
-
-# Tensors that a trace does not see as such: it would keep their dtype and shape.
-_TENSORS = frozenset({"parameters", "named_parameters", "buffers", "named_buffers", "state_dict"})
 
 # A graph does not record these: what is computed under them would be computed without.
 _MODES = frozenset({"_set_grad_enabled", "set_autocast_enabled", "_push_saved_tensors_default_hooks"})
@@ -84,6 +81,8 @@ class Ambient:
         """A function begins to run."""
         if why := variable_read(frame, self.codes, self.within):
             raise TraceRefusedError(why)
+        if finds_tensors(frame):
+            raise TraceRefusedError(f"it goes through {frame.f_code.co_name}(), and a trace would keep what is there")
         if (through := counted(frame)) is not None:
             self.counted.add(id(through))
         asking, self.asking = self.asking, None
@@ -99,7 +98,5 @@ class Ambient:
         outside = not caller.f_code.co_filename.startswith((_TORCH, _SURGERY))
         if name in _KINDS and outside:
             raise TraceRefusedError(f"it asks {name}(), and a trace would answer for what stands for a tensor")
-        if name in _TENSORS and outside:
-            raise TraceRefusedError(f"it goes through {name}(), and a trace would keep what it finds there")
         if name in _AMBIENT and outside:
             raise TraceRefusedError(f"it asks {name}(), whose answer differs from call to call")

@@ -26,6 +26,7 @@ _MODULES = f"{Path(torch.nn.modules.__file__).parent}{os.sep}"
 _CALL = str(Path(torch.nn.modules.module.__file__))
 _CONTAINER = str(Path(torch.nn.modules.container.__file__))
 _THROUGH = frozenset({"children", "named_children", "modules", "named_modules"})
+_TENSORS = frozenset({"parameters", "named_parameters", "buffers", "named_buffers", "state_dict"})
 _SURGERY = f"{Path(__file__).parent}{os.sep}"
 _STATE = frozenset(nn.Module().__dict__) - {"training"}
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
@@ -145,6 +146,13 @@ def counted(frame: FrameType) -> nn.Module | None:
         return None
     first = frame.f_locals.get("self")
     return first if isinstance(first, nn.Module) else None
+
+
+def finds_tensors(frame: FrameType) -> bool:
+    """Whether a frame looks for the tensors of a module for a model: a trace would keep their shapes and dtypes."""
+    code, caller = frame.f_code, frame.f_back
+    through = code.co_filename == _CALL and code.co_name in _TENSORS
+    return through and caller is not None and not caller.f_code.co_filename.startswith((_TORCH, _SURGERY))
 
 
 @contextmanager
