@@ -21,6 +21,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from smoothify.activations.catalogue import describe, parse
 from smoothify.activations.modules import Pointwise
+from smoothify.activations.nested import held_modules
 from smoothify.activations.paths import kernel_path, preference
 from smoothify.errors import UnsupportedModelError
 
@@ -200,7 +201,7 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def with_slots(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield all modules, those too that stand for a converted function call: they are kept out of the module tree."""
+    """Yield all modules, those too that attributes hold unregistered: what stands for a converted call, for one."""
     seen: set[int] = set()
     waiting = [model]
     while waiting:
@@ -208,7 +209,7 @@ def with_slots(model: nn.Module) -> Iterator[nn.Module]:
             if id(owner) not in seen:
                 seen.add(id(owner))
                 yield owner
-                waiting += [value for value in vars(owner).values() if isinstance(value, nn.Module)]
+                waiting += held_modules(owner)
 
 
 def _pays(module: nn.Module) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 
+from smoothify.activations.nested import attributes, entries
 from smoothify.surgery.arguments import operands_for
 from smoothify.surgery.calls import read_call
 from smoothify.surgery.composites import Composite, run_as
@@ -16,7 +17,7 @@ from smoothify.surgery.edges import Node, walk
 from smoothify.surgery.rules import rule_for_callable, spelled
 from smoothify.surgery.sites import Found
 
-_STATE = frozenset(nn.Module().__dict__)
+_LEAVES = (str, bytes, int, float, bool, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,10 @@ def held(root: nn.Module) -> list[Held]:
     found: list[Held] = []
     seen = {id(node.module) for node in nodes}
     for node in nodes:
-        for name, value in node.module.__dict__.items():
-            if name not in _STATE:
-                path = f"{node.path}.{name}" if node.path else name
-                found += _inside(path, node.module, value, node.module.__dict__, name, seen)
+        opened: set[int] = set()
+        for name, value in attributes(node.module):
+            path = f"{node.path}.{name}" if node.path else name
+            found += _inside(path, Held("", node.module, value, node.module.__dict__, name), seen, opened)
     return found
 
 
@@ -81,23 +82,24 @@ def everything(root: nn.Module) -> list[Node]:
     return [*walk(root), *(Node(thing.value, (thing.path,), thing.owner) for thing in things)]
 
 
-def _inside(path: str, owner: nn.Module, value: Any, container: Any, key: Any, seen: set[int]) -> Iterator[Held]:
+def _inside(path: str, at: Held, seen: set[int], opened: set[int]) -> Iterator[Held]:
+    """Yield what is held at a place, or in the containers there; ``opened`` are those that were looked into, by id."""
+    value = at.value
     if isinstance(value, nn.Module):
         for node in walk(value) if id(value) not in seen else ():
             if id(node.module) not in seen:
                 seen.add(id(node.module))
-                inner = f"{path}.{node.path}" if node.path else path
-                yield Held(inner, owner, node.module, container, key)
-    elif isinstance(value, MutableMapping) and type(value).__module__ in ("builtins", "collections"):
-        for name, item in value.items():
-            yield from _inside(f"{path}[{name!r}]", owner, item, value, name, seen)
-    elif isinstance(value, (list, tuple, set)):
-        for index, item in enumerate(value):
-            for thing in _inside(f"{path}[{index}]", owner, item, value, index, seen):
-                if isinstance(value, list) or thing.container is not value or isinstance(thing.value, nn.Module):
-                    yield thing  # a function in a tuple cannot be exchanged: it is a call like any other
+                yield replace(at, path=f"{path}.{node.path}" if node.path else path, value=node.module)
+    elif inside := entries(value):
+        fixed = isinstance(value, (tuple, set))
+        for key, item in inside if id(value) not in opened else ():
+            opened.add(id(value))  # it may hold itself
+            if type(item) not in _LEAVES:
+                for thing in _inside(f"{path}[{key!r}]", Held("", at.owner, item, value, key), seen, opened):
+                    if not fixed or thing.container is not value or isinstance(thing.value, nn.Module):
+                        yield thing  # a function in a tuple cannot be exchanged: it is a call like any other
     elif callable(value) and not isinstance(value, type) and held_function(value) is not None:
-        yield Held(path, owner, value, container, key)
+        yield replace(at, path=path)
 
 
 def held_function(value: Any) -> Found | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 import smoothify
 from smoothify import activations, surgery
@@ -67,6 +69,38 @@ def test_the_geometric_schedule_stays_between_its_ends() -> None:
     assert (shares[0], shares[-1]) == (400, pytest.approx(4))
     assert all(a / b == pytest.approx(100 ** (1 / 8)) for a, b in pairwise(shares))
     assert (geometric(-1, start=400, end=4), geometric(2, start=400, end=4)) == (400, shares[-1])
+
+
+HOLDERS = {
+    "list": lambda: [F.relu],
+    "dict": lambda: {0: F.relu},
+    "ordered": lambda: OrderedDict({0: F.relu}),
+    "nested": lambda: {0: [{"name": (F.relu, 1)}]},
+    "module in a tuple": lambda: (nn.ReLU(),),
+    "module in a set": lambda: {nn.ReLU()},
+    "module in a dict": lambda: {0: nn.Sequential(nn.ReLU())},
+}
+
+
+class Holds(nn.Module):
+    def __init__(self, held: Any) -> None:
+        super().__init__()
+        self.linear, self.held = nn.Linear(4, 4), held
+
+    def forward(self, x: Tensor) -> Tensor:
+        function = self.held
+        while not callable(function):
+            function = next(iter(function.values() if isinstance(function, dict) else function))
+        return function(self.linear(x))
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_annealing_reaches_what_containers_hold(holder: str) -> None:
+    x = torch.randn(3, 4)
+    model = smoothify.convert(Holds(HOLDERS[holder]()), "swish(beta=1000)", example_input=x)
+    assert smoothify.anneal_(model, 1.0) == 1
+    torch.testing.assert_close(model(x), F.silu(model.linear(x)))
+    assert surgery.conversions(model)[0]["to"] == "swish"
 
 
 @pytest.mark.parametrize("to", ["swish(beta=1000)", {"relu": "parametric_softplus(alpha=1000)"}])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import smoothify
 from smoothify.activations.recompute import with_slots
 from smoothify.errors import UnconvertedError
+from smoothify.surgery.attributes import held
 
 X = torch.linspace(-2, 2, 24).reshape(4, 6)
 
@@ -113,3 +114,12 @@ def test_a_factory_is_known_to_be_smooth_when_all_that_it_runs_is() -> None:
     report = smoothify.convert_(model, Shifted, example_input=X)
     assert [site.becomes_smooth for site in report.converted] == [True] and report.verified
     assert isinstance(model[1], Shifted)
+
+
+def test_a_container_that_holds_itself_is_looked_into_once() -> None:
+    model = Block()
+    model.table = {"list": [F.relu]}
+    model.table["itself"] = model.table
+    model.table["list"].append(model.table)
+    assert [thing.path for thing in held(model)] == ["table['list'][0]"]
+    assert len(list(with_slots(model))) == 2
