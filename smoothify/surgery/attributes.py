@@ -22,17 +22,13 @@ _LEAVES = (str, bytes, int, float, bool, type(None))
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A function or an unregistered module in an attribute of ``owner``, and how to put another there."""
+    """A function or an unregistered module in an attribute of ``owner``, or in a container there, and its place."""
 
     path: str
     owner: nn.Module
     value: Any
     container: Any
     key: Any
-
-    def put(self, value: Any) -> None:
-        """Replace what is held."""
-        self.container[self.key] = value
 
 
 class FunctionSlot(Composite):

@@ -14,6 +14,7 @@ from smoothify.errors import UnconvertedError
 from smoothify.surgery.attributes import everything, slot_for
 from smoothify.surgery.compare import differing, is_of, proven_smooth, run_as_children, still_kinked, taken_along, wrong
 from smoothify.surgery.composites import InPlace
+from smoothify.surgery.containers import own_copies
 from smoothify.surgery.look import Look, look_at, run, unseen
 from smoothify.surgery.modules import Snapshot, become, build, leaves_its_input, settle
 from smoothify.surgery.named import names_what_changes
@@ -63,7 +64,7 @@ def become_smooth(root: nn.Module, planned: list[Planned], example_input: Any, s
     """
     before = run(root, example_input, frozenset())[1] if names_what_changes(root, planned) else []
     others = {id(node.module) for node in everything(root)} - built_by(planned)
-    elsewhere = _become_all(planned, snapshot)
+    elsewhere = _become_all(root, planned, snapshot)
     look = look_at(root, planned, example_input, frozenset(elsewhere))
     _refuse(root, differing(before, look.runs, others), _ASKS)
     in_place = [elsewhere[key] for key in (look.read_after if look.runs else elsewhere)]
@@ -74,7 +75,7 @@ def become_smooth(root: nn.Module, planned: list[Planned], example_input: Any, s
         replace(item, new=InPlace(item.new)) if item.new and any(item is other for other in in_place) else item
         for item in planned
     ]
-    _become_all(planned, snapshot)
+    _become_all(root, planned, snapshot)
     return look_at(root, planned, example_input)
 
 
@@ -85,9 +86,11 @@ def built_by(planned: Iterable[Planned]) -> set[int]:
     return became | {id(inside) for _, new in changed for inside in new.modules()}
 
 
-def _become_all(planned: Iterable[Planned], snapshot: Snapshot) -> dict[int, Planned]:
+def _become_all(root: nn.Module, planned: Collection[Planned], snapshot: Snapshot) -> dict[int, Planned]:
     """Return, by id, the instances that do not write over their input where the original did."""
     elsewhere: dict[int, Planned] = {}
+    held = [item.held for item in planned if item.new is not None and item.held is not None]
+    own = own_copies(root, [one.container for one in held if one.container is not one.owner.__dict__], snapshot)
     for item in planned:
         if item.new is None or item.found is None:
             continue
@@ -96,9 +99,9 @@ def _become_all(planned: Iterable[Planned], snapshot: Snapshot) -> dict[int, Pla
         if item.held is None:
             become(item.module, item.new)
         else:
-            snapshot.take_container(item.held.container)
             instance = slot_for(item.held.value, item.new, item.found)
-            item.held.put(instance)
+            container = own.get(id(item.held.container), item.held.container)
+            container[item.held.key] = instance
         if leaves_its_input(item.new, item.found):
             elsewhere[id(instance)] = item
     return elsewhere

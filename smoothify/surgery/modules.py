@@ -132,22 +132,14 @@ class Snapshot:
 
     def __init__(self) -> None:
         self._states: dict[int, tuple[nn.Module, type[nn.Module], dict[str, Any]]] = {}
-        self._containers: list[tuple[Any, Any]] = []
 
     def take(self, module: nn.Module) -> None:
         """Remember a module as it is now; later calls for the same instance change nothing."""
         if id(module) not in self._states:
             self._states[id(module)] = module, type(module), _tables_copied(module.__dict__)
 
-    def take_container(self, container: Any) -> None:
-        """Remember the entries of a list or dict that a module holds."""
-        self._containers.append((container, container.copy()))
-
     def restore(self) -> None:
         """Put every remembered module back."""
-        for container, entries in reversed(self._containers):
-            container.clear()
-            container.update(entries) if isinstance(container, dict) else container.extend(entries)
         for module, cls, state in self._states.values():
             module.__class__ = cls
             module.__dict__.clear()

@@ -1,6 +1,7 @@
 """Modules that are held and not registered, and what a factory builds: nothing runs there unseen."""
 
 import functools
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ import smoothify
 from smoothify.activations.recompute import with_slots
 from smoothify.errors import UnconvertedError
 from smoothify.surgery.attributes import held
+from smoothify.surgery.containers import own_copies
+from smoothify.surgery.modules import Snapshot
 
 X = torch.linspace(-2, 2, 24).reshape(4, 6)
 
@@ -123,3 +126,55 @@ def test_a_container_that_holds_itself_is_looked_into_once() -> None:
     model.table["list"].append(model.table)
     assert [thing.path for thing in held(model)] == ["table['list'][0]"]
     assert len(list(with_slots(model))) == 2
+
+
+class Configured(nn.Module):
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.config, self.linear = config, nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.config["functions"][0](self.linear(x))
+
+
+class Pair(nn.Module):
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.settings = (config,)
+        self.first, self.second = Configured(config), Configured(config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x))
+
+
+@pytest.mark.parametrize("to", ["silu", "softplus"])
+@pytest.mark.parametrize("function", [F.relu, functools.partial(F.relu, inplace=True)])
+def test_a_container_of_the_caller_stays_what_it_was(to: str, function: object) -> None:
+    functions = [function]
+    config = {"functions": functions, "width": 6}
+    model, other = Pair(config), Pair(config)
+    expected = other(X)
+    assert smoothify.convert_(model, to, example_input=X).verified
+    assert config["functions"] is functions and functions == [function]
+    torch.testing.assert_close(other(X), expected)
+    smooth = getattr(F, to)
+    torch.testing.assert_close(model(X), smooth(model.second.linear(smooth(model.first.linear(X)))))
+    own = model.first.config
+    assert own is model.second.config is model.settings[0] and own is not config
+
+
+def test_a_container_that_holds_itself_is_copied_once() -> None:
+    config: dict[str, Any] = {"functions": [F.relu], "untouched": []}
+    config["around"] = (config,)
+    model = Pair(config)
+    own = own_copies(model, [config["functions"]], Snapshot())[id(config)]
+    assert model.first.config is model.settings[0] is own is own["around"][0] and own is not config
+    assert own["functions"] is not config["functions"] and own["untouched"] is config["untouched"]
+
+
+def test_a_refused_conversion_leaves_the_containers_in_place() -> None:
+    config = {"functions": [F.relu, F.hardshrink]}
+    model = Configured(config)
+    with pytest.raises(UnconvertedError, match="hardshrink"):
+        smoothify.convert_(model, example_input=X)
+    assert model.config is config and config["functions"] == [F.relu, F.hardshrink]
