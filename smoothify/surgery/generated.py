@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import linecache
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import wraps
-from importlib import import_module
 from inspect import getattr_static
-from itertools import count
-from types import MethodType, ModuleType
+from types import MethodType
 from typing import Any
 
 from torch import nn
@@ -20,38 +17,14 @@ from smoothify.surgery.baked import is_empty, is_registered
 from smoothify.surgery.runtime import redirected
 from smoothify.surgery.sites import Found
 from smoothify.surgery.subclasses import subclass
+from smoothify.surgery.texts import Code
 
 RECIPE = "_smoothify_recipe"
-_numbers = count()
 
 Seen = tuple[tuple[str, int, str], Found, str]
 """File, line and spelled function of a rewritten call; what was found there; its slot."""
 Split = tuple[str, int, Found, str]
 """The name of a shared activation, the number of the call, what the activation was; the slot of that call."""
-
-
-@dataclass(frozen=True)
-class Code:
-    """The text of a function and what it names.
-
-    ``text`` defines ``make``, which returns the function, called with the class, the method ``otherwise`` that
-    never bakes anything in (for calls which the text does not cover), ``captured``, and the helpers by name.
-    """
-
-    text: str
-    home: str = ""
-    """The Python module whose globals the text reads, as they are whenever it runs."""
-    scope: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """The globals where there is no such module."""
-    captured: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """What the function had captured: the variables of its closure and its defaults."""
-
-    def __reduce__(self) -> Any:
-        scope = {
-            name: _ModuleName(value.__name__) if isinstance(value, ModuleType) else value
-            for name, value in self.scope.items()
-        }
-        return _code, (self.text, self.home, scope, dict(self.captured))
 
 
 @dataclass(frozen=True)
@@ -70,20 +43,6 @@ class Method:
     """Every rewritten call: what a new trace is matched with."""
     split: tuple[Split, ...] = ()
     """Likewise, the further calls of shared activations."""
-
-
-@dataclass(frozen=True)
-class _ModuleName:
-    """Stands for a Python module in a pickle."""
-
-    name: str
-
-
-def _code(text: str, home: str, scope: Mapping[str, Any], captured: Mapping[str, Any]) -> Code:
-    known = {
-        key: import_module(value.name) if isinstance(value, _ModuleName) else value for key, value in scope.items()
-    }
-    return Code(text, home, known, captured)
 
 
 @dataclass(frozen=True)
@@ -131,18 +90,10 @@ def _built(cls: type[nn.Module], base: type[nn.Module], method: Method) -> Calla
     otherwise = redirected(getattr(base, method.name), method.redirected)
     helpers: dict[str, Callable[..., Any]] = {}
 
-    def made(code: Code) -> Callable[..., Any]:
-        file = f"<smoothify {base.__qualname__}.{method.name} {next(_numbers)}>"
-        linecache.cache[file] = len(code.text), None, code.text.splitlines(keepends=True), file
-        defined: dict[str, Any] = {}
-        names = vars(import_module(code.home)) if code.home else dict(code.scope)
-        exec(compile(code.text, file, "exec"), names, defined)
-        function: Callable[..., Any] = defined["make"](cls, otherwise, code.captured, helpers)
-        return function
-
+    title = f"{base.__qualname__}.{method.name}"
     for name, code in method.helpers.items():
-        helpers[name] = made(code)
-    return made(method.code)
+        helpers[name] = code.function(title, cls, otherwise, helpers)
+    return method.code.function(title, cls, otherwise, helpers)
 
 
 def adopt(module: nn.Module, recipe: Recipe) -> None:

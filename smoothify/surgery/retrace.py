@@ -9,12 +9,13 @@ from torch import nn
 
 from smoothify.errors import UnconvertedError
 from smoothify.surgery.ambient import TraceRefusedError
+from smoothify.surgery.definition import SourceRefusedError
 from smoothify.surgery.generated import Method, Recipe, generate, original_class, recipes
 from smoothify.surgery.rewrite import OTHERWISE, by_graph
 from smoothify.surgery.rules import spelled
 from smoothify.surgery.sites import Found
 from smoothify.surgery.slots import Place, Slots, Target, has_tensors
-from smoothify.surgery.source import SourceRefusedError, rewrite_source
+from smoothify.surgery.source import rewrite_source
 
 
 def retrace(module: nn.Module) -> None:

@@ -14,13 +14,15 @@ from torch import fx, nn
 
 from smoothify.errors import UnconvertedError
 from smoothify.surgery.ambient import TraceRefusedError
-from smoothify.surgery.generated import Code, Method, Recipe, Seen, Split, adopt
+from smoothify.surgery.definition import SourceRefusedError
+from smoothify.surgery.generated import Method, Recipe, Seen, Split, adopt
 from smoothify.surgery.graphs import call_in, put_slot, rewrite_graph_module
 from smoothify.surgery.rules import spelled
 from smoothify.surgery.runtime import RedirectedCallable
 from smoothify.surgery.sites import Found, How
 from smoothify.surgery.slots import Build, Slots, Target
-from smoothify.surgery.source import SourceRefusedError, mentions_checkpoint, rewrite_source
+from smoothify.surgery.source import mentions_checkpoint, rewrite_source
+from smoothify.surgery.texts import Code
 from smoothify.surgery.tracing import Traced, trace
 
 OTHERWISE: Code = Code("def make(__class__, otherwise, captured, helpers):\n    return otherwise\n")

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from smoothify.surgery.calls import Call, read_call
-from smoothify.surgery.generated import Code
+from smoothify.surgery.definition import SourceRefusedError, class_around, definition_of, has_private_names
 from smoothify.surgery.sites import Found
+from smoothify.surgery.texts import Code, contents
 
 Line = tuple[str, int]
 """File and line."""
@@ -25,10 +26,6 @@ SlotName = Callable[[Found, str, int, int], "str | None"]
 _CAPTURED, _HELPERS, _OTHERWISE = "_smoothify_captured", "_smoothify_helpers", "_smoothify_otherwise"
 _MODULE = "_smoothify_module"
 _CHECKPOINTS = frozenset({"checkpoint", "checkpoint_sequential", "checkpoint_seq"})
-
-
-class SourceRefusedError(Exception):
-    """A method whose text cannot be rewritten; the message says why."""
 
 
 def rewrite_source(
@@ -81,24 +78,25 @@ class _Rewriting:
 
     def code(self, function: FunctionType, module: str) -> Code:
         """Return the changed code of a function, in which ``module`` names the one that holds the slots."""
-        definition, offset = _parsed(function)
-        closure = {
-            name: cell.cell_contents
-            for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        }
+        definition, offset = definition_of(function)
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        closure = {name: contents(cell) for name, cell in cells.items()}
         local = {*function.__code__.co_varnames, *function.__code__.co_cellvars}
         names = {**vars(builtins), **function.__globals__, **closure}
         free = {name: value for name, value in names.items() if name not in local}
-        closure.pop(_HELPERS, None)
-        captured: dict[str, Any] = {**closure.pop(_CAPTURED, {}), **closure}
+        around = {name: cell for name, cell in cells.items() if name not in (_CAPTURED, _HELPERS)}
+        captured: dict[str, Any] = {**closure.get(_CAPTURED, {}), **around}
         _keep_defaults(function, definition, captured)
         change = _Change(free, self, function.__code__.co_filename, offset, module)
         changed: ast.FunctionDef = change.visit(definition)
         if module == _MODULE and (not changed.args.args or changed.args.args[0].arg != _MODULE):
             changed.args.args.insert(0, ast.arg(_MODULE))
-        assigned = [f"{name} = {_CAPTURED}[{name!r}]" for name in closure]
+        assigned = [f"{name} = {_CAPTURED}[{name!r}]" for name in around]
         body = "\n".join([*assigned, ast.unparse(changed), f"return {changed.name}"])
         text = f"def make(__class__, {_OTHERWISE}, {_CAPTURED}, {_HELPERS}):\n{textwrap.indent(body, '    ')}\n"
+        owner = class_around(function) if has_private_names(definition) else ""
+        if owner:
+            text = f"class {owner}:\n{textwrap.indent(text, '    ')}\nmake = {owner}.make\n"
         return Code(text, *_globals(function), captured)
 
 
@@ -126,23 +124,6 @@ def _keep_defaults(function: FunctionType, definition: ast.FunctionDef, captured
 def _kept(captured: dict[str, Any], key: str, value: Any) -> ast.expr:
     captured[key] = value
     return ast.Subscript(ast.Name(_CAPTURED, ast.Load()), ast.Constant(key), ast.Load())
-
-
-def _parsed(function: FunctionType) -> tuple[ast.FunctionDef, int]:
-    """Return the definition of a function and the number of lines in the file before it."""
-    if hasattr(function, "__wrapped__"):
-        raise SourceRefusedError("it is decorated")
-    try:
-        text, first = inspect.getsourcelines(function)
-        tree = ast.parse(textwrap.dedent("".join(text)))
-    except (OSError, TypeError, SyntaxError) as error:
-        raise SourceRefusedError("its source is not to be had") from error
-    definition = tree.body[0]
-    if not isinstance(definition, ast.FunctionDef) or definition.decorator_list:
-        raise SourceRefusedError("it is no plain function definition")
-    if any(isinstance(node, (ast.Global, ast.Nonlocal)) for node in ast.walk(definition)):
-        raise SourceRefusedError("it sets a variable outside itself")
-    return definition, first - 1
 
 
 def mentions_checkpoint(function: Callable[..., Any]) -> bool:

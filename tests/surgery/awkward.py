@@ -393,6 +393,11 @@ class Mangled(Plain):
         return F.relu(self.linear(x)) * self.__scale if x.shape[0] else x
 
 
+class CalledByName(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return getattr(self.linear(x), "relu" if len(x) else "tanh")()
+
+
 class Slotted(Plain):
     __slots__ = ("scale",)
 
@@ -483,6 +488,7 @@ MODELS = {
         LambdaUnderVmap,
         TwoPRelus,
         Mangled,
+        CalledByName,
     )
 } | {
     "CheckpointedReentrant": lambda: Checkpointed(True),

@@ -21,7 +21,7 @@ WAYS = {
     "module": "SlicedSequential",
     "attribute": "PartialAttribute",
     "source": "DataDependent",
-    "runtime": "Mangled",
+    "runtime": "CalledByName",
 }
 
 
