@@ -27,6 +27,7 @@ from smoothify.surgery.rules import Target, To
 from smoothify.surgery.scope import Globs, Replace, Scope
 from smoothify.surgery.shared import put_back, split_shared
 from smoothify.surgery.sites import Site
+from smoothify.surgery.slots import SLOT
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -186,12 +187,23 @@ def inspect(model: nn.Module, *, example_input: Any = None) -> Report:
     look = look_at(root, seen_sites(root), example_input)
     return Report(
         type(root).__name__,
-        tuple(item.site for item in (*look.seen, *look.calls)),
+        tuple(_once([item.site for item in look.seen], [item.site for item in look.calls])),
         look.operations,
         look.unverified,
         look.modes,
         note=look.note,
     )
+
+
+def _once(seen: list[Site], calls: list[Site]) -> list[Site]:
+    """Return all sites; what stands for a rewritten call is listed as that call, if it was seen to run."""
+    ran = {(site.path, site.function) for site in calls}
+    places = [site.path.rpartition(".") for site in seen]
+    pairs = zip(seen, places, strict=True)
+    return [
+        *(site for site, (owner, _, name) in pairs if not (name.startswith(SLOT) and (owner, site.function) in ran)),
+        *calls,
+    ]
 
 
 def _left(sites: Iterable[Site], scope: Scope) -> list[Site]:

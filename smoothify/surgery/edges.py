@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ WRAPPERS = {
     "torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel": "FSDP",
     "torch.distributed.fsdp.FSDPModule": "FSDP (fully_shard)",
 }
+_PATHS = 100
 _QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 _FLOAT = ("FloatFunctional", "FXFloatFunctional")  # they stand beside them, and compute in floating point
 
@@ -46,7 +48,8 @@ def walk(root: nn.Module) -> list[Node]:
     """Return every module instance once, parents first, with all its paths.
 
     Aliases count: an instance registered under two names, or with two parents, has two paths. (torch's
-    ``named_modules`` reports only the first.) A cycle of modules ends the path where it closes.
+    ``named_modules`` reports only the first.) A cycle of modules ends the path where it closes. Where a hundred paths
+    lead to a module, no more are followed through it: blocks that register all before them have 2ⁿ.
 
     >>> act = nn.ReLU()
     >>> [node.paths for node in walk(nn.Sequential(act, nn.Sequential(act)))]
@@ -54,22 +57,23 @@ def walk(root: nn.Module) -> list[Node]:
     """
     paths: dict[int, list[str]] = {}
     modules: dict[int, tuple[nn.Module, nn.Module | None]] = {}
-    for path, module, parent in _edges(root, "", None, frozenset()):
+    for path, module, parent in _edges(root, "", None, frozenset(), Counter()):
         paths.setdefault(id(module), []).append(path)
         modules.setdefault(id(module), (module, parent))
     return [Node(module, tuple(paths[key]), parent) for key, (module, parent) in modules.items()]
 
 
 def _edges(
-    module: nn.Module, path: str, parent: nn.Module | None, above: frozenset[int]
+    module: nn.Module, path: str, parent: nn.Module | None, above: frozenset[int], times: Counter[int]
 ) -> Iterator[tuple[str, nn.Module, nn.Module | None]]:
     yield path, module, parent
-    if id(module) in above:
+    times[id(module)] += 1
+    if id(module) in above or times[id(module)] > _PATHS:
         return
     inside = above | {id(module)}
     for name, child in module._modules.items():
         if child is not None:
-            yield from _edges(child, f"{path}.{name}" if path else name, module, inside)
+            yield from _edges(child, f"{path}.{name}" if path else name, module, inside, times)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

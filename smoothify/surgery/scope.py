@@ -58,7 +58,7 @@ class Scope:
         """Raise ValueError for a glob that no module path matches: a silent typo would convert nothing."""
         for option, globs in (("only", self.only), ("exclude", self.exclude)):
             for glob in globs:
-                if not _any_matches((glob,), paths):
+                if not _any_matches((glob,), _with_those_above(paths)):
                     hint = suggestion(nearest(glob, paths))
                     raise ValueError(f"{option}={glob!r} matches no module of this {type(model).__name__}{hint}")
 
@@ -72,11 +72,12 @@ def _globs(value: Globs) -> tuple[str, ...]:
 def _with_those_above(paths: Iterable[str]) -> Iterator[str]:
     for path in paths:
         yield path
-        while "." in path:
-            path = path.rpartition(".")[0]
+        while (end := max(path.rfind("."), path.rfind("["))) >= 0:
+            path = path[:end]
             yield path
 
 
 def _any_matches(globs: Iterable[str], paths: Iterable[str]) -> bool:
     known = tuple(paths)
-    return any(fnmatchcase(path, glob) for glob in globs for path in known)
+    # A path as it stands, first: to a glob, the brackets in functions['relu'] mean one of these letters.
+    return any(path == glob or fnmatchcase(path, glob) for glob in globs for path in known)

@@ -13,6 +13,7 @@ from smoothify.activations.recompute import with_slots
 from smoothify.errors import UnconvertedError
 from smoothify.surgery.attributes import held
 from smoothify.surgery.containers import own_copies
+from smoothify.surgery.edges import walk
 from smoothify.surgery.modules import Snapshot
 
 X = torch.linspace(-2, 2, 24).reshape(4, 6)
@@ -178,3 +179,27 @@ def test_a_refused_conversion_leaves_the_containers_in_place() -> None:
     with pytest.raises(UnconvertedError, match="hardshrink"):
         smoothify.convert_(model, example_input=X)
     assert model.config is config and config["functions"] == [F.relu, F.hardshrink]
+
+
+@pytest.mark.parametrize("glob", ["config['functions'][0]", "config['functions']", "config", "config*"])
+def test_what_a_container_holds_stays_there_by_its_path(glob: str) -> None:
+    model = Configured({"functions": [F.relu]})
+    assert "config['functions'][0]" in {site.path for site in smoothify.inspect(model, example_input=X).sites}
+    smoothify.convert_(model, exclude=glob, strict=False, example_input=X)
+    assert model.config["functions"] == [F.relu]
+
+
+@pytest.mark.parametrize("to", ["silu", "smoothrelu"])
+def test_a_rewritten_call_is_one_site(to: str) -> None:
+    model = smoothify.convert(Block(), to, example_input=X)
+    assert [(site.kind, site.function) for site in smoothify.inspect(model, example_input=X).sites] == [("call", to)]
+
+
+def test_blocks_that_register_all_before_them_are_walked_in_time() -> None:
+    blocks: list[nn.Module] = [nn.Linear(6, 6)]
+    for _ in range(40):
+        block = nn.ReLU()
+        for number, before in enumerate(blocks):
+            block.add_module(f"before_{number}", before)
+        blocks.append(block)
+    assert {id(node.module) for node in walk(blocks[-1])} == set(map(id, blocks))
