@@ -8,6 +8,7 @@ from torch import nn
 
 from smoothify.surgery.calls import Call
 from smoothify.surgery.composites import InPlace, Leaky, RandomLeaky
+from smoothify.surgery.modules import is_smooth
 from smoothify.surgery.rules import spelled
 from smoothify.surgery.sites import Found
 
@@ -24,7 +25,9 @@ def operands_for(activation: nn.Module, word: str, call: Call) -> tuple[Any, ...
     """
     if spelled(call.found) == word:
         return call.operands
-    others = _others(activation, call.found) if call.found.function == word.partition("(")[0] else None
+    if call.found.function != word.partition("(")[0] or is_smooth(call.found):
+        return None
+    others = _others(activation, call.found)
     return None if others is None else (*call.operands, *others)
 
 

@@ -40,17 +40,16 @@ class Code:
         }
         return _code, (self.text, self.home, scope, captured)
 
-    def function(self, title: str, *given: Any) -> Callable[..., Any]:
-        """Return the function: ``given`` is what ``make`` takes but for what was captured, which comes before the last.
-
-        Tracebacks show its text, under ``title``, as long as it lives.
-        """
+    def function(
+        self, title: str, cls: type, otherwise: Callable[..., Any], helpers: Mapping[str, Callable[..., Any]]
+    ) -> Callable[..., Any]:
+        """Return the function; as long as it lives, tracebacks show its text under ``title``."""
         file = f"<smoothify {title} {next(_numbers)}>"
         linecache.cache[file] = len(self.text), None, self.text.splitlines(keepends=True), file
         defined: dict[str, Any] = {}
         names = vars(import_module(self.home)) if self.home else dict(self.scope)
         exec(compile(self.text, file, "exec"), names, defined)
-        function = defined["make"](*given[:-1], self.captured, given[-1])
+        function = defined["make"](cls, otherwise, self.captured, helpers)
         made = _with_cells(function, self.captured) if isinstance(function, FunctionType) else function
         weakref.finalize(made, linecache.cache.pop, file, None).atexit = False
         return made

@@ -93,6 +93,17 @@ def test_an_elu_of_another_alpha_becomes_what_the_first_one_did() -> None:
     torch.testing.assert_close(model(X), F.silu(model.linear(X)))
 
 
+class TwoElus(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        elu = getattr(F, "elu" if len(x) else "relu")
+        return elu(self.linear(x), 1.5) + elu(x)
+
+
+def test_an_elu_that_is_smooth_is_left_alone_beside_one_that_is_not() -> None:
+    model = smoothify.convert(TwoElus(), example_input=X)
+    torch.testing.assert_close(model(X), F.silu(model.linear(X)) + F.elu(X))
+
+
 class Bounds(Set):
     def forward(self, x: Tensor) -> Tensor:
         return F.rrelu(self.linear(x), 0.1, self.slope, training=self.training)
