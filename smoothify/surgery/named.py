@@ -15,6 +15,10 @@ from smoothify.surgery.attributes import everything
 from smoothify.surgery.plan import Planned
 
 
+_CONSTRUCTING = ("__init__", "_make_", "init_weights", "_init_weights", "reset_parameters")
+"""What the names of methods begin with that name activations to build a model, and that no forward calls."""
+
+
 def names_what_changes(root: nn.Module, planned: Iterable[Planned]) -> bool:
     """Whether a method of a model, or a function that one names, names a class or function that a plan replaces."""
     replaced = _Replaced.of(planned)
@@ -81,7 +85,7 @@ def _functions(cls: type[nn.Module]) -> Iterator[FunctionType]:
             for name, value in vars(base).items():
                 method = getattr(value, "fget", None) or getattr(value, "__func__", None) or value
                 plain = inspect.unwrap(method) if isinstance(method, FunctionType) else None
-                if isinstance(plain, FunctionType) and name != "__init__":
+                if isinstance(plain, FunctionType) and not name.startswith(_CONSTRUCTING):
                     yield plain
 
 
