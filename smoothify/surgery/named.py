@@ -14,7 +14,6 @@ from torch import nn
 from smoothify.surgery.attributes import everything
 from smoothify.surgery.plan import Planned
 
-
 _CONSTRUCTING = ("__init__", "_make_", "init_weights", "_init_weights", "reset_parameters")
 """What the names of methods begin with that name activations to build a model, and that no forward calls."""
 
