@@ -28,8 +28,8 @@ def undisturbed(reach: Reach) -> Iterator[None]:
         for cache, count in zip(reach.caches, misses, strict=True):
             if cache.cache_info().misses != count:
                 cache.cache_clear()
-        for holder, contents in zip(reach.holders, before, strict=True):
-            _restore(holder, contents)
+        for holder, held in zip(reach.holders, before, strict=True):
+            _restore(holder, held)
 
 
 def reach_of(model: nn.Module) -> Reach:
