@@ -10,6 +10,7 @@ from statistics import correlation, mean, stdev
 
 import pytest
 
+from smoothify.activations import is_smooth
 from smoothify.reproduction import Difference, Record, Row, difference, find_tables, read_records, read_table
 from smoothify.reproduction.compare import paired
 from smoothify.reproduction.plots import setting_of
@@ -72,6 +73,11 @@ def single_step(row: Row) -> bool:
 
 def is_of(row: Row, activation: str) -> bool:
     return bool(row.settings["model"]["activation"] == activation)
+
+
+def is_smooth_of(row: Row) -> bool:
+    spec = row.settings["model"]["activation"]
+    return spec != "keep" and is_smooth(spec)
 
 
 def is_relu(row: Row) -> bool:
@@ -175,10 +181,8 @@ def test_what_the_single_step_gap_goes_with() -> None:
 
     def means(among: Callable[[Record], bool]) -> tuple[list[float], list[float]]:
         here = [(row, record) for row, record in runs if single_step(row) and among(record)]
-        relu, smooth = (
-            [robust(one) for row, one in here if is_of(row, "keep") is of_relu] for of_relu in (True, False)
-        )
-        return relu, smooth
+        smooth = [robust(one) for row, one in here if is_smooth_of(row)]
+        return [robust(one) for row, one in here if is_of(row, "keep")], smooth
 
     relu, smooth_ones = means(lambda record: gap(record) < 6.5)
     small = f"{len(relu)} runs with ReLU come to {mean(relu):.1f}% in the mean and {len(smooth_ones)} with smooth"
@@ -186,6 +190,19 @@ def test_what_the_single_step_gap_goes_with() -> None:
     relu, smooth_ones = means(lambda record: gap(record) >= 6.5)
     counts = f"{len(relu)} and {len(smooth_ones)} runs"
     assert f"with a larger gap, {counts} come to {mean(relu):.1f}% and {mean(smooth_ones):.1f}%" in PAGE
+
+
+def test_elu_and_celu_away_from_one() -> None:
+    elu, celu = (
+        [robust(one) for row, one in adversarial_runs() if row.settings["model"]["activation"].startswith(f"{name}(")]
+        for name in ("elu", "celu")
+    )
+    both = f"{len(elu)} runs of ELU with a kink come to {mean(elu):.1f}% in the mean and {len(celu)} of CELU to"
+    assert f"{both} {mean(celu):.1f}%, against {spread(accuracies('table_2', 'elu-1.0', APGD))} at α = 1" in PAGE
+    (table,) = (table for table in find_tables(ROOT / "zoo") if table.name == "fashion_mnist/table_2")
+    paper = {row.name: row.paper["robust"] for row in table.rows}
+    lost = [paper["elu-1.0"] - paper[row] for row in ("elu-2.0", "celu-2.0")]
+    assert "ELU loses {:.1f} points from α = 1 to 2, and CELU {:.1f}".format(*lost) in PAGE
 
 
 def largest_gaps(among: Callable[[Row], bool], epsilon: object = 0.1) -> list[float]:
