@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from smoothify.activations import is_smooth
 from smoothify.activations.plots import COLOURS
-from smoothify.errors import DataError
+from smoothify.errors import DataError, UnknownNameError
 from smoothify.reproduction.compare import Difference, difference, paired
 from smoothify.reproduction.record import Record, read_records
 from smoothify.reproduction.table import Row, Table
@@ -77,6 +78,8 @@ def gap_against_accuracy(tables: Sequence[Table], column: str) -> Figure:
     axes = figure.subplots()
     for kind, colour in _COLOUR_OF.items():
         runs = [record for other, record in found.values() if other == kind]
+        if not runs:
+            continue
         gaps = [100 * record.single_step_gap for record in runs]
         axes.scatter(gaps, _robust(runs, column), color=colour, s=26, alpha=0.8, label=f"{kind} ({len(runs)} runs)")
     every = [record for _, record in found.values()]
@@ -140,15 +143,25 @@ def differences(tables: Sequence[Table]) -> Figure:
 
 
 _WIDEST = 20.0  # points; intervals of few seeds go on beyond it
-_COLOUR_OF = {"ReLU": COLOURS[1], "smooth": COLOURS[0], "ReLU, smooth gradients in training": COLOURS[2]}
+_COLOUR_OF = {
+    "ReLU": COLOURS[1],
+    "smooth": COLOURS[0],
+    "ReLU, smooth gradients in training": COLOURS[2],
+    "another kink": COLOURS[3],
+}
 
 
 def _kind(row: Row) -> str:
-    """Say which of three kinds a row trains."""
+    """Say which kind of network a row trains."""
     if row.settings.get("surrogate"):
         return "ReLU, smooth gradients in training"
     activation = row.settings.get("model", {}).get("activation")
-    return "ReLU" if activation in ("keep", "relu") else "smooth"
+    if activation in ("keep", "relu"):
+        return "ReLU"
+    try:
+        return "smooth" if is_smooth(activation) else "another kink"
+    except UnknownNameError:  # of one's own, which only the runs import
+        return "smooth"
 
 
 @dataclass(frozen=True)
