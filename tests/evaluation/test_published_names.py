@@ -30,7 +30,6 @@ def measure(name: str, step_size: str | None = None, **options: object) -> Robus
         (("pgd-2",), "pgd-2"),
         (("pgd-2", "0.125"), "pgd-2"),
         (("pgd-2", "1/255"), "pgd-2, step 1/255"),
-        (("pgd-1", "0"), "pgd-1, step 0"),
         (("pgd-2x2",), "pgd-2x2"),
         (("pgd-2x2", "1/255"), "pgd-2x2, step 1/255"),
         (("pgd-2x2", "8/255"), "pgd-2x2, step 8/255"),

@@ -4,9 +4,11 @@ import dataclasses
 from collections.abc import Iterator
 
 import pytest
+import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 
+import smoothify
 from smoothify.errors import ConfigError
 from smoothify.training import Config, EngineConfig, Silent, state, train
 from smoothify.training.accelerated import start
@@ -105,6 +107,25 @@ def test_only_float16_is_a_precision_to_leave_on_resuming(
     else:
         with pytest.raises(ConfigError, match=r"differs from this command in engine\.mixed_precision; drop"):
             refuse_occupied(second, resume=True)
+
+
+@pytest.mark.parametrize(("objective", "targeted"), [("trades(beta=2)", False), ("pgd_at", True)])
+def test_mixed_precision_trains_every_parameter(
+    objective: str, targeted: bool, tiny: Config, launcher: pytest.MonkeyPatch
+) -> None:
+    """Both look at the images without gradients first, under the autocast that the update is computed in."""
+    config = dataclasses.replace(
+        tiny,
+        epochs=1,
+        objective=objective,
+        engine=EngineConfig(mixed_precision="bf16"),
+        attack=dataclasses.replace(tiny.attack, precision="same", targeted=targeted),
+    )
+    slow, fast = (
+        dict(smoothify.from_pretrained(train(one).folder.last).named_parameters())
+        for one in (config, dataclasses.replace(config, lr=2 * config.lr, output=f"{config.output}-fast"))
+    )
+    assert [name for name, value in slow.items() if torch.equal(value, fast[name])] == []
 
 
 class Notes(list[str], Silent):

@@ -402,20 +402,3 @@ def test_an_attack_that_measures_nothing_is_refused_before_the_training(tiny: Co
         with pytest.raises(ConfigError, match=f"attack.{name}='wide': N-FGSM leaves its threat model"):
             train(config)
         assert not Path(config.output).exists()
-
-
-@pytest.mark.parametrize(("objective", "targeted"), [("trades(beta=2)", False), ("pgd_at", True)])
-def test_mixed_precision_trains_every_parameter(objective: str, targeted: bool, tiny: Config) -> None:
-    """Both look at the images without gradients first, under the autocast that the update is computed in."""
-    config = dataclasses.replace(
-        tiny,
-        epochs=1,
-        objective=objective,
-        engine=EngineConfig(mixed_precision="bf16"),
-        attack=dataclasses.replace(tiny.attack, precision="same", targeted=targeted),
-    )
-    slow, fast = (
-        dict(smoothify.from_pretrained(train(one).folder.last).named_parameters())
-        for one in (config, dataclasses.replace(config, lr=2 * config.lr, output=f"{config.output}-fast"))
-    )
-    assert [name for name, value in slow.items() if torch.equal(value, fast[name])] == []
