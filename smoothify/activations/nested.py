@@ -49,3 +49,15 @@ def held_modules(module: nn.Module) -> Iterator[nn.Module]:
         elif (inside := entries(value)) and id(value) not in seen:  # a container may hold itself
             seen.add(id(value))
             waiting += [item for _, item in inside]
+
+
+def with_slots(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield all modules, those too that attributes hold unregistered: what stands for a converted call, for one."""
+    seen: set[int] = set()
+    waiting = [model]
+    while waiting:
+        for owner in waiting.pop().modules():
+            if id(owner) not in seen:
+                seen.add(id(owner))
+                yield owner
+                waiting += held_modules(owner)

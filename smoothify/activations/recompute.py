@@ -21,7 +21,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from smoothify.activations.catalogue import describe, parse
 from smoothify.activations.modules import Pointwise
-from smoothify.activations.nested import held_modules
+from smoothify.activations.nested import with_slots
 from smoothify.activations.paths import kernel_path, preference
 from smoothify.errors import UnsupportedModelError
 
@@ -198,18 +198,6 @@ def _check(tensor: Tensor, version: int) -> None:
 
 def _is_plain(tensor: Tensor) -> bool:
     return type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided and not tensor.is_meta
-
-
-def with_slots(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield all modules, those too that attributes hold unregistered: what stands for a converted call, for one."""
-    seen: set[int] = set()
-    waiting = [model]
-    while waiting:
-        for owner in waiting.pop().modules():
-            if id(owner) not in seen:
-                seen.add(id(owner))
-                yield owner
-                waiting += held_modules(owner)
 
 
 def _pays(module: nn.Module) -> bool:

@@ -8,7 +8,7 @@ from torch import nn
 
 from smoothify.activations.catalogue import describe, parse
 from smoothify.activations.modules import Pointwise
-from smoothify.activations.recompute import with_slots
+from smoothify.activations.nested import with_slots
 from smoothify.errors import UnsupportedModelError
 
 NEARLY_RELU = 1000.0  # the sharpness that annealing starts from: within 0.0007 of ReLU for softplus, 0.0003 for swish

@@ -50,6 +50,8 @@ def read_table(file: Path) -> Table:
         raise ConfigError(f"{file}: seeds={seeds!r} names a seed twice; drop one")
     read = tuple(_row(str(name), row, content.get("recipe"), file) for name, row in rows.items())
     read = tuple(_started(row, one, read, file) for row, one in zip(read, rows.values(), strict=True))
+    for recipe in {row.recipe for row in read}:
+        _known(mapping_in(recipe), str(recipe))
     for row in read:
         if row.start is not None and next(one for one in read if one.name == row.start.name).start is not None:
             raise ConfigError(f"{file}, row {row.name!r}: it starts from a row that itself starts from another")
@@ -104,7 +106,6 @@ def _row(name: str, content: object, common: object, file: Path) -> Row:
         str(content.get("note", "")),
         against=None if content.get("against") is None else str(content["against"]),
     )
-    _known(mapping_in(path), str(path))
     _known(row.options, where)
     return row
 

@@ -13,7 +13,15 @@ from typing import Any
 _VARIABLES = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"})
 _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _BETWEEN = frozenset({"EXTENDED_ARG", "CACHE", "PUSH_NULL"})
-_FOREIGN = frozenset({"torch", "numpy", *sys.stdlib_module_names})
+_FOREIGN = frozenset({"torch", "numpy", "smoothify", *sys.stdlib_module_names})
+
+
+def codes(code: CodeType) -> Iterator[CodeType]:
+    """Yield the code of a function and of all functions defined in it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from codes(constant)
 
 
 @cache
@@ -25,9 +33,9 @@ def catches(code: CodeType) -> bool:
 
 @cache
 def imports(code: CodeType) -> bool:
-    """Whether a function imports something else than torch, numpy and the standard library."""
+    """Whether a function imports something else than torch, numpy, smoothify and the standard library."""
     steps = dis.get_instructions(code)
-    return any(step.opname == "IMPORT_NAME" and not _is_foreign(str(step.argval)) for step in steps)
+    return any(step.opname == "IMPORT_NAME" and not is_foreign(str(step.argval)) for step in steps)
 
 
 @cache
@@ -57,7 +65,7 @@ def read_of(value: Any, attributes: tuple[str, ...]) -> Iterator[tuple[str, Any]
     """Return the attributes, with their values, that are read in a row of a module or a class of a model's own code."""
     for name in attributes:
         home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-        own = isinstance(value, (ModuleType, type)) and not _is_foreign(str(home))
+        own = isinstance(value, (ModuleType, type)) and not is_foreign(str(home))
         if not own or name.startswith("__") or not hasattr(value, name):
             return
         value = getattr(value, name)
@@ -66,5 +74,6 @@ def read_of(value: Any, attributes: tuple[str, ...]) -> Iterator[tuple[str, Any]
         yield name, value
 
 
-def _is_foreign(module: str) -> bool:
+def is_foreign(module: str) -> bool:
+    """Whether a Python module, by its name, is a library's whose code keeps nothing of a model."""
     return module.partition(".")[0] in _FOREIGN

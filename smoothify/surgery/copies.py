@@ -122,7 +122,7 @@ def _is_plain(value: Any) -> bool:
     if kind is types.SimpleNamespace:
         return True
     home = kind.__module__.partition(".")[0]
-    if not kind.__flags__ & _PYTHON_CLASS or home == "torch" or home in sys.stdlib_module_names - {"__main__"}:
+    if not kind.__flags__ & _PYTHON_CLASS or home == "torch" or home in sys.stdlib_module_names:
         return False
     usual = all(getattr(kind, name) is getattr(object, name) for name in ("__new__", "__reduce__", "__reduce_ex__"))
     if not usual or hasattr(kind, "__deepcopy__") or hasattr(kind, "__del__"):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from smoothify.activations.nested import attributes
 from smoothify.errors import UnsupportedModelError
+from smoothify.surgery.contents import contents
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -54,15 +55,7 @@ def without_graphs(model: nn.Module) -> dict[int, Any]:
 
 def _with_graphs(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for path, module in model.named_modules():
-        for name, value in {**vars(module), **module._buffers}.items():
-            if name not in ("_modules", "_parameters", "_buffers"):
-                yield from _inside(f"{path}.{name}" if path else name, value, depth=3)
-
-
-def _inside(path: str, value: Any, depth: int) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(value, Tensor):
-        if not value.is_leaf:
-            yield path, value
-    elif depth and isinstance(value, Mapping | list | tuple | set | deque):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _inside(path, item, depth - 1)
+        for name, value in (*attributes(module), *module._buffers.items()):
+            for item in contents(value):
+                if isinstance(item, Tensor) and not item.is_leaf:
+                    yield f"{path}.{name}" if path else name, item

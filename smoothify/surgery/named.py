@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from smoothify.surgery.attributes import everything
+from smoothify.surgery.bytecode import codes
 from smoothify.surgery.plan import Planned
 
 _CONSTRUCTING = ("__init__", "_make_", "init_weights", "_init_weights", "reset_parameters")
@@ -62,7 +63,7 @@ class _Replaced:
 
     def named_in(self, function: FunctionType, held: Mapping[str, Sequence[Any]], seen: set[CodeType]) -> bool:
         """Whether a function, or a plain function that it names, names one of the things; ``held`` are attributes."""
-        for code in _codes(function.__code__):
+        for code in codes(function.__code__):
             if code in seen:
                 continue
             seen.add(code)
@@ -86,10 +87,3 @@ def _functions(cls: type[nn.Module]) -> Iterator[FunctionType]:
                 plain = inspect.unwrap(method) if isinstance(method, FunctionType) else None
                 if isinstance(plain, FunctionType) and not name.startswith(_CONSTRUCTING):
                     yield plain
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes(constant)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
@@ -11,7 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-_LIBRARIES = (sys.stdlib_module_names - {"__main__"}) | {"torch", "numpy", "smoothify"}
+from smoothify.surgery.bytecode import codes, is_foreign
+
 _WRAPPERS = (staticmethod, classmethod, MethodType, functools.partial, functools.partialmethod, property)
 _FIXED = (str, bytes, int, float, complex, Tensor, nn.Module, type(None))
 _STATE = frozenset(nn.Module().__dict__)
@@ -95,13 +95,11 @@ class Reach:
         self._open.extend((item, names) for item in inside)
 
     def _function(self, function: FunctionType) -> None:
-        if str(function.__module__).partition(".")[0] in _LIBRARIES:
+        if is_foreign(str(function.__module__)):
             return
-        codes = [function.__code__]
-        for code in codes:  # grows by those inside
-            codes += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
-        self.codes += codes
-        names = frozenset(name for code in codes for name in code.co_names)
+        own = list(codes(function.__code__))
+        self.codes += own
+        names = frozenset(name for code in own for name in code.co_names)
         self._read(names)
         self._hold(vars(function), vars(function).values(), names)
         cells = [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]
@@ -118,4 +116,4 @@ class Reach:
 
 def _is_of_a_library(value: type | ModuleType) -> bool:
     name = value.__module__ if isinstance(value, type) else value.__name__
-    return name.partition(".")[0] in _LIBRARIES
+    return is_foreign(name)

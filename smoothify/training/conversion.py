@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from smoothify.activations import anneal_, describe, geometric, is_smooth, parse, sharpness
-from smoothify.activations.recompute import with_slots
+from smoothify.activations.nested import with_slots
 from smoothify.activations.sharpness import NEARLY_RELU
 from smoothify.errors import ConfigError, UnsupportedModelError
 from smoothify.surgery import convert_, recalibrate_batch_norm_

@@ -5,7 +5,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from smoothify.attacks import PGD, Attack, AutoAttack, NoiseFGSM, SampleNoise, ThreatModel, fgsm_rs, sample_keys
+from smoothify.attacks import (
+    PGD,
+    Attack,
+    AutoAttack,
+    Ensemble,
+    NoiseFGSM,
+    SampleNoise,
+    ThreatModel,
+    fgsm_rs,
+    restarts,
+    sample_keys,
+)
 from smoothify.errors import ConfigError, UnsupportedModelError
 from smoothify.training import AttackConfig
 
@@ -128,5 +139,7 @@ def test_an_attack_outside_the_threat_model_measures_nothing() -> None:
     from smoothify.evaluation import robust_accuracy
 
     images = Images(load(split="test"), input_size=(1, 28, 28), indices=range(2))
-    with pytest.raises(ConfigError, match=r"N-FGSM leaves its threat model \(Linf, epsilon 0.1\)"):
-        robust_accuracy(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), images, NoiseFGSM())
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    for wide in (NoiseFGSM(), restarts(NoiseFGSM(), 2), Ensemble(ThreatModel(), "N-FGSM", (PGD(), NoiseFGSM()))):
+        with pytest.raises(ConfigError, match=r"N-FGSM(x2)? leaves its threat model \(Linf, epsilon 0.1\)"):
+            robust_accuracy(model, images, wide)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import smoothify
-from smoothify.activations.recompute import with_slots
+from smoothify.activations.nested import with_slots
 from smoothify.errors import UnconvertedError
 from smoothify.surgery.attributes import held
 from smoothify.surgery.containers import own_copies
