@@ -14,7 +14,7 @@ from PIL import Image
 from smoothify.activations import catalogue
 from smoothify.attacks import names as attacks
 from smoothify.objectives import names as objectives
-from smoothify.surgery import rules
+from smoothify.surgery.rules import base as rules
 from smoothify.training import AttackConfig, Config, DataConfig
 
 datasets.disable_progress_bars()

@@ -11,6 +11,7 @@ PACKAGE = Path(smoothify.__file__).parent
 # A room may import itself and the rooms before it; hub, data and attacks are beside each other.
 ROOMS = ("errors", "files", "protocol", "activations", "surgery", "models", "hub", "data", "attacks", "objectives",
          "evaluation", "training", "reproduction", "cli", "train", "evaluate", "__main__", "__init__")  # fmt: skip
+IN_SURGERY = ("sites", "rules", "recognition", "probing", "rewriting")  # then the verbs
 APART = {
     "hub": {"data", "attacks"},
     "data": {"hub", "attacks"},
@@ -64,6 +65,16 @@ def test_rooms_import_downwards_only(file: str) -> None:
         if name.startswith("smoothify."):
             other = name.split(".")[1]
             assert other in allowed, f"{file} imports {name}"
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("surgery/")])
+def test_within_surgery_imports_go_downwards_only(file: str) -> None:
+    room = file.split("/")[1].removesuffix(".py")
+    if room in IN_SURGERY:
+        allowed = IN_SURGERY[: IN_SURGERY.index(room) + 1]
+        for name, _ in imports(file):
+            if name.startswith("smoothify.surgery"):
+                assert f"{name}.__init__".split(".")[2] in allowed, f"{file} imports {name}"
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -10,10 +10,12 @@ from torch import nn
 
 from smoothify import surgery
 from smoothify.errors import HubError
-from smoothify.hub import timm_host, transformers_host, user_host
 from smoothify.hub.checks import MAX_CONFIG_BYTES, parse_object, printable
 from smoothify.hub.config import WEIGHTS, ModelConfig, read_config, remedy
 from smoothify.hub.hosts import HOSTS
+from smoothify.hub.hosts import timm as timm_host
+from smoothify.hub.hosts import transformers as transformers_host
+from smoothify.hub.hosts import user as user_host
 from smoothify.hub.proof import twin
 from smoothify.hub.remote import fetch, refuse_run_folder
 from smoothify.hub.shards import read_index_file, read_sharded

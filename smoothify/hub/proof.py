@@ -16,7 +16,7 @@ from torch.func import functional_call
 
 from smoothify.errors import HubError
 from smoothify.hub.weights import disagreements
-from smoothify.surgery.model_copy import without_graphs
+from smoothify.surgery.probing.model_copy import without_graphs
 
 BATCH = 2
 DISTURBANCE = 0.1

@@ -13,10 +13,10 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub import errors as hub_errors
 
 from smoothify.errors import HubError
-from smoothify.hub import transformers_host
 from smoothify.hub.card import published_card
 from smoothify.hub.checks import parse_object
 from smoothify.hub.config import read_config, weights_file
+from smoothify.hub.hosts import transformers as transformers_host
 from smoothify.hub.results import Evaluation, read_evaluation
 from smoothify.hub.shards import INDEX, read_index
 from smoothify.hub.tokens import refuse_tokens, without_tokens

@@ -17,10 +17,11 @@ import smoothify
 from smoothify import surgery
 from smoothify.errors import HubError
 from smoothify.files import refuse_existing, whole_folder, write_atomically
-from smoothify.hub import transformers_host, user_host
 from smoothify.hub.card import CardFacts, render_card
 from smoothify.hub.config import HIDDEN_WEIGHTS, WEIGHTS, ModelConfig, render_config
 from smoothify.hub.hosts import HOSTS, Host, host_of
+from smoothify.hub.hosts import transformers as transformers_host
+from smoothify.hub.hosts import user as user_host
 from smoothify.hub.load import load_folder
 from smoothify.hub.proof import difference, twin
 from smoothify.hub.weights import digest, weights_of

@@ -13,7 +13,7 @@ from smoothify.attacks import ThreatModel, attack
 from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError
 from smoothify.reproduction.table import Measure, Row, Table, mapping_in
 from smoothify.training import Config
-from smoothify.training.settings import flat
+from smoothify.training.saving.settings import flat
 
 TABLE_FILE = "table.yaml"
 _OPTIONS = flat(asdict(Config()))

@@ -14,7 +14,7 @@ from smoothify.reproduction.job import FINISHED, Job, Machine
 from smoothify.reproduction.record import Measurement, Record, file_of
 from smoothify.reproduction.table import Measure, Row, Table
 from smoothify.training import RunFolder
-from smoothify.training.state import newest_first
+from smoothify.training.saving.state import newest_first
 
 
 def reproduce(

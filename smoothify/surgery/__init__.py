@@ -7,8 +7,8 @@ from smoothify.surgery.kinks import Kink, find_kink
 from smoothify.surgery.recalibrate import recalibrate_batch_norm_
 from smoothify.surgery.replay import replay_
 from smoothify.surgery.report import Report
-from smoothify.surgery.rulebook import TORCH
-from smoothify.surgery.rules import Rule, Target, register_rule, unregister_rule
+from smoothify.surgery.rules.base import Rule, Target, register_rule, unregister_rule
+from smoothify.surgery.rules.rulebook import TORCH
 from smoothify.surgery.sites import Found, Operation, Site
 
 __all__ = [

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 
-from smoothify.surgery.events import KEPT, Event
-from smoothify.surgery.modules import is_smooth
-from smoothify.surgery.operations import ARITHMETIC
 from smoothify.surgery.plan import Planned
-from smoothify.surgery.probe import Run
-from smoothify.surgery.rules import spelled
+from smoothify.surgery.probing.events import KEPT, Event
+from smoothify.surgery.probing.probe import Run
+from smoothify.surgery.recognition.modules import is_smooth
+from smoothify.surgery.rules.base import spelled
+from smoothify.surgery.rules.operations import ARITHMETIC
 
 
 def wrong(before: Collection[Run], after: Collection[Run], changes: list[Planned], rewritten: set[int]) -> set[int]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from smoothify.activations import describe, get, names, parse, sharpness
 from smoothify.activations.nested import with_slots
-from smoothify.surgery.rules import Target, rules
+from smoothify.surgery.rules.base import Target, rules
 from smoothify.surgery.scope import Scope
 from smoothify.surgery.sites import Site
 

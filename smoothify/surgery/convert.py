@@ -11,23 +11,23 @@ from torch import nn
 
 from smoothify.activations import recompute_
 from smoothify.errors import UnconvertedError, UnverifiedWarning
-from smoothify.surgery.attributes import held
 from smoothify.surgery.conversions import Conversion, remember
-from smoothify.surgery.edges import unwrapped, walk
 from smoothify.surgery.execute import become_smooth, built_by, execute
-from smoothify.surgery.fused import unfuse
-from smoothify.surgery.graphs import keep_modes
 from smoothify.surgery.hosts import descriptions
 from smoothify.surgery.look import look_at, operations
-from smoothify.surgery.model_copy import copy_of
-from smoothify.surgery.modules import Snapshot
 from smoothify.surgery.plan import plan, seen_sites
+from smoothify.surgery.probing.model_copy import copy_of
+from smoothify.surgery.recognition.attributes import held
+from smoothify.surgery.recognition.edges import unwrapped, walk
+from smoothify.surgery.recognition.fused import unfuse
+from smoothify.surgery.recognition.graphs import keep_modes
+from smoothify.surgery.recognition.modules import Snapshot
+from smoothify.surgery.recognition.slots import SLOT
 from smoothify.surgery.report import Report
-from smoothify.surgery.rules import Target, To
+from smoothify.surgery.rules.base import Target, To
 from smoothify.surgery.scope import Globs, Replace, Scope
 from smoothify.surgery.shared import put_back, split_shared
 from smoothify.surgery.sites import Site
-from smoothify.surgery.slots import SLOT
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -11,20 +11,20 @@ from typing import Any
 from torch import nn
 
 from smoothify.errors import UnconvertedError
-from smoothify.surgery.attributes import everything, slot_for
 from smoothify.surgery.compare import differing, is_of, proven_smooth, run_as_children, still_kinked, taken_along, wrong
-from smoothify.surgery.composites import InPlace
-from smoothify.surgery.containers import own_copies
 from smoothify.surgery.look import Look, look_at, run, unseen
-from smoothify.surgery.modules import Snapshot, become, build, leaves_its_input, settle
 from smoothify.surgery.named import names_what_changes
 from smoothify.surgery.plan import Planned
-from smoothify.surgery.probe import ProbeError, Run, probe
-from smoothify.surgery.rewrite import WAYS, rewrite
-from smoothify.surgery.rules import Target as To
-from smoothify.surgery.rules import spelled
+from smoothify.surgery.probing.probe import ProbeError, Run, probe
+from smoothify.surgery.recognition.attributes import everything, slot_for
+from smoothify.surgery.recognition.containers import own_copies
+from smoothify.surgery.recognition.modules import Snapshot, become, build, leaves_its_input, settle
+from smoothify.surgery.recognition.slots import SLOT, Target
+from smoothify.surgery.rewriting.rewrite import WAYS, rewrite
+from smoothify.surgery.rules.base import Target as To
+from smoothify.surgery.rules.base import spelled
+from smoothify.surgery.rules.composites import InPlace
 from smoothify.surgery.sites import Found, How, Site
-from smoothify.surgery.slots import SLOT, Target
 
 _RUNS_AS_A_CHILD = (
     "its forward goes through its own children, and what a rewritten call is to run would be one of them, since it "

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from smoothify.errors import DataError, NonFiniteError, UnsupportedModelError
-from smoothify.surgery.model_copy import without_graphs
+from smoothify.surgery.probing.model_copy import without_graphs
 
 _GRID, _BEAM, _HALVINGS = 256, 16, 32
 _NOISE = 1e-6

@@ -10,16 +10,16 @@ from typing import Any
 from torch import nn
 
 from smoothify.surgery import hosts
-from smoothify.surgery.attributes import everything
 from smoothify.surgery.compare import proven_smooth
-from smoothify.surgery.edges import Node, walk
-from smoothify.surgery.events import Event
 from smoothify.surgery.hosts import examples
-from smoothify.surgery.modules import is_smooth
 from smoothify.surgery.plan import OF_WEIGHT, Planned
-from smoothify.surgery.probe import Example, ProbeError, Run, probe
-from smoothify.surgery.rules import qualified_name, spelled
-from smoothify.surgery.shell import has_hooks
+from smoothify.surgery.probing.events import Event
+from smoothify.surgery.probing.probe import Example, ProbeError, Run, probe
+from smoothify.surgery.probing.shell import has_hooks
+from smoothify.surgery.recognition.attributes import everything
+from smoothify.surgery.recognition.edges import Node, walk
+from smoothify.surgery.recognition.modules import is_smooth
+from smoothify.surgery.rules.base import qualified_name, spelled
 from smoothify.surgery.sites import Found, Operation, Site
 
 

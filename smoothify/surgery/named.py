@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import nn
 
-from smoothify.surgery.attributes import everything
-from smoothify.surgery.bytecode import codes
 from smoothify.surgery.plan import Planned
+from smoothify.surgery.probing.bytecode import codes
+from smoothify.surgery.recognition.attributes import everything
 
 _CONSTRUCTING = ("__init__", "_make_", "init_weights", "_init_weights", "reset_parameters")
 """What the names of methods begin with that name activations to build a model, and that no forward calls."""

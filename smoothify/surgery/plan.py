@@ -8,14 +8,22 @@ from dataclasses import dataclass, replace
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from smoothify.surgery.attributes import Held, held, held_function
-from smoothify.surgery.edges import Node, walk
-from smoothify.surgery.events import Event
-from smoothify.surgery.modules import build, described, has_own_forward, is_smooth, learns, recognised, settle
-from smoothify.surgery.rules import Target, known_function, qualified_name, rule_for_class, spelled
+from smoothify.surgery.probing.events import Event
+from smoothify.surgery.recognition.attributes import Held, held, held_function
+from smoothify.surgery.recognition.edges import Node, walk
+from smoothify.surgery.recognition.modules import (
+    build,
+    described,
+    has_own_forward,
+    is_smooth,
+    learns,
+    recognised,
+    settle,
+)
+from smoothify.surgery.recognition.slots import has_tensors
+from smoothify.surgery.rules.base import Target, known_function, qualified_name, rule_for_class, spelled
 from smoothify.surgery.scope import Scope
 from smoothify.surgery.sites import Found, Site
-from smoothify.surgery.slots import has_tensors
 
 OF_WEIGHT = "kept: a function of a weight alone, which the input does not reach"
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from smoothify.errors import UnknownNameError, nearest, suggestion
-from smoothify.surgery.rules import known_function
+from smoothify.surgery.rules.base import known_function
 
 Globs = str | Collection[str] | None
 Replace = str | Collection[str]

@@ -8,17 +8,17 @@ from functools import partial
 
 from torch import nn
 
-from smoothify.surgery.ambient import TraceRefusedError
-from smoothify.surgery.composites import InPlace
-from smoothify.surgery.edges import walk
-from smoothify.surgery.modules import Snapshot, build, described, learns, settle
 from smoothify.surgery.plan import Planned
-from smoothify.surgery.probe import Run
-from smoothify.surgery.rewrite import rewrite_by_graph
-from smoothify.surgery.rules import Target as To
-from smoothify.surgery.rules import qualified_name, spelled
+from smoothify.surgery.probing.probe import Run
+from smoothify.surgery.recognition.edges import walk
+from smoothify.surgery.recognition.modules import Snapshot, build, described, learns, settle
+from smoothify.surgery.recognition.slots import SLOT, Slots, Target
+from smoothify.surgery.rewriting.ambient import TraceRefusedError
+from smoothify.surgery.rewriting.rewrite import rewrite_by_graph
+from smoothify.surgery.rules.base import Target as To
+from smoothify.surgery.rules.base import qualified_name, spelled
+from smoothify.surgery.rules.composites import InPlace
 from smoothify.surgery.sites import Found, Site
-from smoothify.surgery.slots import SLOT, Slots, Target
 
 
 @dataclass(frozen=True, slots=True, eq=False)

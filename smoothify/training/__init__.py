@@ -10,9 +10,9 @@ from smoothify.training.config import (
     OptimizerConfig,
 )
 from smoothify.training.loop import train
-from smoothify.training.outcome import Outcome
 from smoothify.training.progress import Reporter, Silent, Terminal
-from smoothify.training.run_folder import RunFolder
+from smoothify.training.saving.outcome import Outcome
+from smoothify.training.saving.run_folder import RunFolder
 
 __all__ = [
     "AttackConfig",

@@ -16,8 +16,8 @@ from smoothify.activations.sharpness import NEARLY_RELU
 from smoothify.errors import ConfigError, UnsupportedModelError
 from smoothify.surgery import convert_, recalibrate_batch_norm_
 from smoothify.surgery.recalibrate import batch_norms_of
-from smoothify.training.batches import Batch
 from smoothify.training.config import ModelConfig
+from smoothify.training.steps.batches import Batch
 
 ENOUGH = 200  # batches that batch-norm statistics are estimated from
 

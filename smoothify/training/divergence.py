@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from smoothify.errors import NonFiniteError
-from smoothify.training import state
 from smoothify.training.config import Config
-from smoothify.training.record import Record
+from smoothify.training.saving import state
+from smoothify.training.saving.record import Record
 
 
 @contextmanager

@@ -10,29 +10,29 @@ from accelerate import Accelerator
 
 from smoothify.data import Stream
 from smoothify.objectives import objective
-from smoothify.training import state
 from smoothify.training.accelerated import accelerated
 from smoothify.training.alarms import alarms
-from smoothify.training.attacked import attacked_model, describe, precision_of
-from smoothify.training.averaging import Averaging
-from smoothify.training.batches import Batches
 from smoothify.training.check import Check
 from smoothify.training.config import Config
 from smoothify.training.conversion import Annealing, recalibrate
 from smoothify.training.divergence import located, refuse_bad_loss
-from smoothify.training.export import Exporter
-from smoothify.training.free import Perturbation
-from smoothify.training.mixing import mixing
-from smoothify.training.outcome import Outcome
 from smoothify.training.processes import wrapping
 from smoothify.training.progress import Reporter, Silent
-from smoothify.training.record import Record, describe_accuracies, describe_row
-from smoothify.training.run_folder import RunFolder, open_run_folder, refuse_occupied
-from smoothify.training.schedule import factor, optimizer
-from smoothify.training.settings import flat, recipe
+from smoothify.training.saving import state
+from smoothify.training.saving.export import Exporter
+from smoothify.training.saving.outcome import Outcome
+from smoothify.training.saving.record import Record, describe_accuracies, describe_row
+from smoothify.training.saving.run_folder import RunFolder, open_run_folder, refuse_occupied
+from smoothify.training.saving.settings import flat, recipe
 from smoothify.training.setup import Parts, as_started, assemble
 from smoothify.training.sharded import ShardedModel, ShardedOptimizer, shard
-from smoothify.training.update import Update
+from smoothify.training.steps.attacked import attacked_model, describe, precision_of
+from smoothify.training.steps.averaging import Averaging
+from smoothify.training.steps.batches import Batches
+from smoothify.training.steps.free import Perturbation
+from smoothify.training.steps.mixing import mixing
+from smoothify.training.steps.schedule import factor, optimizer
+from smoothify.training.steps.update import Update
 
 _REPORT_EVERY = 10  # steps; reading the loss more often would make a GPU wait
 

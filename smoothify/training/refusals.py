@@ -16,7 +16,7 @@ from smoothify.evaluation.accuracy import refuse_as_measure
 from smoothify.models import PixelClassifier
 from smoothify.training.config import AttackConfig, Config, EngineConfig
 from smoothify.training.host import sketch
-from smoothify.training.schedule import optimizer
+from smoothify.training.steps.schedule import optimizer
 
 
 def refuse_before_data(config: Config, *, processes: int) -> None:

@@ -27,9 +27,9 @@ from smoothify.activations import SurrogateGradients
 from smoothify.attacks import PGD, ThreatModel, sample_keys
 from smoothify.models import PixelClassifier, build
 from smoothify.objectives import objective
-from smoothify.training.attacked import attacked_model
-from smoothify.training.batches import Batch
-from smoothify.training.update import Update
+from smoothify.training.steps.attacked import attacked_model
+from smoothify.training.steps.batches import Batch
+from smoothify.training.steps.update import Update
 
 EPSILON, STEP = 4 / 255, 4 / 255
 Step = Callable[[Tensor, Tensor], None]

@@ -9,7 +9,7 @@ import torch
 from torchvision.models import get_model
 
 from smoothify.errors import ConfigError
-from smoothify.hub import torchvision_host
+from smoothify.hub.hosts import torchvision as torchvision_host
 from smoothify.models import PixelClassifier, build, input_size
 
 SMALL_VIT = {

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 import smoothify
 from smoothify.activations.nested import with_slots
 from smoothify.errors import UnconvertedError
-from smoothify.surgery.attributes import held
-from smoothify.surgery.containers import own_copies
-from smoothify.surgery.edges import walk
-from smoothify.surgery.modules import Snapshot
+from smoothify.surgery.recognition.attributes import held
+from smoothify.surgery.recognition.containers import own_copies
+from smoothify.surgery.recognition.edges import walk
+from smoothify.surgery.recognition.modules import Snapshot
 
 X = torch.linspace(-2, 2, 24).reshape(4, 6)
 

@@ -105,7 +105,7 @@ def test_a_copy_and_its_original_share_nothing_afterwards() -> None:
 
 
 def test_the_wrappers_are_known_by_the_names_that_torch_gives_them() -> None:
-    from smoothify.surgery.edges import WRAPPERS
+    from smoothify.surgery.recognition.edges import WRAPPERS
 
     for name in WRAPPERS:
         module, _, attribute = name.rpartition(".")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import smoothify
-from smoothify.surgery.composites import InPlace
+from smoothify.surgery.rules.composites import InPlace
 
 X = torch.linspace(-2, 2, 24).reshape(4, 6)
 

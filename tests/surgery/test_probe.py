@@ -16,7 +16,7 @@ from transformers import BatchEncoding
 
 import smoothify
 from smoothify.errors import SmoothifyError, UnverifiedWarning
-from smoothify.surgery.probe import ProbeError
+from smoothify.surgery.probing.probe import ProbeError
 
 
 class MaskOfShapes(nn.Module):

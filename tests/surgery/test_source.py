@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import smoothify
-from smoothify.surgery.definition import class_around, definition_of
+from smoothify.surgery.rewriting.definition import class_around, definition_of
 
 from .awkward import Plain
 

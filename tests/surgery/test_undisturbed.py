@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 import smoothify
 from smoothify.errors import UnverifiedWarning
-from smoothify.surgery.probe import ProbeError
+from smoothify.surgery.probing.probe import ProbeError
 
 from . import keeps
 from .awkward import Plain

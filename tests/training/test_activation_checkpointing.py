@@ -10,8 +10,9 @@ import torch
 from smoothify.activations import SurrogateGradients
 from smoothify.errors import ConfigError
 from smoothify.models import build
-from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, state, train
+from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, train
 from smoothify.training.refusals import checkpoint_activations
+from smoothify.training.saving import state
 
 
 def test_it_changes_nothing_that_is_trained(tiny: Config, tmp_path: Path) -> None:

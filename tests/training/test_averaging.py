@@ -9,9 +9,10 @@ from torch import nn
 from smoothify import from_pretrained
 from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier
-from smoothify.training import AveragingConfig, Config, OptimizerConfig, Silent, state, train
-from smoothify.training.averaging import Averaging
+from smoothify.training import AveragingConfig, Config, OptimizerConfig, Silent, train
+from smoothify.training.saving import state
 from smoothify.training.setup import assemble
+from smoothify.training.steps.averaging import Averaging
 
 
 def small() -> PixelClassifier:

@@ -12,11 +12,12 @@ from smoothify.activations import describe, sharpness
 from smoothify.data import Images, load
 from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier, build
-from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, Silent, state, train
-from smoothify.training.batches import Batch, Batches
+from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, Silent, train
 from smoothify.training.conversion import Annealing, convert_as_configured_, recalibrate
-from smoothify.training.record import Record
-from smoothify.training.replica import Replica
+from smoothify.training.saving import state
+from smoothify.training.saving.record import Record
+from smoothify.training.steps.batches import Batch, Batches
+from smoothify.training.steps.replica import Replica
 
 
 class Listener(Silent):

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from smoothify.objectives import objective
 from smoothify.training import Config, Silent, train
-from smoothify.training.record import Record
+from smoothify.training.saving.record import Record
 
 
 class Listener(Silent):

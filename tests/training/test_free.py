@@ -12,9 +12,9 @@ from smoothify import from_pretrained
 from smoothify.attacks import PGD, ThreatModel
 from smoothify.errors import ConfigError
 from smoothify.training import AttackConfig, AveragingConfig, Config, DataConfig, EngineConfig, Silent, train
-from smoothify.training.batches import Batches
-from smoothify.training.free import Perturbation
 from smoothify.training.setup import assemble
+from smoothify.training.steps.batches import Batches
+from smoothify.training.steps.free import Perturbation
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from accelerate.state import AcceleratorState
 
 import smoothify
 from smoothify.errors import ConfigError
-from smoothify.training import Config, EngineConfig, Silent, state, train
+from smoothify.training import Config, EngineConfig, Silent, train
 from smoothify.training.accelerated import start
-from smoothify.training.run_folder import refuse_occupied
+from smoothify.training.saving import state
+from smoothify.training.saving.run_folder import refuse_occupied
 from smoothify.training.setup import as_started
 
 

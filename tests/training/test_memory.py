@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from smoothify.attacks import PGD
 from smoothify.models import PixelClassifier
 from smoothify.objectives import objective
-from smoothify.training.replica import Replica
+from smoothify.training.steps.replica import Replica
 
 
 class Peak(TorchDispatchMode):

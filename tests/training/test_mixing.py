@@ -7,8 +7,8 @@ import torch
 
 from smoothify.errors import ConfigError
 from smoothify.training import Config, DataConfig, train
-from smoothify.training.mixing import mixing
 from smoothify.training.refusals import refuse_before_data
+from smoothify.training.steps.mixing import mixing
 
 
 def test_labels_are_blended_as_the_images_are() -> None:

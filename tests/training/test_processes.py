@@ -15,8 +15,9 @@ import smoothify
 from smoothify.attacks import PGD
 from smoothify.errors import ConfigError
 from smoothify.evaluation import RobustAccuracy, robust_accuracy
-from smoothify.training import AttackConfig, AveragingConfig, Config, EngineConfig, ModelConfig, RunFolder, state, train
+from smoothify.training import AttackConfig, AveragingConfig, Config, EngineConfig, ModelConfig, RunFolder, train
 from smoothify.training.check import Check
+from smoothify.training.saving import state
 from smoothify.training.setup import assemble
 
 pytestmark = pytest.mark.xdist_group("two processes")
@@ -153,7 +154,7 @@ def test_free_training_in_two_processes_equals_one(vit: Config, tmp_path: Path) 
 def vit_at_start(config: Config, folder: Path) -> Path:
     """What the run starts from: `last` before the first epoch."""
     from smoothify.training.accelerated import start
-    from smoothify.training.export import Exporter
+    from smoothify.training.saving.export import Exporter
 
     exporter = Exporter(config, assemble(config), RunFolder(folder), start(config))
     exporter.save(folder / "start", [])

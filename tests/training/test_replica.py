@@ -12,8 +12,8 @@ import smoothify
 from smoothify.attacks import PGD, inference_mode_of
 from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier
-from smoothify.training.attacked import Autocast, Frozen, attacked_model, describe, fastest
-from smoothify.training.replica import Replica, find_pairs
+from smoothify.training.steps.attacked import Autocast, Frozen, attacked_model, describe, fastest
+from smoothify.training.steps.replica import Replica, find_pairs
 
 # name, constructor arguments, image size, batch norms that fold of how many; one small member of families that differ
 HOSTS = [

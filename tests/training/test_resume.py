@@ -13,14 +13,16 @@ import smoothify
 from smoothify.errors import ConfigError, NonFiniteError, OutputExistsError
 from smoothify.evaluation import accuracy
 from smoothify.train import read
-from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, Silent, state, train
-from smoothify.training.resuming import describe_changes, record_changes
-from smoothify.training.run_folder import open_run_folder
+from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, Silent, train
+from smoothify.training.saving import state
+from smoothify.training.saving.resuming import describe_changes, record_changes
+from smoothify.training.saving.run_folder import open_run_folder
 
 KILLED_MID_EPOCH = """
 import os, signal, sys, torch
 from smoothify.train import read
-from smoothify.training import Silent, state, train
+from smoothify.training import Silent, train
+from smoothify.training.saving import state
 
 class Killer(Silent):
     def advance(self, images, figures=""):
@@ -153,7 +155,7 @@ class Interrupted(Silent):
 
 
 def test_the_final_attack_goes_on_where_it_was_interrupted(tiny: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smoothify.training.export.shared_batch_size", lambda attack, images, processes: 10)
+    monkeypatch.setattr("smoothify.training.saving.export.shared_batch_size", lambda attack, images, processes: 10)
     tiny = dataclasses.replace(tiny, epochs=1)
     folder, attacked = RunFolder(Path(tiny.output)), []
     with pytest.raises(KeyboardInterrupt):

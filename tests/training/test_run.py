@@ -35,11 +35,11 @@ from smoothify.training import (
     OptimizerConfig,
     RunFolder,
     Silent,
-    state,
     train,
 )
-from smoothify.training.export import telling
-from smoothify.training.finite import not_finite
+from smoothify.training.saving import state
+from smoothify.training.saving.export import telling
+from smoothify.training.saving.finite import not_finite
 
 
 class Listener(Silent):
@@ -223,7 +223,7 @@ def test_a_run_is_kept_until_nothing_more_can_refuse_the_one_over_it(
         def refuse(*_: object, **__: object) -> None:
             raise HubError(words)
 
-        monkeypatch.setattr("smoothify.training.export.save_pretrained", refuse)
+        monkeypatch.setattr("smoothify.training.saving.export.save_pretrained", refuse)
     model = ModelConfig(name=f"{__name__}:OwnCode", activation="keep")
     with pytest.raises(SmoothifyError, match=words):
         train(with_changes(tiny, model=model, **changes), overwrite=True)

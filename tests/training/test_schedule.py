@@ -7,7 +7,7 @@ from torch import nn
 from smoothify.activations import create
 from smoothify.errors import ConfigError
 from smoothify.training import Config, OptimizerConfig
-from smoothify.training.schedule import factor, optimizer
+from smoothify.training.steps.schedule import factor, optimizer
 
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "step", "constant"])

@@ -11,9 +11,10 @@ import torch
 import smoothify
 from smoothify.data import StreamedImages
 from smoothify.errors import ConfigError
-from smoothify.training import Config, EngineConfig, RunFolder, Silent, state, train
-from smoothify.training.batches import _Order
+from smoothify.training import Config, EngineConfig, RunFolder, Silent, train
+from smoothify.training.saving import state
 from smoothify.training.setup import assemble
+from smoothify.training.steps.batches import _Order
 
 
 @pytest.fixture(autouse=True)

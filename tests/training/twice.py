@@ -20,7 +20,7 @@ from smoothify.errors import NonFiniteError
 from smoothify.train import read
 from smoothify.training import Config, EngineConfig, RunFolder, train
 from smoothify.training.accelerated import end_processes
-from smoothify.training.state import Saver
+from smoothify.training.saving.state import Saver
 
 
 def precisions(config: Config) -> list[str]:

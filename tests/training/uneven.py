@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from smoothify.train import read
 from smoothify.training import Config, EngineConfig, OptimizerConfig, RunFolder, train
 from smoothify.training.accelerated import end_processes
-from smoothify.training.state import load, newest_first
+from smoothify.training.saving.state import load, newest_first
 
 
 class Masked(nn.Module):

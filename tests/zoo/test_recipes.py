@@ -22,11 +22,11 @@ from smoothify.reproduction.reading import TABLE_FILE
 from smoothify.surgery import convert_
 from smoothify.train import read
 from smoothify.training import Config, train
-from smoothify.training.attacked import attacked_model
-from smoothify.training.batches import Batch
-from smoothify.training.mixing import mixing
-from smoothify.training.schedule import optimizer
-from smoothify.training.update import Update
+from smoothify.training.steps.attacked import attacked_model
+from smoothify.training.steps.batches import Batch
+from smoothify.training.steps.mixing import mixing
+from smoothify.training.steps.schedule import optimizer
+from smoothify.training.steps.update import Update
 from tests.zoo.shrunken import shrunken, some_images
 
 ROOT = Path(__file__).parents[2]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from smoothify.surgery.counterparts import rectified
 from smoothify.surgery.hosts import timm, torchvision, transformers
-from smoothify.surgery.rules import Rule, recognise, register_rule
+from smoothify.surgery.rules.base import Rule, recognise, register_rule
+from smoothify.surgery.rules.counterparts import rectified
 
 OUTPUT_CONSTRAINTS = torchvision.OUTPUT_CONSTRAINTS
 

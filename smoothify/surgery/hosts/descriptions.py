@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from smoothify.surgery.attributes import held, held_function
-from smoothify.surgery.edges import walk
-from smoothify.surgery.modules import described, recognised
+from smoothify.surgery.recognition.attributes import held, held_function
+from smoothify.surgery.recognition.edges import walk
+from smoothify.surgery.recognition.modules import described, recognised
 from smoothify.surgery.sites import Site
 
 FIELDS = ("hidden_act", "activation_function", "hidden_activation")

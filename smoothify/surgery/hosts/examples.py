@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smoothify.surgery.edges import walk
-from smoothify.surgery.probe import Example
+from smoothify.surgery.probing.probe import Example
+from smoothify.surgery.recognition.edges import walk
 
 _BATCH = 2  # batch norm in train mode needs more than one value per channel
 _GUESSED_SIZES = (224, 32, 28, 64, 8)

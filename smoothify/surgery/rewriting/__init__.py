@@ -1,0 +1,1 @@
+"""Rewriting the calls inside a method: by torch.fx graph, else by source, else while it runs."""

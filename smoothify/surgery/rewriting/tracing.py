@@ -1,0 +1,241 @@
+"""The local graph pass: tracing one method of one module, its children as leaves, or saying why not.
+
+A trace bakes in whatever it does not see as a tensor. Everything that could make the generated code differ
+from the method is refused here (``TraceRefusedError``), so that another way is taken.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from smoothify.surgery.probing.frames import ALONE
+from smoothify.surgery.probing.shell import Shell
+from smoothify.surgery.rewriting.ambient import Ambient, TraceRefusedError
+from smoothify.surgery.rewriting.baked import (
+    is_empty,
+    is_of_a_model,
+    is_registered,
+    numpy_state,
+    of_the_class,
+    of_the_insides,
+    refusal,
+    tells_none_apart,
+    watched,
+)
+from smoothify.surgery.rewriting.subclasses import subclass
+
+_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+_SURGERY = f"{Path(__file__).parents[1]}{os.sep}"
+_STATE = frozenset(nn.Module().__dict__)
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """The graph of one method in one mode, and what was concretized and read on the way."""
+
+    graph: fx.Graph
+    constants: Mapping[str, Any]
+    """Parameters of the method that hold their default value in the graph."""
+    reads: frozenset[str]
+    """Plain attributes of the module that the trace read."""
+    empty: frozenset[str]
+    """Children, parameters and buffers that are None, which the trace asked for."""
+    absent: frozenset[str]
+    """What the module has not, though the trace asked for it."""
+    counts: Mapping[str, int]
+    """How many children each module has, by path, that the trace went through."""
+    tells_none_apart: bool
+    """Whether something is compared by identity."""
+
+
+def trace(module: nn.Module, method: str, training: bool) -> Traced:
+    """Trace a method of a module as it stands, in one mode; raises TraceRefusedError."""
+    function = getattr(type(module), method, None)
+    if not inspect.isfunction(function):
+        raise TraceRefusedError(f"{method} is no plain method")
+    names, constants = _signature(function)
+    copied = Shell.shallow(module)
+    reads: set[str] = set()
+    empty: set[str] = set()
+    absent: set[str] = set()
+    copied.training = training
+    copied.__class__ = _watching(type(module), function, names, constants, (reads, empty, absent))
+    tracer = _Tracer()
+    state, drawn = random.getstate(), numpy_state()
+    try:
+        with ALONE, _uncollected(), watched(copied, _refuse), _NoKernels(), Ambient() as ambient:
+            graph = tracer.trace(copied)
+    except TraceRefusedError:
+        raise
+    except Exception as error:
+        raise TraceRefusedError(f"{type(error).__name__}: {error}") from error
+    if random.getstate() != state:
+        random.setstate(state)
+        raise TraceRefusedError("it draws random numbers in Python")
+    if numpy_state() != drawn:
+        raise TraceRefusedError("it draws random numbers in numpy")
+    if any(node.op == "get_attr" and "_tensor_constant" in str(node.target) for node in graph.nodes):
+        raise TraceRefusedError("it computes a constant tensor")
+    gone_through = ((path, below) for path, below in copied.named_modules() if id(below) in ambient.counted)
+    return Traced(
+        graph,
+        constants,
+        frozenset((reads | absent) - {"training"}),
+        frozenset(empty),
+        frozenset(absent),
+        {path: len(below._modules) for path, below in gone_through},
+        any(map(tells_none_apart, ambient.codes)),
+    )
+
+
+def _refuse(why: str) -> None:
+    raise TraceRefusedError(why)
+
+
+def _signature(function: Callable[..., Any]) -> tuple[list[str], dict[str, Any]]:
+    names: list[str] = []
+    constants: dict[str, Any] = {}
+    for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise TraceRefusedError(f"its signature has {parameter}")
+        if parameter.default is parameter.empty:
+            names.append(name)
+        elif isinstance(parameter.default, (bool, int, float, str, type(None))):
+            constants[name] = parameter.default
+        else:
+            raise TraceRefusedError(f"the default of {name} is no constant")
+    return names, constants
+
+
+def _watching(
+    cls: type[nn.Module],
+    function: Callable[..., Any],
+    names: list[str],
+    constants: Mapping[str, Any],
+    noted: tuple[set[str], set[str], set[str]],
+) -> type[nn.Module]:
+    reads, empty, absent = noted
+
+    def read(self: nn.Module, name: str) -> Any:
+        caller = sys._getframe(1)
+        state, of_a_model = object.__getattribute__(self, "__dict__"), is_of_a_model(caller)
+        if of_the_insides(name, caller) or (name == "__class__" and of_a_model):
+            raise TraceRefusedError(f"it reads self.{name}, which may change inside")
+        if is_empty(state, name) and of_a_model:
+            empty.add(name)
+        try:
+            value = object.__getattribute__(self, name)
+        except AttributeError:
+            if of_a_model and not is_registered(state, name):
+                absent.add(name)
+            raise
+        if name not in _STATE and name in state:
+            if (why := refusal(name, value)) and of_a_model:
+                raise TraceRefusedError(why)
+            reads.add(name)
+        elif of_a_model and of_the_class(self, name, value):
+            raise TraceRefusedError(f"it reads {name} of its class, which may change")
+        return value
+
+    def write(self: nn.Module, name: str, value: Any) -> None:
+        raise TraceRefusedError(f"it sets self.{name}")
+
+    passed = ", ".join(["self", *names])
+    scope: dict[str, Any] = {"function": function, "constants": dict(constants)}
+    exec(compile(f"def forward({passed}):\n    return function({passed}, **constants)", __file__, "exec"), scope)
+    return subclass(cls, {"forward": scope["forward"], "__getattribute__": read, "__setattr__": write})
+
+
+class _Proxy(fx.Proxy):
+    """A proxy that does not let code ask for its type: the answer would be baked in, and wrong."""
+
+    def __getattr__(self, name: str) -> fx.proxy.Attribute:
+        return _Attribute(self, name)
+
+    @property
+    def __class__(self) -> type:
+        caller = sys._getframe(1).f_code.co_filename
+        if caller.startswith((_TORCH, _SURGERY)):
+            return _Proxy
+        raise TraceRefusedError("it asks for the type of its input")
+
+    @__class__.setter
+    def __class__(self, value: type) -> None:
+        raise TraceRefusedError("it changes the type of its input")
+
+
+class _Attribute(_Proxy, fx.proxy.Attribute):
+    """An attribute of such a proxy."""
+
+
+class _Tracer(fx.Tracer):
+    """Keeps every child as a leaf and notes the source line of every call."""
+
+    proxy_buffer_attributes = True  # else the shape and dtype of a buffer would be kept
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        node.meta["place"] = place()
+        return node
+
+    def path_of_module(self, mod: nn.Module) -> str:
+        for name, child in self.root._modules.items():
+            if child is mod:
+                return name
+        return super().path_of_module(mod)
+
+
+def place() -> tuple[str, int]:
+    """Return file and line of the innermost frame that belongs to a model."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if is_of_a_model(frame):
+            return file, frame.f_lineno
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return "", 0
+
+
+class _NoKernels(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not type its modes
+    """A kernel that runs while tracing makes a constant, random ones included."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func._schema.name.startswith("prim::"):
+            return func(*args, **(kwargs or {}))
+        raise TraceRefusedError(f"{func} does not depend on the input and would become a constant")
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Put garbage collection off: what others do when it runs, such as asking the time, is not the model's doing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

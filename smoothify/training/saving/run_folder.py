@@ -1,0 +1,186 @@
+"""The one folder that a run leaves, and the files in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from smoothify.errors import ConfigError, OutputExistsError
+from smoothify.evaluation import RobustAccuracy
+from smoothify.evaluation.versions import library_versions
+from smoothify.files import sweep, write_atomically
+from smoothify.training.config import Config
+from smoothify.training.saving.resuming import describe, differences, record_changes
+from smoothify.training.saving.settings import plain
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Where each file of a run is.
+
+    >>> RunFolder(Path("runs/train")).best.as_posix()
+    'runs/train/best'
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.yaml"
+
+    @property
+    def changes(self) -> Path:
+        """Which settings were others before a resume, one JSON object a line; absent if they never were."""
+        return self.path / "changes.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line, one line an epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def best(self) -> Path:
+        """The model with the best robust accuracy on held-out images, to their precision, in Hub format."""
+        return self.path / "best"
+
+    @property
+    def last(self) -> Path:
+        """The model after the newest finished epoch, in Hub format."""
+        return self.path / "last"
+
+    @property
+    def beginning(self) -> Path:
+        """The model before it is trained, until the run has begun."""
+        return self.path / "beginning"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What a run resumes from."""
+        return self.path / "checkpoints"
+
+    @property
+    def evaluation(self) -> Path:
+        """Accuracies of the best model on the test images, with one verdict an image."""
+        return self.path / "evaluation.json"
+
+    @property
+    def measured(self) -> Path:
+        """What the measurement on the test images has finished, until all of it is written."""
+        return self.path / ".evaluation.json.partial"
+
+    @property
+    def curves(self) -> Path:
+        """Loss and accuracies against epochs."""
+        return self.path / "curves.png"
+
+    @property
+    def adversarial(self) -> Path:
+        """Clean images, perturbations, attacked images and predictions."""
+        return self.path / "adversarial.png"
+
+    def begin(self, config: Config) -> None:
+        """Write the config, delete what else a run left that was here, and name the first model `last`."""
+        self.write_config(config)
+        for path in self.path.iterdir():
+            if path not in (self.config, self.beginning):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.beginning.rename(self.last)
+
+    def write_config(self, config: Config) -> None:
+        """Write the resolved config, in the form that ``--config`` reads."""
+        write_atomically(self.config, yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False))
+
+    def take_over(self, config: Config, *, step: int) -> str | None:
+        """Bring the config up to date for a resume after a step; return what changed that the weights depend on."""
+        changed = differences(config, self.config)
+        if changed:
+            record_changes(self.changes, changed, step=step)
+        self.write_config(config)
+        return describe(step, changed) if changed else None
+
+    def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write all rows; a reader never sees half a line."""
+        write_atomically(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def write_evaluation(
+        self, measured: RobustAccuracy, *, epoch: int, attack_precision: str | None, split: str
+    ) -> None:
+        """Write accuracies and verdicts of the model of an epoch, and what they depend on beside the config."""
+        run = {"split": split, "epoch": epoch, "attack_precision": attack_precision, "versions": library_versions()}
+        write_atomically(self.evaluation, json.dumps({**measured.to_dict(), **run}, indent=1) + "\n")
+
+
+def refuse_occupied(config: Config, *, overwrite: bool = False, resume: bool = False) -> None:
+    """Refuse an output folder in which this run cannot be.
+
+    Raises:
+        OutputExistsError: it holds something, and neither overwrite nor resume is set; or it holds something
+            that is not a run, which is never deleted.
+        ConfigError: resume is set, and there is no run in it, or one that was to come to something else.
+    """
+    folder = RunFolder(Path(config.output))
+    if folder.path.exists() and not folder.path.is_dir():
+        raise OutputExistsError(f"output={config.output!r} is a file; name a folder")
+    begun_to_write = f".{folder.config.name}.*.part"  # by a run that was killed before it had its config
+    found = list(folder.path.iterdir()) if folder.path.is_dir() else []
+    occupied = any(not path.match(begun_to_write) for path in found)
+    if resume and not folder.config.is_file():
+        raise ConfigError(f"output={config.output!r} holds no run to resume; name the folder of a run")
+    if resume:
+        differences(config, folder.config)
+    elif occupied and not folder.config.is_file():
+        raise OutputExistsError(
+            f"output={config.output!r} holds files that are not a run of ours; choose another folder"
+        )
+    elif occupied and not overwrite:
+        raise OutputExistsError(
+            f"output={config.output!r} already holds a run; "
+            f"choose another --output, or --overwrite, or --resume {config.output}"
+        )
+
+
+@contextmanager
+def open_run_folder(config: Config, *, overwrite: bool = False, resume: bool = False) -> Iterator[RunFolder]:
+    """Make the output folder ready and keep other runs out of it; a run that is there stays until another has begun.
+
+    Raises:
+        OutputExistsError: another run is in it at this moment.
+        SmoothifyError: what `refuse_occupied` refuses.
+    """
+    refuse_occupied(config, overwrite=overwrite, resume=resume)
+    folder = RunFolder(Path(config.output))
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder.path):
+        for place in (folder.path, folder.checkpoints):
+            sweep(place)
+        if not folder.config.is_file():
+            folder.write_config(config)
+        yield folder
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Lock a folder; the system unlocks it when this process ends, however it ends. Windows has no such lock."""
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputExistsError(f"another run is in {folder} now; wait for it, or choose another folder") from None
+        yield
+    finally:
+        os.close(descriptor)
