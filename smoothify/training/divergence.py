@@ -40,7 +40,9 @@ def _diverged(what: str, step: int, epoch: int, checkpoints: Path, config: Confi
     """Return the error for a step and an epoch, both counted from 0; good are checkpoints before so many steps."""
     # by number: the main process may not yet have set aside what another one sees
     good = [path for path in state.newest_first(checkpoints) if state.step_of(path) < before]
-    remedies = ["a smaller lr", "optimizer.clip_norm=1"]
+    remedies = ["a smaller lr"]
+    if config.optimizer.clip_norm is None or config.optimizer.clip_norm > 1:
+        remedies.append("optimizer.clip_norm=1")
     if config.engine.mixed_precision == "fp16":
         remedies.append("engine.mixed_precision=bf16 in place of fp16")
     found = f"the last good checkpoint is {good[0]}" if good else "there is no good checkpoint before it"

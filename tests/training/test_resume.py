@@ -197,6 +197,13 @@ def test_a_run_that_diverged_goes_on_with_what_its_message_says(tiny: Config, re
         assert told in (model / "README.md").read_text(), "the card's settings were not those of the whole run"
 
 
+def test_a_run_that_diverges_though_it_is_clipped_is_not_told_to_clip(tiny: Config) -> None:
+    clipped = dataclasses.replace(tiny.optimizer, clip_norm=1.0)
+    bad = dataclasses.replace(tiny, lr=1e30, optimizer=clipped, engine=EngineConfig(mixed_precision="no"))
+    with pytest.raises(NonFiniteError, match=r"try a smaller lr in another run$"):
+        train(bad)
+
+
 def test_a_change_is_recorded_once_though_the_resume_was_killed(tmp_path: Path) -> None:
     file = tmp_path / "changes.jsonl"
     for step, lr in ((5, 0.01), (5, 0.01), (10, 0.001)):
