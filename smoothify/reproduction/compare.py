@@ -36,11 +36,11 @@ class Difference:
         return shown if self.half_width is None else f"{shown} ± {100 * self.half_width:.1f}"
 
 
-def difference(ours: Sequence[Sequence[bool]], theirs: Sequence[Sequence[bool]]) -> Difference:
+def difference(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> Difference:
     """Compare two rows, verdict by verdict.
 
     Args:
-        ours: for every seed, one verdict an image.
+        ours: for every seed, one verdict an image; where several rows are taken together, their mean verdict in [0, 1].
         theirs: of the row that it is compared with; the same seeds and images in the same order.
 
     The interval joins what differs between seeds (Student's t over the seeds' mean differences) and what differs
@@ -58,9 +58,7 @@ def difference(ours: Sequence[Sequence[bool]], theirs: Sequence[Sequence[bool]])
     per_seed = [(sum(a) - sum(b)) / images for a, b in zip(ours, theirs, strict=True)]
     if seeds == 1:
         return Difference(per_seed[0], None)
-    per_image = [
-        sum(int(a[image]) - int(b[image]) for a, b in zip(ours, theirs, strict=True)) / seeds for image in range(images)
-    ]
+    per_image = [sum(a[image] - b[image] for a, b in zip(ours, theirs, strict=True)) / seeds for image in range(images)]
     student = _STUDENT_95[min(seeds - 2, len(_STUDENT_95) - 1)]
     of_seeds = student * math.sqrt(variance(per_seed) / seeds)
     of_images = _NORMAL_95 * math.sqrt(variance(per_image) / images)

@@ -9,8 +9,9 @@ from pathlib import Path
 from statistics import correlation, mean, stdev
 
 import pytest
+import torch
 
-from smoothify.activations import is_smooth
+from smoothify.activations import create, is_smooth
 from smoothify.reproduction import Difference, Record, Row, difference, find_tables, read_records, read_table
 from smoothify.reproduction.compare import paired
 from smoothify.reproduction.plots import setting_of
@@ -137,6 +138,11 @@ SETTINGS = {
     "weight decay 5e-3": ("recipe", "relu-weight-decay-5e-3", "parametric_softplus-weight-decay-5e-3"),
     "10 epochs": ("recipe", "relu-10-epochs", "parametric_softplus-10-epochs"),
     "50 epochs": ("recipe", "relu-50-epochs", "parametric_softplus-50-epochs"),
+    "50 epochs, weight decay 2e-3": (
+        "recipe",
+        "relu-50-epochs-weight-decay-2e-3",
+        "parametric_softplus-50-epochs-weight-decay-2e-3",
+    ),
     "residual branches that do not start at zero": (
         "recipe",
         "relu-without-zero-init",
@@ -207,6 +213,59 @@ def test_elu_and_celu_away_from_one() -> None:
         said(between(("table_2", row), ("table_2", "elu-1.0"), APGD)) for row in ("elu-2.0", "celu-2.0")
     )
     assert f"From α = 1 to 2 ELU gains {gained.lstrip('+')} points and CELU loses {lost_here.lstrip('−')}." in PAGE
+
+
+MONOTONE = ("parametric_softplus", "softplus", "elu", "smoothrelu", "smelu", "squareplus")
+DIPPING = ("silu", "gelu", "mish", "tanhsoft_1", "tanhsoft_2", "tanhsoft_3", "tanhexp", "serf", "logish", "pssilu")
+NAMED = {
+    "parametric_softplus": "parametric softplus", "elu": "ELU", "smoothrelu": "SmoothReLU", "smelu": "SmeLU",
+    "silu": "SiLU", "gelu": "GELU", "mish": "Mish", "tanhsoft_1": "TanhSoft-1", "tanhsoft_2": "TanhSoft-2",
+    "tanhsoft_3": "TanhSoft-3", "tanhexp": "TanhExp", "serf": "Serf", "logish": "Logish", "pssilu": "PSSiLU",
+}  # fmt: skip
+FIRST = ("parametric_softplus", "softplus", "elu", "smoothrelu", "silu", "gelu", "mish")
+"""The activations that were run before anybody asked whether a dip makes a difference."""
+
+
+def together(rows: Sequence[str]) -> list[list[float]]:
+    """Give for every seed the mean verdict of several rows of Figure 3 on each image."""
+    by_row = [[record.columns[APGD].robust_correct for record in records("figure_3", row)] for row in rows]
+    return [[mean(image) for image in zip(*seed, strict=True)] for seed in zip(*by_row, strict=True)]
+
+
+def monotone_against_dipping(among: Callable[[str], bool] = lambda row: True) -> Difference:
+    monotone, dipping = ([row for row in rows if among(row)] for rows in (MONOTONE, DIPPING))
+    return difference(together(monotone), together(dipping))
+
+
+def test_activations_that_dip_and_those_that_do_not() -> None:
+    x = torch.linspace(-30, 30, 6001, dtype=torch.float64)
+    gaps: dict[str, float] = {}
+    for row in (*MONOTONE, *DIPPING):
+        value = create(row).double()(x).detach()
+        dip = f"{float((value.cummax(0).values - value).max()):.2f}"
+        assert (dip == "0.00") == (row in MONOTONE)
+        found = records("figure_3", row)
+        gaps[row] = 100 * mean(record.single_step_gap for record in found)
+        assert len(found) == 3
+        cells = [spread(accuracies("figure_3", row, CLEAN)), spread(accuracies("figure_3", row, APGD))]
+        cells += [spread([record.single_step_gap for record in found]), "none" if row in MONOTONE else dip]
+        assert f"| {NAMED.get(row, row)} | {' | '.join(cells)} |" in PAGE
+    largest, smallest = max(gaps[row] for row in MONOTONE), min(gaps[row] for row in DIPPING)
+    assert f"a gap of {largest:.1f} points or less, and all with a dip one of {smallest:.1f} or more" in PAGE
+
+    def percent(rows: Sequence[str], column: str | None = APGD) -> float:
+        return 100 * mean(mean(accuracies("figure_3", row, column)) for row in rows)
+
+    without = percent([row for row in MONOTONE if row != "parametric_softplus"])
+    apart = f"{percent(MONOTONE):.1f}% in the mean ({without:.1f}% without parametric softplus), the ten to"
+    behind = percent(DIPPING, CLEAN) - percent(MONOTONE, CLEAN)
+    assert f"The six come to {apart} {percent(DIPPING):.1f}%; on clean images they are {behind:.1f} points" in PAGE
+    known, new = (monotone_against_dipping(lambda row, of=of: (row in FIRST) == of) for of in (True, False))
+    assert f"the seven that had been run before ({said(known)}). In the newer ones" in PAGE
+    assert f"would not be seen by itself ({said(new)}); together {said(monotone_against_dipping())}." in PAGE
+    together_they = said(monotone_against_dipping()).lstrip("+")
+    assert f"are ahead of ten that have one, by {together_they}" in PAGE
+    assert f"are ahead of ten that dip below zero and rise again, by {together_they}" in README
 
 
 def test_silu_at_learning_rates_of_its_own() -> None:
@@ -351,7 +410,12 @@ def test_what_the_worst_network_shows() -> None:
 def test_what_single_runs_came_to() -> None:
     for table, row, text in (
         ("section_3_3", "parametric_softplus-twice-as-long", "Parametric softplus comes to {}, {} and {}%"),
-        ("recipe", "parametric_softplus-weight-decay-2e-3", "whose own best is weight decay 2e-3: {}, {} and {}%"),
+        (
+            "recipe",
+            "parametric_softplus-weight-decay-2e-3",
+            "best is weight decay 2e-3, for 25 epochs with {}, {} and {}%",
+        ),
+        ("recipe", "parametric_softplus-50-epochs-weight-decay-2e-3", "and for 50 with {}, {} and {}%"),
     ):
         assert text.format(*(f"{100 * one:.1f}" for one in accuracies(table, row, APGD))) in PAGE
     smooth = [
@@ -388,6 +452,7 @@ def test_the_readme_has_the_same_numbers() -> None:
     assert f"{demo.columns[AUTO_ATTACK].robust}" in README
 
 
+FAMILIES = [(True,), (False,), (True, False)]
 COMPARED = [  # here, and in no table
     (("figure_3", "parametric_softplus"), ("figure_3", "silu"), APGD),
     (("figure_3", "parametric_softplus"), ("figure_3", "gelu"), APGD),
@@ -405,5 +470,6 @@ COMPARED = [  # here, and in no table
 def test_every_spread_and_interval_is_in_a_table_or_compared_here(page: str) -> None:
     known = (ROOT / "zoo" / "RESULTS.md").read_text(encoding="utf-8")
     known += " ".join(str(between(*comparison)) for comparison in COMPARED)
+    known += " ".join(str(monotone_against_dipping(lambda row, of=of: (row in FIRST) in of)) for of in FAMILIES)
     figures = re.findall(r"\d+\.\d ± \d+\.\d", (ROOT / page).read_text(encoding="utf-8"))
     assert figures and [figure for figure in figures if figure not in known] == []
