@@ -91,4 +91,6 @@ class ShardedOptimizer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Give each process its shard; a parameter that no gradient ever reached has no state."""
         options = StateDictOptions(full_state_dict=True, strict=False)
-        set_optimizer_state_dict(self._model, self._optimizer, dict(state), options=options)
+        names = [name for group in state["param_groups"] for name in group["params"]]
+        of_all = {name: state["state"].get(name, {}) for name in names}  # torch 2.8 asks for every one
+        set_optimizer_state_dict(self._model, self._optimizer, {**state, "state": of_all}, options=options)

@@ -11,6 +11,7 @@ from smoothify.training import AttackConfig, AveragingConfig, Config, EngineConf
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # dynamo itself looks there
+@pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace the builtin")  # of torch 2.8, and goes on
 @pytest.mark.parametrize(
     ("objective", "averaging", "attack"),
     [
