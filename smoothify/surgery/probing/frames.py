@@ -17,12 +17,12 @@ from torch import nn
 import smoothify
 from smoothify.surgery.rules.composites import run_as
 
-_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _TORCH_MODULES = f"{Path(torch.nn.modules.__file__).parent}{os.sep}"
-_MODULE_CALL = str(Path(torch.nn.modules.module.__file__))
+MODULE_CALL = str(Path(torch.nn.modules.module.__file__))
 _CHECKPOINT = str(Path(torch.utils.checkpoint.__file__))
 _ACTIVATIONS = f"{Path(smoothify.__file__).parent / 'activations'}{os.sep}"
-_SURGERY = f"{Path(__file__).parents[1]}{os.sep}"
+SURGERY = f"{Path(__file__).parents[1]}{os.sep}"
 _BOX_HELPERS = ("box", "iou", "inter_union")
 _BOX_HOMES = ("torchvision.ops.", "torchvision.models.detection.", "transformers.")
 
@@ -31,6 +31,13 @@ ALONE = threading.RLock()
 
 Modules = Mapping[int, nn.Module]
 """Each original module, by the id of the one in its place that runs."""
+
+
+def is_of_a_model(frame: FrameType) -> bool:
+    """Whether a frame runs a model's own code, not that of torch or of this package."""
+    file = frame.f_code.co_filename
+    library = (file.startswith(TORCH) and not file.startswith(_TORCH_MODULES)) or file == MODULE_CALL
+    return not library and not file.startswith(SURGERY)
 
 
 def place(modules: Modules) -> tuple[nn.Module, str, FrameType] | None:
@@ -45,13 +52,12 @@ def place(modules: Modules) -> tuple[nn.Module, str, FrameType] | None:
         file = frame.f_code.co_filename
         if file.startswith(_ACTIVATIONS):
             return None
-        library = (file.startswith(_TORCH) and not file.startswith(_TORCH_MODULES)) or file == _MODULE_CALL
-        if not library and not file.startswith(_SURGERY):
+        if is_of_a_model(frame):
             held = held or frame
             owner = _first_argument(frame, modules)
             if owner is not None and hasattr(type(owner), frame.f_code.co_name):
                 return owner, frame.f_code.co_name, held
-        elif held is not None and file == _MODULE_CALL and (owner := _first_argument(frame, modules)) is not None:
+        elif held is not None and file == MODULE_CALL and (owner := _first_argument(frame, modules)) is not None:
             return owner, "forward", held  # what is called is no method of the class
         frame = frame.f_back
     return None if held is None else (root, "forward", held)
@@ -60,7 +66,7 @@ def place(modules: Modules) -> tuple[nn.Module, str, FrameType] | None:
 def is_redirected() -> bool:
     """Whether the running call of an activation was redirected to it, and does not stand in rewritten code."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_SURGERY):
+    while frame is not None and frame.f_code.co_filename.startswith(SURGERY):
         if frame.f_code is run_as.__code__:
             return True
         frame = frame.f_back
@@ -82,7 +88,7 @@ def is_run_again(modules: Modules, owner: nn.Module, method: str) -> bool:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file, name = frame.f_code.co_filename, frame.f_code.co_name
-        if (name == method or file == _MODULE_CALL) and _first_argument(frame, modules) is owner:
+        if (name == method or file == MODULE_CALL) and _first_argument(frame, modules) is owner:
             return False
         if file == _CHECKPOINT:
             return True

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-import torch
 from torch import fx
 
-from smoothify.surgery.rewriting.baked import EFFECTS, counted, finds_tensors, is_of_a_model, variable_read
-
-_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
-_SURGERY = f"{Path(__file__).parents[1]}{os.sep}"
+from smoothify.surgery.probing.frames import SURGERY, TORCH, is_of_a_model
+from smoothify.surgery.rewriting.baked import EFFECTS, counted, finds_tensors, variable_read
 
 # What these answer may differ from call to call, and a trace would keep the answer of one.
 _AMBIENT = frozenset(
@@ -95,7 +90,7 @@ class Ambient:
             return
         if name in EFFECTS and is_of_a_model(caller):
             raise TraceRefusedError(f"it calls {name}(), which a graph would leave out")
-        outside = not caller.f_code.co_filename.startswith((_TORCH, _SURGERY))
+        outside = not caller.f_code.co_filename.startswith((TORCH, SURGERY))
         if name in _KINDS and outside:
             raise TraceRefusedError(f"it asks {name}(), and a trace would answer for what stands for a tensor")
         if name in _AMBIENT and outside:

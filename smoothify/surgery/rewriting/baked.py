@@ -6,7 +6,6 @@ import dis
 import functools
 import inspect
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -20,14 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from smoothify.surgery.probing.bytecode import catches, chains, imports, read_of
+from smoothify.surgery.probing.frames import MODULE_CALL, SURGERY, TORCH, is_of_a_model
 
-_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
-_MODULES = f"{Path(torch.nn.modules.__file__).parent}{os.sep}"
-_CALL = str(Path(torch.nn.modules.module.__file__))
 _CONTAINER = str(Path(torch.nn.modules.container.__file__))
 _THROUGH = frozenset({"children", "named_children", "modules", "named_modules"})
 _TENSORS = frozenset({"parameters", "named_parameters", "buffers", "named_buffers", "state_dict"})
-_SURGERY = f"{Path(__file__).parents[1]}{os.sep}"
 _STATE = frozenset(nn.Module().__dict__) - {"training"}
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _INSIDES = frozenset(nn.Module().__dict__) - {"training"} | {"__dict__"}
@@ -80,14 +76,7 @@ def is_registered(state: Mapping[str, Any], name: str) -> bool:
 
 def of_the_insides(name: str, frame: FrameType) -> bool:
     """Whether a model's code, and not torch's, reads a table of a module: what is asked of one may change."""
-    return name in _INSIDES and is_of_a_model(frame) and not frame.f_code.co_filename.startswith(_TORCH)
-
-
-def is_of_a_model(frame: FrameType) -> bool:
-    """Whether a frame runs a model's own code, not that of torch or of this package."""
-    file = frame.f_code.co_filename
-    library = (file.startswith(_TORCH) and not file.startswith(_MODULES)) or file == _CALL
-    return not library and not file.startswith(_SURGERY)
+    return name in _INSIDES and is_of_a_model(frame) and not frame.f_code.co_filename.startswith(TORCH)
 
 
 def variable_read(frame: FrameType, known: set[CodeType], within: set[CodeType]) -> str:
@@ -141,7 +130,7 @@ def tells_none_apart(code: CodeType) -> bool:
 def counted(frame: FrameType) -> nn.Module | None:
     """Return the module whose children a frame goes through for a model: a trace keeps how many they are."""
     code = frame.f_code
-    through = code.co_filename == _CONTAINER or (code.co_filename == _CALL and code.co_name in _THROUGH)
+    through = code.co_filename == _CONTAINER or (code.co_filename == MODULE_CALL and code.co_name in _THROUGH)
     if not through or frame.f_back is None or not is_of_a_model(frame.f_back):
         return None
     first = frame.f_locals.get("self")
@@ -151,8 +140,8 @@ def counted(frame: FrameType) -> nn.Module | None:
 def finds_tensors(frame: FrameType) -> bool:
     """Whether a frame looks for the tensors of a module for a model: a trace would keep their shapes and dtypes."""
     code, caller = frame.f_code, frame.f_back
-    through = code.co_filename == _CALL and code.co_name in _TENSORS
-    return through and caller is not None and not caller.f_code.co_filename.startswith((_TORCH, _SURGERY))
+    through = code.co_filename == MODULE_CALL and code.co_name in _TENSORS
+    return through and caller is not None and not caller.f_code.co_filename.startswith((TORCH, SURGERY))
 
 
 @contextmanager

@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import gc
 import inspect
-import os
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from smoothify.surgery.probing.frames import ALONE
+from smoothify.surgery.probing.frames import ALONE, SURGERY, TORCH, is_of_a_model
 from smoothify.surgery.probing.shell import Shell
 from smoothify.surgery.rewriting.ambient import Ambient, TraceRefusedError
 from smoothify.surgery.rewriting.baked import (
     is_empty,
-    is_of_a_model,
     is_registered,
     numpy_state,
     of_the_class,
@@ -37,8 +33,6 @@ from smoothify.surgery.rewriting.baked import (
 )
 from smoothify.surgery.rewriting.subclasses import subclass
 
-_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
-_SURGERY = f"{Path(__file__).parents[1]}{os.sep}"
 _STATE = frozenset(nn.Module().__dict__)
 
 
@@ -168,7 +162,7 @@ class _Proxy(fx.Proxy):
     @property
     def __class__(self) -> type:
         caller = sys._getframe(1).f_code.co_filename
-        if caller.startswith((_TORCH, _SURGERY)):
+        if caller.startswith((TORCH, SURGERY)):
             return _Proxy
         raise TraceRefusedError("it asks for the type of its input")
 
