@@ -77,7 +77,25 @@ class OutputExistsError(SmoothifyError, FileExistsError):
 
 
 class NonFiniteError(SmoothifyError, ArithmeticError):
-    """A loss or gradient that is NaN or infinite; the message names the step and the last good checkpoint."""
+    """Something that is NaN or infinite: logits, a loss, a derivative, weights; the message names it."""
+
+
+class DivergedError(NonFiniteError):
+    """A training run that ceased to be finite; the message names the last good checkpoint, and what to try.
+
+    Args:
+        what: what was not finite.
+        step: the update after which, or in which, it was not, counted from 0.
+        epoch: that it belongs to, counted from 1.
+        advice: what the run can go on from, and how.
+
+    >>> str(DivergedError("the loss is not finite", step=5, epoch=1, advice="try a smaller lr"))
+    'the loss is not finite, at step 5 (epoch 1); try a smaller lr'
+    """
+
+    def __init__(self, what: str, *, step: int, epoch: int, advice: str) -> None:
+        self.what, self.step, self.epoch = what, step, epoch
+        super().__init__(f"{what}, at step {step} (epoch {epoch}); {advice}")
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:

@@ -6,12 +6,13 @@ from smoothify.reproduction.job import Machine
 from smoothify.reproduction.page import results_page
 from smoothify.reproduction.plots import differences, gap_against_accuracy, held_out_curves
 from smoothify.reproduction.reading import find_tables, read_table
-from smoothify.reproduction.record import Measurement, Record, read_records
+from smoothify.reproduction.record import Divergence, Measurement, Record, read_divergences, read_records
 from smoothify.reproduction.run import reproduce
 from smoothify.reproduction.table import Measure, Row, Table
 
 __all__ = [
     "Difference",
+    "Divergence",
     "Machine",
     "Measure",
     "Measurement",
@@ -24,6 +25,7 @@ __all__ = [
     "gap_against_accuracy",
     "guides",
     "held_out_curves",
+    "read_divergences",
     "read_records",
     "read_table",
     "reproduce",

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 
 from smoothify.reproduction.compare import difference, paired
-from smoothify.reproduction.record import Record, read_records
-from smoothify.reproduction.table import Table
+from smoothify.reproduction.record import Divergence, Record, read_divergences, read_records
+from smoothify.reproduction.table import Row, Table
 
 _OPENING = """# Results
 
@@ -20,9 +20,9 @@ the number of rows, and it takes what differs between seeds to be normal: read t
 A run keeps the newest epoch that is within one standard error of the best on 500 held-out training images; "training"
 is that epoch's accuracy on attacked training images, to be set beside the test numbers (§7). "Single-step gap" is how
 much more of the held-out images stand after one attack step than after the check's ten, in the same epoch: large where
-a network has learned to withstand single steps. A row whose seeds are "not run" is one that nobody ran here. "Paper" is
-what Xie et al. (arXiv:2006.14536) report; where it is empty they give no number. The tables that were run here come
-first.
+a network has learned to withstand single steps. A row whose seeds are "not run" is one that nobody ran here; where runs
+diverged, its figures are those of the others. "Paper" is what Xie et al. (arXiv:2006.14536) report; where it is empty
+they give no number. The tables that were run here come first.
 
 {hours}
 """
@@ -38,7 +38,7 @@ _NOT_RUN = "**Nobody ran this table here.**"
 
 def results_page(tables: Sequence[Table]) -> str:
     """Return the page of all results, as Markdown, with a section for each table."""
-    run_first = sorted(tables, key=lambda table: not any(read_records(table, row) for row in table.rows))
+    run_first = sorted(tables, key=lambda table: not any(_runs(table, row) for row in table.rows))
     ending = "To run it: `python -m smoothify reproduce {}`\n"
     return "\n".join(
         [
@@ -46,6 +46,10 @@ def results_page(tables: Sequence[Table]) -> str:
             *(f"{section(table)}\n\n{ending.format(table.name)}" for table in run_first),
         ]
     )
+
+
+def _runs(table: Table, row: Row) -> list[Record | Divergence]:
+    return [*read_records(table, row), *read_divergences(table, row)]
 
 
 def section(table: Table) -> str:
@@ -58,7 +62,12 @@ def section(table: Table) -> str:
         one_for_all = all(row.against in (None, table.rows[0].name) for row in table.rows)
         against = table.rows[0].name if one_for_all else "(a row)"
         heads += [f"{column} against {against}" for column in ("clean", columns[-1].partition(",")[0])]
-    known = _evidence(table, [record for found in records.values() for record in found])
+    diverged = {row.name: read_divergences(table, row) for row in table.rows}
+    known = _evidence(
+        table,
+        [record for found in records.values() for record in found],
+        [one for found in diverged.values() for one in found],
+    )
     lines = [f"## {table.title}", "", table.about, "", known, "", _line(heads), _line(["---"] * len(heads))]
     for row in table.rows:
         paper = [f"{row.paper[column]:.1f}" if column in row.paper else "" for column in table.columns]
@@ -66,7 +75,7 @@ def section(table: Table) -> str:
         cells = [
             row.name,
             *paper,
-            str(len(found) or "not run"),
+            _seeds(found, diverged[row.name]),
             *(_in_training(found) if columns else ()),
             _clean(found),
             *(_robust(found, column) for column in columns),
@@ -78,10 +87,26 @@ def section(table: Table) -> str:
                 cells.append(f"{known} ({other.name})" if known and other and not one_for_all else known)
         lines.append(_line(cells))
     notes = [f"- {row.name}: {row.note}" for row in table.rows if row.note]
-    notes += [note for row in table.rows for note in (*_sanity(records[row.name]), *_fallen(records[row.name]))]
+    notes += [
+        note
+        for row in table.rows
+        for note in (*_diverged(diverged[row.name]), *_sanity(records[row.name]), *_fallen(records[row.name]))
+    ]
     if notes:
         lines += ["", *notes]
     return "\n".join(lines)
+
+
+def _seeds(records: Sequence[Record], diverged: Sequence[Divergence]) -> str:
+    """Say how many runs there were, and how many of them diverged."""
+    if not diverged:
+        return str(len(records) or "not run")
+    return f"{len(records) + len(diverged)} ({len(diverged)} diverged)"
+
+
+def _diverged(found: Sequence[Divergence]) -> list[str]:
+    """Say where runs diverged."""
+    return [f"- {one.row}, seed {one.seed}: {one}." for one in found]
 
 
 def _sanity(records: Sequence[Record]) -> list[str]:
@@ -147,23 +172,25 @@ def _hours(tables: Sequence[Table]) -> str:
     )
 
 
-def _evidence(table: Table, records: Sequence[Record]) -> str:
-    if not records:
+def _evidence(table: Table, records: Sequence[Record], diverged: Sequence[Divergence]) -> str:
+    runs: list[Record | Divergence] = [*records, *diverged]
+    if not runs:
         return f"{_NOT_RUN} The numbers in it are the paper's." if table.columns else _NOT_RUN
-    machines = " and ".join(dict.fromkeys(record.machine for record in records))
+    machines = " and ".join(dict.fromkeys(run.machine for run in runs))
     versions = ", ".join(
         dict.fromkeys(
             f"{name} {number}"
-            for record in records
-            for name, number in record.versions.items()
+            for run in runs
+            for name, number in run.versions.items()
             if name != "commit"  # the records have it
         )
     )
     precisions = dict.fromkeys(_PRECISIONS[record.attack_precision] for record in records if record.attack_precision)
     attacked = f"training attacks on {' and '.join(precisions)}; " if precisions else ""
     hours = sum(record.training_seconds for record in records) / 3600
+    lost = f" ({len(diverged)} diverged)" if diverged else ""
     return (
-        f"{len(records)} runs of {len(table.rows) * len(table.seeds)}, {hours:.1f} hours of training; {machines}; "
+        f"{len(runs)} runs of {len(table.rows) * len(table.seeds)}{lost}, {hours:.1f} hours of training; {machines}; "
         f"{attacked}{versions}."
     )
 

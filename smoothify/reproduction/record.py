@@ -164,6 +164,7 @@ class Record:
             for one in self.measured
         ]
         folder.mkdir(parents=True, exist_ok=True)
+        _divergence_file(folder, self.row, self.seed).unlink(missing_ok=True)
         return write_atomically(file_of(folder, self.row, self.seed), json.dumps(content, indent=1) + "\n")
 
     @classmethod
@@ -199,6 +200,57 @@ class Record:
             ) from error
 
 
+@dataclass(frozen=True)
+class Divergence:
+    """One run of a row that ceased to be finite: it has no model to measure, and that is what it came to.
+
+    Args:
+        row: the row's name.
+        seed: of the run.
+        digest: the row's, when it was run; one with another is out of date.
+        command: the options of ``smoothify.train``.
+        what: what was not finite.
+        step: the update at which it was not, counted from 0.
+        epoch: that it belongs to, counted from 1.
+        versions: of the libraries.
+        machine: what it ran on.
+    """
+
+    row: str
+    seed: int
+    digest: str
+    command: tuple[str, ...]
+    what: str
+    step: int
+    epoch: int
+    versions: Mapping[str, str]
+    machine: str = field(default_factory=lambda: describe_machine())
+
+    def __str__(self) -> str:
+        return f"diverged in epoch {self.epoch}: {self.what}, at step {self.step}"
+
+    def write(self, folder: Path) -> Path:
+        """Write it into a table's folder of results, where no record of the same run can then be."""
+        folder.mkdir(parents=True, exist_ok=True)
+        file_of(folder, self.row, self.seed).unlink(missing_ok=True)
+        return write_atomically(_divergence_file(folder, self.row, self.seed), json.dumps(vars(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, file: Path) -> Divergence:
+        """Read one.
+
+        Raises:
+            DataError: the file is none.
+        """
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            return cls(**{**content, "command": tuple(content["command"])})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{file} does not say where a run diverged ({error!r}); delete it and run the table again"
+            ) from error
+
+
 def file_of(folder: Path, row: str, seed: int) -> Path:
     """Where the record of a row and a seed is."""
     return folder / f"{row}.seed-{seed}.json"
@@ -209,6 +261,17 @@ def read_records(table: Table, row: Row) -> list[Record]:
     files = (file_of(table.results, row.name, seed) for seed in table.seeds)
     records = [Record.read(file) for file in files if file.is_file()]
     return [record for record in records if record.digest == row.digest]
+
+
+def read_divergences(table: Table, row: Row) -> list[Divergence]:
+    """Read which runs of a row, as it is now, diverged, by seed."""
+    files = (_divergence_file(table.results, row.name, seed) for seed in table.seeds)
+    found = [Divergence.read(file) for file in files if file.is_file()]
+    return [one for one in found if one.digest == row.digest]
+
+
+def _divergence_file(folder: Path, row: str, seed: int) -> Path:
+    return folder / f"{row}.seed-{seed}.diverged.json"
 
 
 def describe_machine() -> str:

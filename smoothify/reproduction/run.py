@@ -11,7 +11,7 @@ from typing import Any
 
 from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError
 from smoothify.reproduction.job import FINISHED, Job, Machine
-from smoothify.reproduction.record import Measurement, Record, file_of
+from smoothify.reproduction.record import Divergence, Measurement, Record, file_of, read_divergences
 from smoothify.reproduction.table import Measure, Row, Table
 from smoothify.training import RunFolder
 from smoothify.training.saving.state import newest_first
@@ -28,7 +28,8 @@ def reproduce(
 ) -> list[Record]:
     """Train and measure every row and seed of which the table's results hold no record; write the records.
 
-    What was finished before is not done again, and a run that was interrupted goes on where it stopped.
+    What was finished before is not done again, and a run that was interrupted goes on where it stopped. A run that
+    diverges is a result too, and written down as one.
 
     Args:
         table: what to run.
@@ -39,7 +40,7 @@ def reproduce(
         say: hears one line for each run.
 
     Returns:
-        The records that are new.
+        The records that are new, of runs that came to their end.
 
     Raises:
         UnknownNameError: a row that the table does not have.
@@ -64,8 +65,11 @@ def reproduce(
                     except SmoothifyError as error:
                         failed.append(str(error))
                         say(str(error))
+                        continue
+                    record.write(table.results)
+                    if isinstance(record, Divergence):
+                        say(f"{running[future]}: {record}")
                     else:
-                        record.write(table.results)
                         done.append(record)
                         figures = ", ".join(f"{column} {one.robust}" for column, one in record.columns.items())
                         say(f"{running[future]}: clean {record.measured[0].clean}, {figures}")
@@ -96,6 +100,8 @@ def missing(table: Table, *, runs: Path, only: Sequence[str], seeds: Sequence[in
 
 
 def _is_known(table: Table, row: Row, seed: int) -> bool:
+    if any(one.seed == seed for one in read_divergences(table, row)):
+        return True
     file = file_of(table.results, row.name, seed)
     if not file.is_file():
         return False
@@ -103,23 +109,27 @@ def _is_known(table: Table, row: Row, seed: int) -> bool:
     return record.digest == row.digest and {measure.slug for measure in table.measures} <= {*record.measures}
 
 
-def _do(job: Job) -> Record:
+def _do(job: Job) -> Record | Divergence:
     if job.start is not None and not (job.start / FINISHED).is_file():
         raise SmoothifyError(f"{job}: left out, since {job.start}, which it starts from, did not come to its end")
     if (changes := RunFolder(job.folder).changes).is_file():
         raise SmoothifyError(f"{job}: was resumed with settings that are not the table's ({changes}); move it away")
+    diverged = RunFolder(job.folder).diverged
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    if not job.finished.is_file():
+    if not job.finished.is_file() and not diverged.is_file():
         begun = bool(newest_first(RunFolder(job.folder).checkpoints))  # a file that was being written is none
         start = ["--resume", str(job.folder)] if begun else ["--output", str(job.folder), "--overwrite"]
-        place = [] if job.machine.data is None else [f"--data.path={job.machine.data}"]
-        _command(job, "smoothify.train", [*job.arguments, f"--seed={job.seed}", *place, *start])
-    for measure in job.table.measures:
+        try:
+            _command(job, "smoothify.train", [*job.arguments, f"--seed={job.seed}", *_place(job), *start])
+        except SmoothifyError:
+            if not diverged.is_file():
+                raise
+    for measure in () if diverged.is_file() else job.table.measures:
         if not (output := _measured_file(job, measure)).is_file():
             best = str(job.folder / "best")
             _command(job, "smoothify.evaluate", [best, *job.row.imports, *measure.arguments, f"--output={output}"])
     try:
-        return _record(job)
+        return _divergence(job, diverged) if diverged.is_file() else _record(job)
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise SmoothifyError(
             f"{job}: {job.folder} does not say what a record needs ({error!r}): it is damaged, or of another version; "
@@ -138,13 +148,11 @@ def _record(job: Job) -> Record:
     rows = [json.loads(line) for line in (job.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     kept = rows[final["epoch"] - 1]
     seconds = [found["seconds"] for found in evaluations if "seconds" in found]
-    started = () if job.row.start is None else (f"--model.name=(the run of {job.row.start.name})",)
-    place = () if job.machine.data is None else (f"--data.path={job.machine.data}",)
     return Record(
         row=job.row.name,
         seed=job.seed,
         digest=job.row.digest,
-        command=(*job.row.arguments, *started, *place, f"--seed={job.seed}"),
+        command=_options(job),
         epochs=len(rows),
         epoch=kept["epoch"],
         train_accuracy=kept["train_accuracy"],
@@ -158,6 +166,23 @@ def _record(job: Job) -> Record:
         measuring_seconds=round(sum(seconds), 1) if len(seconds) == len(evaluations) else None,
         versions=final["versions"],
     )
+
+
+def _divergence(job: Job, file: Path) -> Divergence:
+    """Read where a run diverged."""
+    found = _read(file)
+    told = {name: found[name] for name in ("what", "step", "epoch", "versions")}
+    return Divergence(row=job.row.name, seed=job.seed, digest=job.row.digest, command=_options(job), **told)
+
+
+def _options(job: Job) -> tuple[str, ...]:
+    """Return the options that a record names: those of the row, and what the runner adds."""
+    started = () if job.row.start is None else (f"--model.name=(the run of {job.row.start.name})",)
+    return (*job.row.arguments, *started, *_place(job), f"--seed={job.seed}")
+
+
+def _place(job: Job) -> tuple[str, ...]:
+    return () if job.machine.data is None else (f"--data.path={job.machine.data}",)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from smoothify.errors import NonFiniteError
+from smoothify.errors import DivergedError, NonFiniteError
 from smoothify.training.config import Config
 from smoothify.training.saving import state
 from smoothify.training.saving.record import Record
@@ -27,7 +27,7 @@ def refuse_bad_loss(record: Record, epoch: int, checkpoints: Path, config: Confi
     A checkpoint of the very weights that gave the loss would give it again, so the main process sets it aside.
 
     Raises:
-        NonFiniteError: in every process, if the loss was not finite in one of them.
+        DivergedError: in every process, if the loss was not finite in one of them.
     """
     step = record.bad_step()
     if step is not None:
@@ -36,7 +36,7 @@ def refuse_bad_loss(record: Record, epoch: int, checkpoints: Path, config: Confi
         raise _diverged("the loss is not finite", step, epoch, checkpoints, config, before=step)
 
 
-def _diverged(what: str, step: int, epoch: int, checkpoints: Path, config: Config, *, before: int) -> NonFiniteError:
+def _diverged(what: str, step: int, epoch: int, checkpoints: Path, config: Config, *, before: int) -> DivergedError:
     """Return the error for a step and an epoch, both counted from 0; good are checkpoints before so many steps."""
     # by number: the main process may not yet have set aside what another one sees
     good = [path for path in state.newest_first(checkpoints) if state.step_of(path) < before]
@@ -47,4 +47,5 @@ def _diverged(what: str, step: int, epoch: int, checkpoints: Path, config: Confi
         remedies.append("engine.mixed_precision=bf16 in place of fp16")
     found = f"the last good checkpoint is {good[0]}" if good else "there is no good checkpoint before it"
     where = "on resuming" if good else "in another run"
-    return NonFiniteError(f"{what}, at step {step} (epoch {epoch + 1}); {found}; try {' or '.join(remedies)} {where}")
+    advice = f"{found}; try {' or '.join(remedies)} {where}"
+    return DivergedError(what, step=step, epoch=epoch + 1, advice=advice)

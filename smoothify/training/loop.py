@@ -9,6 +9,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from smoothify.data import Stream
+from smoothify.errors import DivergedError
 from smoothify.objectives import objective
 from smoothify.training.accelerated import accelerated
 from smoothify.training.alarms import alarms
@@ -54,7 +55,7 @@ def train(
 
     Raises:
         SmoothifyError: something in the config cannot be; nothing was trained.
-        NonFiniteError: the loss or the weights became NaN or infinite; the message names the step, the last good
+        DivergedError: the loss or the weights became NaN or infinite; the message names the step, the last good
             checkpoint, and which settings to resume it with.
         OSError: the folder cannot be written; what was finished before stays loadable.
 
@@ -73,7 +74,12 @@ def train(
         one_opens = accelerator.is_main_process
         with open_run_folder(config, overwrite=overwrite, resume=resume) if one_opens else nullcontext():
             accelerator.wait_for_everyone()
-            return _run(config, parts, accelerator, reporter, resume=resume, started=started)
+            try:
+                return _run(config, parts, accelerator, reporter, resume=resume, started=started)
+            except DivergedError as error:
+                if accelerator.is_main_process:
+                    RunFolder(Path(config.output)).write_divergence(error)
+                raise
 
 
 def _run(

@@ -14,6 +14,7 @@ import yaml
 from smoothify.__main__ import main
 from smoothify.errors import ConfigError, DataError, SmoothifyError, UnknownNameError
 from smoothify.reproduction import (
+    Divergence,
     Machine,
     Measurement,
     Record,
@@ -24,6 +25,7 @@ from smoothify.reproduction import (
     find_tables,
     gap_against_accuracy,
     held_out_curves,
+    read_divergences,
     read_records,
     read_table,
     reproduce,
@@ -124,6 +126,40 @@ def test_a_run_that_fails_names_its_log_and_stops_no_other(zoo: Path, tmp_path: 
     with pytest.raises(SmoothifyError, match=r"1 of 2 runs failed: .*did you mean 'relu'.*\w+\.seed-0\.log"):
         reproduce(only_table(zoo), runs=tmp_path / "runs", seeds=[0])
     assert [path.name for path in only_table(zoo).results.iterdir()] == ["silu.seed-0.json"]
+
+
+def test_a_run_that_diverges_is_a_result(zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file = zoo / "stripes" / "figure_3" / "table.yaml"
+    file.write_text(file.read_text().replace("{model.activation: keep}", "{model.activation: keep, lr: 1.0e+30}"))
+    options = ["--runs", str(tmp_path / "runs"), "--zoo", str(zoo), "--seeds", "[0]"]
+    main(["reproduce", "stripes/figure_3", *options])
+    assert "relu, seed 0: diverged in epoch 1: the loss is not finite, at step" in capsys.readouterr().out
+    table = only_table(zoo)
+    (diverged,) = read_divergences(table, table.rows[0])
+    run = tmp_path / "runs" / f"{table.rows[0].digest}.seed-0"
+    told = json.loads((run / "diverged.json").read_text())
+    assert (diverged.step, diverged.epoch, diverged.what) == (told["step"], 1, "the loss is not finite")
+    assert "--lr=1e+30" in diverged.command and diverged.versions == told["versions"]
+    assert not read_records(table, table.rows[0]) and len(read_records(table, table.rows[1])) == 1
+
+    page = (zoo / "RESULTS.md").read_text()
+    assert "| relu | 68.8 | 33.0 | 1 (1 diverged) |  |  |  |" in page and "2 runs of 4 (1 diverged)" in page
+    assert f"- relu, seed 0: {diverged}." in page
+
+    main(["reproduce", "stripes/figure_3", *options])
+    assert "0 runs to do" in capsys.readouterr().out, "it would diverge again"
+    (written,) = table.results.glob("*.diverged.json")
+    written.unlink()
+    before = (run / "config.yaml").stat().st_mtime_ns
+    assert reproduce(table, runs=tmp_path / "runs", seeds=[0]) == []
+    assert Divergence.read(written) == diverged and (run / "config.yaml").stat().st_mtime_ns == before
+    record_of(table.rows[0], seed=0, verdicts=[True]).write(table.results)
+    assert not written.exists(), "the same run has one record"
+    diverged.write(table.results)
+    assert not file_of(table.results, "relu", 0).exists()
+    written.write_text("{}")
+    with pytest.raises(DataError, match="does not say where a run diverged"):
+        read_divergences(table, table.rows[0])
 
 
 def test_a_run_with_other_settings_than_its_rows_is_none_of_the_table(zoo: Path, tmp_path: Path) -> None:

@@ -272,9 +272,12 @@ def test_a_folder_that_is_no_run_is_never_deleted(tiny: Config) -> None:
 def test_non_finite_loss_names_step_and_checkpoint(tiny: Config) -> None:
     with pytest.raises(NonFiniteError, match=r"at step \d+ \(epoch 1\); there is no good checkpoint before"):
         train(with_changes(tiny, lr=1e30))
+    folder = RunFolder(Path(tiny.output))
+    told = json.loads(folder.diverged.read_text())
+    assert (told["what"], told["epoch"]) == ("the loss is not finite", 1)
     with pytest.raises(KeyboardInterrupt):
         train(tiny, overwrite=True, reporter=Listener(stop, after=2))
-    folder = RunFolder(Path(tiny.output))
+    assert not folder.diverged.exists(), "the run that is there now has not"
     checkpoint = state.load(folder.checkpoints, print)
     checkpoint.states["model"]["model.fc.weight"].fill_(float("nan"))
     poisoned = state.save(checkpoint, folder.checkpoints)
@@ -283,11 +286,13 @@ def test_non_finite_loss_names_step_and_checkpoint(tiny: Config) -> None:
         NonFiniteError, match=rf"at step 10 \(epoch 3\); the last good checkpoint is {good}; try a smaller"
     ):
         train(tiny, resume=True)
-    assert smoothify.from_pretrained(RunFolder(Path(tiny.output)).last)
+    assert smoothify.from_pretrained(folder.last)
+    assert json.loads(folder.diverged.read_text())["step"] == 10
     assert not poisoned.exists() and poisoned.with_name(f"broken-{poisoned.name}").exists()
     listener = Listener()
     train(tiny, resume=True, reporter=listener)
     assert "resumed after step 5 (1.00 of 3 epochs)" in listener.notes
+    assert not folder.diverged.exists()
 
 
 def test_no_checkpoint_is_written_of_weights_that_a_step_has_broken(tiny: Config) -> None:

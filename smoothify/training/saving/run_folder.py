@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from smoothify.errors import ConfigError, OutputExistsError
+from smoothify.errors import ConfigError, DivergedError, OutputExistsError
 from smoothify.evaluation import RobustAccuracy
 from smoothify.evaluation.versions import library_versions
 from smoothify.files import sweep, write_atomically
@@ -68,6 +68,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def diverged(self) -> Path:
+        """Where the run ceased to be finite; absent if it did not, or once it is resumed."""
+        return self.path / "diverged.json"
+
+    @property
     def evaluation(self) -> Path:
         """Accuracies of the best model on the test images, with one verdict an image."""
         return self.path / "evaluation.json"
@@ -105,11 +110,17 @@ class RunFolder:
         if changed:
             record_changes(self.changes, changed, step=step)
         self.write_config(config)
+        self.diverged.unlink(missing_ok=True)
         return describe(step, changed) if changed else None
 
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write all rows; a reader never sees half a line."""
         write_atomically(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def write_divergence(self, error: DivergedError) -> None:
+        """Write where the run ceased to be finite."""
+        found = {"what": error.what, "step": error.step, "epoch": error.epoch, "versions": library_versions()}
+        write_atomically(self.diverged, json.dumps(found, indent=1) + "\n")
 
     def write_evaluation(
         self, measured: RobustAccuracy, *, epoch: int, attack_precision: str | None, split: str
