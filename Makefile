@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   install into .venv, then train, attack, save and reload a robust model (about 10 minutes)"
+	@echo "make demo   install into .venv, then train, attack, save and reload a robust model (about 5 minutes)"
 	@echo "make test   install into .venv, then ruff, mypy, the tests and the documentation"
 	@echo "make test-oldest  the tests on the oldest versions that pyproject.toml allows, in .venv-oldest"
 	@echo "make sweep  convert every model of timm, transformers and torchvision and check each (about half an hour)"

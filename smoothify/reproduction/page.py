@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
 from smoothify.reproduction.compare import difference, paired
@@ -22,7 +22,8 @@ is that epoch's accuracy on attacked training images, to be set beside the test 
 much more of the held-out images stand after one attack step than after the check's ten, in the same epoch: large where
 a network has learned to withstand single steps. A row whose seeds are "not run" is one that nobody ran here; where runs
 diverged, its figures are those of the others. "Paper" is what Xie et al. (arXiv:2006.14536) report; where it is empty
-they give no number. The tables that were run here come first.
+they give no number. The tables that were run here come first. Rows of several tables that come to the same recipe, such
+as the default run's, are the same runs.
 
 {hours}
 """
@@ -55,20 +56,37 @@ def _runs(table: Table, row: Row) -> list[Record | Divergence]:
 def section(table: Table) -> str:
     """Return a table with what is known about it: the paper's numbers, those of its records, and their evidence."""
     records = {row.name: read_records(table, row) for row in table.rows}
+    diverged = {row.name: read_divergences(table, row) for row in table.rows}
+    finished = [record for found in records.values() for record in found]
+    lost = [one for found in diverged.values() for one in found]
+    lines = [f"## {table.title}", "", table.about, "", _evidence(table, finished, lost), ""]
+    if finished or lost or table.columns:
+        lines += _grid(table, records, diverged)
+    else:
+        lines.append(f"Its rows: {', '.join(f'`{row.name}`' for row in table.rows)}.")
+    notes = [f"- {row.name}: {row.note}" for row in table.rows if row.note]
+    notes += [
+        note
+        for row in table.rows
+        for note in (*_diverged(diverged[row.name]), *_sanity(records[row.name]), *_fallen(records[row.name]))
+    ]
+    if notes:
+        lines += ["", *notes]
+    return "\n".join(lines)
+
+
+def _grid(
+    table: Table, records: Mapping[str, Sequence[Record]], diverged: Mapping[str, Sequence[Divergence]]
+) -> list[str]:
+    """Lay the figures out, a line for each row."""
     columns = list(dict.fromkeys(column for found in records.values() for one in found for column in one.columns))
     training = ["training", "single-step gap"] if columns else []
     heads = ["", *(f"paper: {column}" for column in table.columns), "seeds", *training, "clean", *columns]
+    one_for_all = all(row.against in (None, table.rows[0].name) for row in table.rows)
     if columns:
-        one_for_all = all(row.against in (None, table.rows[0].name) for row in table.rows)
         against = table.rows[0].name if one_for_all else "(a row)"
         heads += [f"{column} against {against}" for column in ("clean", columns[-1].partition(",")[0])]
-    diverged = {row.name: read_divergences(table, row) for row in table.rows}
-    known = _evidence(
-        table,
-        [record for found in records.values() for record in found],
-        [one for found in diverged.values() for one in found],
-    )
-    lines = [f"## {table.title}", "", table.about, "", known, "", _line(heads), _line(["---"] * len(heads))]
+    lines = [_line(heads), _line(["---"] * len(heads))]
     for row in table.rows:
         paper = [f"{row.paper[column]:.1f}" if column in row.paper else "" for column in table.columns]
         found = records[row.name]
@@ -86,15 +104,7 @@ def section(table: Table) -> str:
                 known = "" if other is None else _against(found, records[other.name], column, seeds=len(table.seeds))
                 cells.append(f"{known} ({other.name})" if known and other and not one_for_all else known)
         lines.append(_line(cells))
-    notes = [f"- {row.name}: {row.note}" for row in table.rows if row.note]
-    notes += [
-        note
-        for row in table.rows
-        for note in (*_diverged(diverged[row.name]), *_sanity(records[row.name]), *_fallen(records[row.name]))
-    ]
-    if notes:
-        lines += ["", *notes]
-    return "\n".join(lines)
+    return lines
 
 
 def _seeds(records: Sequence[Record], diverged: Sequence[Divergence]) -> str:

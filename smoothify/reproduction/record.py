@@ -285,9 +285,10 @@ def describe_machine() -> str:
 def _processor() -> str:
     listed = Path("/proc/cpuinfo")
     if listed.is_file():
-        for line in listed.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        first = listed.read_text(encoding="utf-8").partition("\n\n")[0]
+        said = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
+        if "model name" in said:  # which a hypervisor may shorten to what two generations share
+            return f"{said['model name']} (family {said.get('cpu family')}, model {said.get('model')})"
     return platform.processor() or platform.machine()
 
 

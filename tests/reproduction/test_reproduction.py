@@ -240,6 +240,11 @@ def test_a_row_is_left_out_where_the_one_that_it_starts_from_failed(zoo: Path, t
 def test_a_page_without_runs_is_blank(zoo: Path) -> None:
     page = results_page(find_tables(zoo))
     assert "| relu | 68.8 | 33.0 | not run |  |" in page and "**Nobody ran this table here.**" in page
+    file = zoo / "stripes" / "figure_3" / "table.yaml"
+    for paper in ("    paper: {clean: 68.8, robust: 33.0}\n", "    paper: {clean: 69.7, robust: 42.3}\n"):
+        file.write_text(file.read_text().replace(paper, ""))
+    page = results_page(find_tables(zoo))
+    assert "Its rows: `relu`, `silu`.\n\n- silu: the paper's best." in page and "not run |" not in page
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,17 @@ import pytest
 import torch
 
 from smoothify.activations import create, is_smooth
-from smoothify.reproduction import Difference, Record, Row, difference, find_tables, read_records, read_table
+from smoothify.reproduction import (
+    Difference,
+    Record,
+    Row,
+    difference,
+    find_tables,
+    read_divergences,
+    read_records,
+    read_table,
+)
 from smoothify.reproduction.compare import paired
-from smoothify.reproduction.plots import setting_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = " ".join((ROOT / "docs" / "when-smooth-wins.md").read_text(encoding="utf-8").split())
@@ -89,44 +97,6 @@ def robust(record: Record, column: str = APGD) -> float:
     return 100 * record.columns[column].robust.value
 
 
-@cache
-def pairs_of_runs() -> dict[tuple[str, int], tuple[Record, Record]]:
-    """ReLU's run and that of parametric softplus, of one setting, seed and machine; of two machines, the last."""
-    found: dict[tuple[str, int, str], dict[str, Record]] = {}
-    for row, record in adversarial_runs():
-        if single_step(row) and APGD in record.columns:
-            setting = repr(sorted(setting_of(row).items()))
-            one = found.setdefault((setting, record.seed, record.machine), {})
-            one[row.settings["model"]["activation"]] = record
-    return {
-        (setting, seed): (one["keep"], one["parametric_softplus"])
-        for (setting, seed, _), one in found.items()
-        if {"keep", "parametric_softplus"} <= {*one}
-    }
-
-
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-NUMBERS += ("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty")
-
-
-def test_pairs_of_runs() -> None:
-    pairs = pairs_of_runs()
-    gains = {key: round(robust(smooth) - robust(relu), 6) for key, (relu, smooth) in pairs.items()}
-    clean = [100 * (smooth.measured[0].clean.value - relu.measured[0].clean.value) for relu, smooth in pairs.values()]
-    settings = {setting for setting, _ in pairs}
-
-    def over(settings: set[str], gains: dict[tuple[str, int], float]) -> float:
-        return mean(mean(gain for (of, _), gain in gains.items() if of == setting) for setting in settings)
-
-    ahead = f"in {sum(gain > 0 for gain in gains.values())} of {len(gains)} pairs of runs"
-    over_settings = f"by {over(settings, gains):.1f} points in the mean over {NUMBERS[len(settings)]} settings"
-    assert f"Under APGD-DLR it is ahead {ahead}, {over_settings}" in PAGE
-    assert f"and {mean(clean):.1f} on clean images, and never more than {-min(gains.values()):.1f} behind" in PAGE
-    assert ahead in README and over_settings in README
-    pgd = {key: robust(smooth, PGD) - robust(relu, PGD) for key, (relu, smooth) in pairs.items()}
-    assert f"({over(settings, pgd):.1f} under PGD-50)" in README
-
-
 SETTINGS = {
     "the default: 25 epochs, learning rate 0.4": ("replica", "relu-replica", "parametric_softplus-replica"),
     "training attacks in float32": ("replica", "relu-same", "parametric_softplus-same"),
@@ -156,6 +126,41 @@ SETTINGS = {
 }
 
 
+Run = tuple[str, str]
+"""A table and a row of it."""
+
+
+def together(rows: Sequence[Run], column: str | None = APGD, seeds: int = 3) -> list[list[float]]:
+    """Give for each of the first seeds the mean verdict of several rows on each image."""
+
+    def verdicts(record: Record) -> Sequence[bool]:
+        return record.measured[0].clean_correct if column is None else record.columns[column].robust_correct
+
+    by_row = [[verdicts(record) for record in records(*row) if record.seed < seeds] for row in rows]
+    return [[mean(image) for image in zip(*seed, strict=True)] for seed in zip(*by_row, strict=True)]
+
+
+def over_settings(column: str | None) -> Difference:
+    """What parametric softplus gains over ReLU in the settings at epsilon 0.1, taken as fixed."""
+    here = [rows for setting, rows in SETTINGS.items() if setting != "epsilon 8/255"]
+    relu, smooth = ([(rows[0], rows[which]) for rows in here] for which in (1, 2))
+    assert len(here) == 16
+    return difference(together(smooth, column), together(relu, column))
+
+
+def test_all_settings_together() -> None:
+    gains: list[float] = []
+    for table, relu, smooth in SETTINGS.values():
+        (column,) = (column for column in records(table, relu)[0].columns if column.startswith("APGD-DLR"))
+        gains += seed_by_seed((table, smooth), (table, relu), column)
+    assert f"It is ahead in {sum(gain > 0 for gain in gains)} of the {len(gains)} pairs of runs below" in PAGE
+    assert f"never more than {-min(gains):.1f} points behind" in PAGE
+    apgd, clean, pgd = (said(over_settings(column)).lstrip("+") for column in (APGD, CLEAN, PGD))
+    assert f"Over the sixteen settings at epsilon 0.1 it gains {apgd} points, and {clean} on clean images" in PAGE
+    assert f"as sixteen fixed settings, they show {apgd}." in PAGE
+    assert f"gains {apgd} points over ReLU under APGD-DLR" in README and f"and {pgd} under PGD-50, over six" in README
+
+
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_setting(setting: str) -> None:
     table, relu, smooth = SETTINGS[setting]
@@ -178,10 +183,8 @@ def test_what_the_single_step_gap_goes_with() -> None:
 
     assert f"Over {len(runs)} runs of all kinds" in PAGE
     assert f"under APGD-DLR (correlation {correlated(gap)})" in PAGE
-    assert f"after ten steps tells ({correlated(lambda record: record.held_out[record.epoch - 1])})" in PAGE
-    one_step = correlated(lambda record: record.held_out_single_step[record.epoch - 1])
-    assert f"after one step ({one_step})" in PAGE
-    assert f"attacked training images ({correlated(lambda record: record.train_accuracy)})" in PAGE
+    ten_steps = correlated(lambda record: record.held_out[record.epoch - 1])
+    assert f"which is part of the gap, tells about as much ({ten_steps})." in PAGE
     smooth = correlated(gap, lambda row: is_of(row, "parametric_softplus"))
     assert f"it tells less ({smooth})" in PAGE
 
@@ -193,6 +196,19 @@ def test_what_the_single_step_gap_goes_with() -> None:
     relu, smooth_ones = means(lambda record: gap(record) < 6.5)
     small = f"{len(relu)} runs with ReLU come to {mean(relu):.1f}% in the mean and {len(smooth_ones)} with smooth"
     assert f"a gap below 6.5 points, {small} activations to {mean(smooth_ones):.1f}%" in PAGE
+    softplus, others = (
+        [
+            robust(record)
+            for row, record in runs
+            if single_step(row)
+            and gap(record) < 6.5
+            and is_smooth_of(row)
+            and is_of(row, "parametric_softplus") == softplus
+        ]
+        for softplus in (True, False)
+    )
+    apart = f"({len(softplus)} with parametric softplus to {mean(softplus):.1f}%, the others to {mean(others):.1f}%)"
+    assert apart in PAGE
     relu, smooth_ones = means(lambda record: gap(record) >= 6.5)
     counts = f"{len(relu)} and {len(smooth_ones)} runs"
     assert f"with a larger gap, {counts} come to {mean(relu):.1f}% and {mean(smooth_ones):.1f}%" in PAGE
@@ -226,15 +242,9 @@ FIRST = ("parametric_softplus", "softplus", "elu", "smoothrelu", "silu", "gelu",
 """The activations that were run before anybody asked whether a dip makes a difference."""
 
 
-def together(rows: Sequence[str]) -> list[list[float]]:
-    """Give for every seed the mean verdict of several rows of Figure 3 on each image."""
-    by_row = [[record.columns[APGD].robust_correct for record in records("figure_3", row)] for row in rows]
-    return [[mean(image) for image in zip(*seed, strict=True)] for seed in zip(*by_row, strict=True)]
-
-
 def monotone_against_dipping(among: Callable[[str], bool] = lambda row: True) -> Difference:
     monotone, dipping = ([row for row in rows if among(row)] for rows in (MONOTONE, DIPPING))
-    return difference(together(monotone), together(dipping))
+    return difference(*(together([("figure_3", row) for row in rows]) for rows in (monotone, dipping)))
 
 
 def test_activations_that_dip_and_those_that_do_not() -> None:
@@ -251,7 +261,10 @@ def test_activations_that_dip_and_those_that_do_not() -> None:
         cells += [spread([record.single_step_gap for record in found]), "none" if row in MONOTONE else dip]
         assert f"| {NAMED.get(row, row)} | {' | '.join(cells)} |" in PAGE
     largest, smallest = max(gaps[row] for row in MONOTONE), min(gaps[row] for row in DIPPING)
-    assert f"a gap of {largest:.1f} points or less, and all with a dip one of {smallest:.1f} or more" in PAGE
+    gap_of_all = (
+        f"a gap of {largest:.1f} points or less, and all with a dip one of {smallest:.1f} or more, in the mean of"
+    )
+    assert gap_of_all in PAGE
 
     def percent(rows: Sequence[str], column: str | None = APGD) -> float:
         return 100 * mean(mean(accuracies("figure_3", row, column)) for row in rows)
@@ -261,11 +274,28 @@ def test_activations_that_dip_and_those_that_do_not() -> None:
     behind = percent(DIPPING, CLEAN) - percent(MONOTONE, CLEAN)
     assert f"The six come to {apart} {percent(DIPPING):.1f}%; on clean images they are {behind:.1f} points" in PAGE
     known, new = (monotone_against_dipping(lambda row, of=of: (row in FIRST) == of) for of in (True, False))
-    assert f"the seven that had been run before ({said(known)}). In the newer ones" in PAGE
-    assert f"would not be seen by itself ({said(new)}); together {said(monotone_against_dipping())}." in PAGE
+    assert f"in the first seven that were run ({said(known)}). The nine others point" in PAGE
+    assert f"not show it by themselves ({said(new)}); together {said(monotone_against_dipping())}." in PAGE
+    assert f"and the nine others alone give {said(new)}." in PAGE
+    assert f"and the nine others alone give {said(new).lstrip('+')}." in README
+    table = read_table(ROOT / "zoo" / "fashion_mnist" / "figure_3" / "table.yaml")
+    lost = read_divergences(table, next(row for row in table.rows if row.name == "hermite"))
+    assert [one.seed for one in lost] == [0, 1, 2] and max(one.step for one in lost) < 10
+    assert "names too, diverged within ten steps in all three seeds" in PAGE
+    silu, elu = (said(between(("figure_3", row), ("figure_3", "relu"), APGD)) for row in ("silu", "elu"))
+    assert f"Here SiLU is level with ReLU ({silu}), and ELU above it ({elu})" in PAGE
     together_they = said(monotone_against_dipping()).lstrip("+")
     assert f"are ahead of ten that have one, by {together_they}" in PAGE
     assert f"are ahead of ten that dip below zero and rise again, by {together_they}" in README
+
+
+OVER_RATES = (("parametric_softplus", "silu"), ("parametric_softplus", "relu"), ("silu", "relu"))
+
+
+def over_rates(ours: str, theirs: str) -> Difference:
+    """Compare two activations over the four learning rates, taken as fixed."""
+    rates = ("0.1", "0.2", "0.4", "0.8")
+    return difference(*(together([("learning_rate", f"{name}-{rate}") for rate in rates]) for name in (ours, theirs)))
 
 
 def test_silu_at_learning_rates_of_its_own() -> None:
@@ -277,6 +307,12 @@ def test_silu_at_learning_rates_of_its_own() -> None:
         gains = seed_by_seed(rows[2], rows[1], APGD)
         ahead += sum(gain > 0 for gain in gains)
     assert ahead == 12 and "Parametric softplus is ahead of it in all of these 12 pairs of runs" in PAGE
+    softplus_silu, softplus_relu, silu_relu = (said(over_rates(*two)) for two in OVER_RATES)
+    assert (
+        f"over the four rates by {softplus_silu.lstrip('+')} points, and of ReLU by {softplus_relu.lstrip('+')};"
+        in PAGE
+    )
+    assert f"SiLU is level with ReLU, {silu_relu}." in PAGE
     behind = said(between(("learning_rate", "silu-0.8"), ("learning_rate", "relu-0.8"), APGD)).lstrip("−")
     assert f"there {behind} points behind ReLU" in PAGE
     smaller = ("epsilon", "silu"), ("epsilon", "relu"), "APGD-DLR, Linf 8/255 (1,000 images)"
@@ -284,29 +320,47 @@ def test_silu_at_learning_rates_of_its_own() -> None:
     assert f"SiLU is ahead of ReLU in each of three seeds, by {said(between(*smaller)).lstrip('+')}" in PAGE
 
 
+def largest_gap(record: Record) -> float:
+    """Give a run's largest single-step gap after its third epoch, in points."""
+    return 100 * max(one - ten for one, ten in zip(record.held_out_single_step[3:], record.held_out[3:], strict=True))
+
+
 def largest_gaps(among: Callable[[Row], bool], epsilon: object = 0.1) -> list[float]:
-    """Give every run's largest single-step gap after its third epoch, in points, in ascending order."""
+    """Give the `largest_gap` of every run, in ascending order."""
     return sorted(
-        100 * max(one - ten for one, ten in zip(record.held_out_single_step[3:], record.held_out[3:], strict=True))
+        largest_gap(record)
         for row, record in adversarial_runs()
         if among(row) and row.settings["attack"]["epsilon"] == epsilon
     )
 
 
 def test_how_many_runs_overfit_to_their_step() -> None:
-    def overfit(among: Callable[[Row], bool]) -> list[str]:
+    def overfit(among: Callable[[Row], bool], above: int = 15) -> list[str]:
         of_both = (is_relu, lambda row: is_of(row, "parametric_softplus"))
         found = [largest_gaps(lambda row, of=of: among(row) and of(row)) for of in of_both]
-        return [f"{sum(gap > 15 for gap in gaps)} of {len(gaps)}" for gaps in found]
+        return [f"{sum(gap > above for gap in gaps)} of {len(gaps)}" for gaps in found]
 
     relu, smooth = overfit(single_step)
     assert f"after the third in {relu} runs with ReLU, and in {smooth} with parametric softplus" in PAGE
     relu, smooth = overfit(lambda row: row.settings["attack"]["steps"] == 2)
     assert f"{relu} runs with ReLU rises above 15, and {smooth} with parametric softplus do" in PAGE
 
-    others = ("silu", "gelu", "mish")
-    not_monotone = largest_gaps(lambda row: single_step(row) and any(is_of(row, name) for name in others))
-    assert f"do in {sum(gap > 15 for gap in not_monotone)} of {len(not_monotone)} runs, and are no more robust" in PAGE
+    relu, smooth = (counted.partition(" of ")[0] for counted in overfit(single_step, 10))
+    assert f"(above 10 points in {relu} and {smooth})" in PAGE
+
+    kept = {True: [], False: []}
+    for row, record in adversarial_runs():
+        if single_step(row) and is_relu(row) and APGD in record.columns:
+            kept[largest_gap(record) > 15].append(robust(record))
+    broken, sound = kept[True], kept[False]
+    assert f"the {len(broken)} runs with ReLU that did" in PAGE
+    assert f"come to {mean(broken):.1f}%, and the {len(sound)} that did not to {mean(sound):.1f}%." in PAGE
+    without, dipping = (
+        [largest_gap(record) > 15 for row in rows for record in records("figure_3", row)]
+        for rows in (MONOTONE, DIPPING)
+    )
+    counts = f"{sum(without)} of {len(without)} runs without a dip do, and {sum(dipping)} of {len(dipping)} with one."
+    assert counts in PAGE
     low = largest_gaps(lambda row: is_relu(row) or is_of(row, "parametric_softplus"), "8/255")
     assert max(low) <= 5 + 1e-9 and "At epsilon 8/255 no run comes above 5" in PAGE
 
@@ -344,6 +398,28 @@ def test_activations_and_gradients() -> None:
     assert f"gains {first}, {second} and {third} points, but {pgd} under PGD-50, the update alone {update}." in PAGE
 
 
+N_FGSM = between(("one_step", "parametric_softplus-n_fgsm"), ("one_step", "relu-n_fgsm"), APGD)
+
+
+def test_n_fgsm_costs_clean_accuracy() -> None:
+    costs = (
+        said(between(("one_step", f"{name}-n_fgsm"), ("one_step", name), CLEAN)).lstrip("−")
+        for name in ("relu", "parametric_softplus")
+    )
+    assert "it costs {} points with ReLU and {} with parametric softplus".format(*costs) in PAGE
+
+
+def test_how_much_less_auto_attack_leaves() -> None:
+    def taken(name: str) -> str:
+        apgd = {record.run: robust(record) for record in records("replica", f"{name}-replica")}
+        both = [apgd[one.run] - robust(one, AUTO_ATTACK) for one in records("headline", name) if one.run in apgd]
+        assert len(both) == 5
+        return f"{min(both):.1f} to {max(both):.1f}"
+
+    relu, smooth = taken("relu"), taken("parametric_softplus")
+    assert f"it leaves {relu} points less of those five than APGD-DLR does, and {smooth} less of the five with" in PAGE
+
+
 UNDER_AUTO_ATTACK = {
     "ReLU, PGD-1": "relu",
     "parametric softplus, PGD-1": "parametric_softplus",
@@ -364,13 +440,21 @@ def test_auto_attack() -> None:
         return said(between(("headline", ours), ("headline", theirs), column)).lstrip("+")
 
     one_step = compared("parametric_softplus", "relu")
-    assert f"run in one of them, it gains {one_step}." in PAGE and f"parametric softplus gains {one_step}:" in PAGE
+    assert f"run in one of them, it gains {one_step}." in PAGE
+    single = [
+        f"{gain:.1f}" for gain in seed_by_seed(("headline", "parametric_softplus"), ("headline", "relu"), AUTO_ATTACK)
+    ]
+    seeds = f"{', '.join(single[:-1])} and {single[-1]}"
+    assert f"parametric softplus gains {one_step}, in the single seeds {seeds}: two carry the mean" in PAGE
     assert f"it gains {one_step}, five seeds" in README
     worst = [100 * min(accuracies("headline", row, AUTO_ATTACK)) for row in ("parametric_softplus", "relu")]
     assert "the worst smooth network stands at {:.1f}% and the worst ReLU network at {:.1f}%".format(*worst) in PAGE
     assert f"it is not ahead, {compared('parametric_softplus-pgd-2', 'relu-pgd-2')}" in PAGE
     two, clean, pgd = (compared("relu-pgd-2", "parametric_softplus", one) for one in (AUTO_ATTACK, CLEAN, PGD))
-    assert f"has {two} points under AutoAttack and {clean} on clean images, and {pgd} more under PGD-50" in PAGE
+    assert f"has {two} points under AutoAttack, {clean} on clean images, and +{pgd} under PGD-50" in PAGE
+    no_gain = compared("parametric_softplus-pgd-2", "relu-pgd-2")
+    assert f"{no_gain} points under AutoAttack and {said(N_FGSM)} under APGD-DLR" in PAGE
+    assert f"then the difference is {no_gain} under AutoAttack" in README
     assert f"({two} under AutoAttack, {clean} on clean images)" in README
     decay = compared("parametric_softplus-weight-decay-2e-3", "relu-pgd-2")
     assert f"no better under AutoAttack, {decay} against ReLU with two steps" in PAGE
@@ -418,17 +502,12 @@ def test_what_single_runs_came_to() -> None:
         ("recipe", "parametric_softplus-50-epochs-weight-decay-2e-3", "and for 50 with {}, {} and {}%"),
     ):
         assert text.format(*(f"{100 * one:.1f}" for one in accuracies(table, row, APGD))) in PAGE
-    smooth = [
-        record.training_seconds
-        for table, row in (
-            ("learning_rate", "parametric_softplus-0.8"),
-            ("recipe", "parametric_softplus-weight-decay-2e-3"),
-        )
-        for record in records(table, row)
-    ]
-    relu = [one.training_seconds for one in records("headline", "relu-pgd-2") if one.machine.startswith("Intel")]
-    times = f"took {min(smooth):.0f} to {max(smooth):.0f} seconds, one of the other {min(relu):.0f} to {max(relu):.0f}"
-    assert times in PAGE
+    smooth, relu = (
+        [one.training_seconds for one in records("headline", row) if one.machine.startswith("Intel")]
+        for row in ("parametric_softplus-weight-decay-2e-3", "relu-pgd-2")
+    )
+    took_smooth, took_relu = (f"{min(seconds):.0f} to {max(seconds):.0f}" for seconds in (smooth, relu))
+    assert f"took {took_smooth} seconds, one of ReLU with two steps {took_relu}," in PAGE
 
 
 def test_the_readme_has_the_same_numbers() -> None:
@@ -460,6 +539,7 @@ COMPARED = [  # here, and in no table
     (("replica", "parametric_softplus-replica"), ("replica", "relu-replica"), APGD),
     (("table_1", "both"), ("figure_3", "parametric_softplus"), APGD),
     (("table_1", "attacker"), ("table_1", "neither"), PGD),
+    (("one_step", "parametric_softplus-n_fgsm"), ("one_step", "parametric_softplus"), CLEAN),
     (("headline", "relu-pgd-2"), ("headline", "parametric_softplus"), PGD),
     (("headline", "relu-smooth-gradients"), ("headline", "relu-pgd-2"), AUTO_ATTACK),
     (("headline", "relu-smooth-gradients"), ("headline", "parametric_softplus"), AUTO_ATTACK),
@@ -470,6 +550,8 @@ COMPARED = [  # here, and in no table
 def test_every_spread_and_interval_is_in_a_table_or_compared_here(page: str) -> None:
     known = (ROOT / "zoo" / "RESULTS.md").read_text(encoding="utf-8")
     known += " ".join(str(between(*comparison)) for comparison in COMPARED)
+    known += " ".join(str(over_settings(column)) for column in (APGD, CLEAN, PGD))
+    known += " ".join(str(over_rates(*two)) for two in OVER_RATES) + str(N_FGSM)
     known += " ".join(str(monotone_against_dipping(lambda row, of=of: (row in FIRST) in of)) for of in FAMILIES)
     figures = re.findall(r"\d+\.\d ± \d+\.\d", (ROOT / page).read_text(encoding="utf-8"))
     assert figures and [figure for figure in figures if figure not in known] == []
