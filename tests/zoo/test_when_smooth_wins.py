@@ -531,6 +531,29 @@ def test_the_readme_has_the_same_numbers() -> None:
     assert f"{demo.columns[AUTO_ATTACK].robust}" in README
 
 
+def test_fine_tuning_after_conversion() -> None:
+    page = " ".join((ROOT / "docs" / "fine-tune.md").read_text(encoding="utf-8").split())
+
+    def clean(row: str) -> str:
+        return spread(accuracies("conversion", row, CLEAN))
+
+    ways = [f"{name}-{way}" for name in ("silu", "parametric_softplus") for way in ("swap", "recalibrated", "annealed")]
+    relu = f"ReLU has {clean('relu-1-epoch')} after another epoch and {clean('relu-5-epochs')} after five"
+    assert f"trained for 25 epochs, {clean('standard')}," in page and relu in page
+    means = [100 * mean(accuracies("conversion", f"{way}-{n}", CLEAN)) for way in ways for n in ("1-epoch", "5-epochs")]
+    assert f"the other means lie between {min(means):.1f} and {max(means):.1f}." in page
+    assert f"| ReLU | {spread(accuracies('conversion', 'relu-adversarial', APGD))} | | |" in page
+    for name, three in (("silu", ways[:3]), ("parametric_softplus", ways[3:])):
+        cells = " | ".join(spread(accuracies("conversion", f"{way}-adversarial", APGD)) for way in three)
+        assert f"| {name} | {cells} |" in page
+    over_relu = [
+        between(("conversion", f"{way}-adversarial"), ("conversion", "relu-adversarial"), APGD) for way in ways
+    ]
+    assert not any(one.significant for one in over_relu)
+    assert f"difference from ReLU is {said(max(over_relu, key=lambda one: abs(one.value)))}, a 95% interval" in page
+    assert f"{spread(accuracies('figure_3', 'parametric_softplus', APGD))}: five epochs are a beginning" in page
+
+
 FAMILIES = [(True,), (False,), (True, False)]
 COMPARED = [  # here, and in no table
     (("figure_3", "parametric_softplus"), ("figure_3", "silu"), APGD),
