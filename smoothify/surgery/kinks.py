@@ -112,7 +112,7 @@ def _derivative(exact: nn.Module, x: Tensor, seed: int, length: float) -> Callab
         steps = points.reshape(-1, *[1] * (start.dim() - 1)).to(start.device)
         inputs = (start + steps * direction).requires_grad_()
         with torch.enable_grad():
-            outputs = _by_input(_logits(exact(inputs)), len(inputs))
+            outputs = _by_input(_logits(exact(inputs.clone())), len(inputs))  # which it may write into
             if not weights:  # one random combination of all logits, the same at every point
                 drawn = torch.randn(outputs.shape[1], generator=generator, dtype=torch.float64)
                 weights.append(drawn.to(outputs.device) / outputs.shape[1] ** 0.5)

@@ -116,6 +116,8 @@ def _call_sites(events: list[Event], paths: dict[int, Node]) -> list[Planned]:
             sites[key] = Planned(
                 _call_site(event, event.found, paths[id(event.module)]), event.module, event.found, event
             )
+        elif (known := sites[key].found) is not None and known.inplace != event.found.inplace:
+            sites[key] = replace(sites[key], mixed=True)
     return list(sites.values())
 
 

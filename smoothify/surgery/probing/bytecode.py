@@ -13,6 +13,7 @@ from typing import Any
 _VARIABLES = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"})
 _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _BETWEEN = frozenset({"EXTENDED_ARG", "CACHE", "PUSH_NULL"})
+_SET = ("STORE_ATTR", "DELETE_ATTR", "STORE_GLOBAL", "DELETE_GLOBAL")
 _FOREIGN = frozenset({"torch", "numpy", "smoothify", *sys.stdlib_module_names})
 
 
@@ -36,6 +37,23 @@ def imports(code: CodeType) -> bool:
     """Whether a function imports something else than torch, numpy, smoothify and the standard library."""
     steps = dis.get_instructions(code)
     return any(step.opname == "IMPORT_NAME" and not is_foreign(str(step.argval)) for step in steps)
+
+
+@cache
+def sets(code: CodeType) -> bool:
+    """Whether a function sets or deletes an attribute or a global variable."""
+    return any(step.opname.endswith(_SET) for step in dis.get_instructions(code))
+
+
+@cache
+def compares(code: CodeType) -> bool:
+    """Whether a function asks by ``is`` for anything but a constant, such as None."""
+    before = ""
+    for step in (step for step in dis.get_instructions(code) if step.opname not in _BETWEEN):
+        if step.opname == "IS_OP" and not before.startswith("LOAD_CONST"):
+            return True
+        before = step.opname
+    return False
 
 
 @cache

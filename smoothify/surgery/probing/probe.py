@@ -112,6 +112,9 @@ def _runs(
     made: list[weakref.ref[Tensor]] = []
     reach = reach_of(model)
     with ALONE, undisturbed(reach), undrawn(drawing), ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):  # it would keep the weights of the run for the caller's next one
+                stack.enter_context(torch.autocast(device, enabled=False))
         if fake:
             stack.enter_context(fake)
         if finite:

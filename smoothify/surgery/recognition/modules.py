@@ -46,12 +46,12 @@ def _in_catalogue(module: nn.Module) -> Found | None:
 
 
 def has_own_forward(module: nn.Module) -> bool:
-    """Whether a subclass of a known activation brings a forward that no rule names."""
+    """Whether a subclass of a known activation brings a forward, or a call around it, that no rule names."""
     match = rule_for_class(type(module))
     if match is None:
         return False
     own, known = type(module).forward, match[1].forward
-    return own is not known or "forward" in module.__dict__
+    return own is not known or "forward" in module.__dict__ or type(module).__call__ is not nn.Module.__call__
 
 
 def parametrized_names(module: nn.Module) -> tuple[str, ...]:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+import torch.utils._contextlib
 from torch import fx
 
 from smoothify.surgery.probing.frames import SURGERY, TORCH, is_of_a_model
-from smoothify.surgery.rewriting.baked import EFFECTS, counted, finds_tensors, variable_read
+from smoothify.surgery.rewriting.baked import (
+    changes_modules,
+    counted,
+    finds_tensors,
+    is_an_effect,
+    reads_the_environment,
+    variable_read,
+)
 
 # What these answer may differ from call to call, and a trace would keep the answer of one.
 _AMBIENT = frozenset(
@@ -28,6 +37,10 @@ _AMBIENT = frozenset(
         "get_autocast_dtype",
         "checkpoint",
         "__enter__",
+        "get_default_dtype",
+        "set_default_dtype",
+        "set_default_device",
+        "is_in_onnx_export",
         "perf_counter",
         "time",
         "random",
@@ -37,6 +50,10 @@ _AMBIENT = frozenset(
 # Asked of a tensor, a trace would answer for what stands for it.
 _KINDS = frozenset({"is_tensor", "is_tensor_like", "is_storage"})
 _ATTRIBUTES = frozenset({"hasattr", "getattr"})
+
+# Whoever asks: torch wraps the function of this name once its compiler was imported.
+_SEEDS = frozenset({"manual_seed", "seed", "get_rng_state", "set_rng_state"})
+_DECORATED = str(Path(torch.utils._contextlib.__file__))
 
 # A graph does not record these: what is computed under them would be computed without.
 _MODES = frozenset({"_set_grad_enabled", "set_autocast_enabled", "_push_saved_tensors_default_hooks"})
@@ -78,6 +95,12 @@ class Ambient:
             raise TraceRefusedError(why)
         if finds_tensors(frame):
             raise TraceRefusedError(f"it goes through {frame.f_code.co_name}(), and a trace would keep what is there")
+        if frame.f_code.co_filename == _DECORATED and frame.f_back is not None and is_of_a_model(frame.f_back):
+            raise TraceRefusedError(f"it calls {frame.f_code.co_name}(), which runs in a mode of torch of its own")
+        if changes_modules(frame):
+            raise TraceRefusedError(f"it calls {frame.f_code.co_name}() of a module, which a graph would leave out")
+        if reads_the_environment(frame):
+            raise TraceRefusedError("it reads an environment variable, which may change")
         if (through := counted(frame)) is not None:
             self.counted.add(id(through))
         asking, self.asking = self.asking, None
@@ -88,7 +111,9 @@ class Ambient:
         """Somebody calls a function of this name."""
         if caller is None:
             return
-        if name in EFFECTS and is_of_a_model(caller):
+        if name in _SEEDS and not caller.f_code.co_filename.startswith(SURGERY):
+            raise TraceRefusedError(f"it calls {name}(), which a graph would leave out")
+        if is_an_effect(name, caller):
             raise TraceRefusedError(f"it calls {name}(), which a graph would leave out")
         outside = not caller.f_code.co_filename.startswith((TORCH, SURGERY))
         if name in _KINDS and outside:

@@ -6,6 +6,7 @@ import dis
 import functools
 import inspect
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smoothify.surgery.probing.bytecode import catches, chains, imports, read_of
+from smoothify.surgery.probing.bytecode import catches, chains, compares, imports, read_of, sets
 from smoothify.surgery.probing.frames import MODULE_CALL, SURGERY, TORCH, is_of_a_model
 
 _CONTAINER = str(Path(torch.nn.modules.container.__file__))
@@ -32,8 +33,17 @@ _SETTLED = (ModuleType, type, tuple, frozenset, logging.Logger, torch.dtype, tor
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodDescriptorType, type, torch.jit.ScriptFunction, nn.Module)
 _OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket)
 
-# What is printed while tracing would be printed no more.
-EFFECTS = frozenset({"print", "warn"})
+# What is done while tracing would be done no more.
+_EFFECTS = frozenset({"print", "warn"})
+_SETS = frozenset({"setattr", "delattr"})
+_LOOKS = frozenset(
+    {"_wrapped_call_impl", "_call_impl", "__call__", "__getattr__", "__dir__", "__repr__", "get_submodule"}
+)
+_CHANGES = frozenset(
+    {"append", "insert", "extend", "pop", "popitem", "clear", "update", "setdefault"}
+    | {"__setitem__", "__delitem__", "__iadd__"}
+)
+_ENVIRONMENT = type(os.environ).__getitem__.__code__
 
 
 def refusal(name: str, value: Any) -> str:
@@ -86,18 +96,23 @@ def variable_read(frame: FrameType, known: set[CodeType], within: set[CodeType])
     around that are the trace's own.
     """
     code = frame.f_code
-    standard = str(frame.f_globals.get("__name__")).partition(".")[0] in sys.stdlib_module_names
-    if code in known or not is_of_a_model(frame) or standard:
+    if code in known or not is_of_a_model(frame) or _is_standard(frame):
         return ""
     known.add(code)
     if catches(code):
         return "it catches exceptions, and a graph would raise them"
     if imports(code):
         return "it imports what it reads, which may change"
+    if sets(code):
+        return "it sets an attribute or a global variable, which a graph would leave out"
+    if compares(code):
+        return "it asks whether two things are the same, and a trace would keep the answer"
     within.update(inner for inner in code.co_consts if isinstance(inner, CodeType))
     names = _globals_of(code)
     if "type" in names and "type" not in frame.f_globals:
         return "it asks type(), and a trace would answer for what stands for a tensor"
+    if "isinstance" in names and "isinstance" not in frame.f_globals:
+        return "it asks isinstance(), and what it asks of may be replaced"
     for name in (name for name in names if name in frame.f_globals):
         value = frame.f_globals[name]
         if not isinstance(value, _SETTLED) and not _is_function(value):
@@ -135,6 +150,35 @@ def counted(frame: FrameType) -> nn.Module | None:
         return None
     first = frame.f_locals.get("self")
     return first if isinstance(first, nn.Module) else None
+
+
+def is_an_effect(name: str, caller: FrameType) -> bool:
+    """Whether a call that a model makes is for what it does besides; the standard library sets its own attributes."""
+    return is_of_a_model(caller) and (name in _EFFECTS or (name in _SETS and not _is_standard(caller)))
+
+
+def changes_modules(frame: FrameType) -> bool:
+    """Whether a frame, called by a model, does something to a module that is neither a call nor a look at it."""
+    code, caller = frame.f_code, frame.f_back
+    if caller is None or not is_of_a_model(caller) or caller.f_code.co_filename == code.co_filename:
+        return False
+    if code.co_filename == _CONTAINER:
+        return code.co_name in _CHANGES
+    return code.co_filename == MODULE_CALL and code.co_name not in {*_LOOKS, *_THROUGH, *_TENSORS}
+
+
+def reads_the_environment(frame: FrameType) -> bool:
+    """Whether a frame reads an environment variable for a model, be it by way of the standard library."""
+    if frame.f_code is not _ENVIRONMENT:
+        return False
+    caller = frame.f_back
+    while caller is not None and _is_standard(caller):
+        caller = caller.f_back
+    return caller is not None and is_of_a_model(caller)
+
+
+def _is_standard(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in sys.stdlib_module_names
 
 
 def finds_tensors(frame: FrameType) -> bool:
@@ -183,7 +227,7 @@ def watched(root: nn.Module, refuse: Callable[[str], None]) -> Iterator[None]:
         nn.Module.__setattr__ = plain_set  # type: ignore[method-assign]  # as above
 
 
-def numpy_state() -> str:
-    """Return where numpy's generator stands; '' where nobody has imported numpy."""
+def numpy_draws() -> Any:
+    """Return where numpy's generator stands; None where nobody has imported numpy."""
     numpy = sys.modules.get("numpy")
-    return repr(numpy.random.get_state()) if numpy is not None else ""
+    return numpy.random.get_state() if numpy is not None else None

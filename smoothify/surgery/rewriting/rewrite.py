@@ -27,6 +27,7 @@ from smoothify.surgery.sites import Found, How
 
 OTHERWISE: Code = Code("def make(__class__, otherwise, captured, helpers):\n    return otherwise\n")
 """The code of a method that is what it was, with its calls redirected."""
+_OTHERWISE = "_smoothify_otherwise"  # no parameter of a forward is called that
 WAYS: tuple[How, ...] = ("graph", "source", "runtime")
 
 
@@ -96,6 +97,9 @@ def _by_mode(target: Target, slots: Slots) -> Method:
 
 
 def _by_source(function: Any, target: Target, slots: Slots) -> Method:
+    if target.mixed & target.places:
+        raise SourceRefusedError("a call is in place at one time and not at another")
+
     def slot(found: Found, file: str, line: int, column: int) -> str | None:
         seen = target.calls.get((file, line, spelled(found)))
         return slots.name(replace(found, inplace=seen.inplace), file, line, column) if seen else None
@@ -134,12 +138,12 @@ def _assembled(
     lines = [f"def {target.method}({', '.join(arguments)}):"]
     other = list(_otherwise([name for name in others if name not in train.constants], train, evaluation))
     if other:
-        lines += [f"    if {' or '.join(other)}:", f"        return otherwise({', '.join(parameters)})"]
+        lines += [f"    if {' or '.join(other)}:", f"        return {_OTHERWISE}({', '.join(parameters)})"]
     if train_body == eval_body:
         lines.append(train_body)
     else:
         lines += ["    if self.training:", textwrap.indent(train_body, "    "), eval_body]
-    text = "def make(__class__, otherwise, captured, helpers):\n" + textwrap.indent("\n".join(lines), "    ")
+    text = f"def make(__class__, {_OTHERWISE}, captured, helpers):\n" + textwrap.indent("\n".join(lines), "    ")
     text += f"\n    return {target.method}\n"
     return Method(
         target.method,

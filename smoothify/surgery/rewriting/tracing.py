@@ -12,7 +12,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from torch import fx, nn
@@ -20,11 +20,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from smoothify.surgery.probing.frames import ALONE, SURGERY, TORCH, is_of_a_model
 from smoothify.surgery.probing.shell import Shell
+from smoothify.surgery.rewriting import augmented
 from smoothify.surgery.rewriting.ambient import Ambient, TraceRefusedError
 from smoothify.surgery.rewriting.baked import (
     is_empty,
     is_registered,
-    numpy_state,
+    numpy_draws,
     of_the_class,
     of_the_insides,
     refusal,
@@ -68,7 +69,7 @@ def trace(module: nn.Module, method: str, training: bool) -> Traced:
     copied.training = training
     copied.__class__ = _watching(type(module), function, names, constants, (reads, empty, absent))
     tracer = _Tracer()
-    state, drawn = random.getstate(), numpy_state()
+    state, drawn = random.getstate(), numpy_draws()
     try:
         with ALONE, _uncollected(), watched(copied, _refuse), _NoKernels(), Ambient() as ambient:
             graph = tracer.trace(copied)
@@ -79,7 +80,8 @@ def trace(module: nn.Module, method: str, training: bool) -> Traced:
     if random.getstate() != state:
         random.setstate(state)
         raise TraceRefusedError("it draws random numbers in Python")
-    if numpy_state() != drawn:
+    if drawn is not None and repr(numpy_draws()) != repr(drawn):
+        sys.modules["numpy"].random.set_state(drawn)
         raise TraceRefusedError("it draws random numbers in numpy")
     if any(node.op == "get_attr" and "_tensor_constant" in str(node.target) for node in graph.nodes):
         raise TraceRefusedError("it computes a constant tensor")
@@ -154,10 +156,34 @@ def _watching(
 
 
 class _Proxy(fx.Proxy):
-    """A proxy that does not let code ask for its type: the answer would be baked in, and wrong."""
+    """A proxy of which no answer is baked in that would be wrong: its type, its hash, how it is written.
+
+    ``y += x`` is recorded as what it is, since others may hold ``y``, and an attribute of it is not set.
+    """
 
     def __getattr__(self, name: str) -> fx.proxy.Attribute:
         return _Attribute(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if is_of_a_model(sys._getframe(1)):
+            raise TraceRefusedError(f"it sets .{name} of what it computes")
+        object.__setattr__(self, name, value)
+
+    def __hash__(self) -> int:
+        _only_asked_by_torch("looks up a number")
+        return id(self)
+
+    def __repr__(self) -> str:
+        _only_asked_by_torch("writes out a number")
+        return str(super().__repr__())
+
+    def __str__(self) -> str:
+        _only_asked_by_torch("writes out a number")
+        return str(super().__str__())
+
+    def __format__(self, spec: str) -> str:
+        _only_asked_by_torch("writes out a number")
+        return format(str(self), spec)
 
     @property
     def __class__(self) -> type:
@@ -169,6 +195,22 @@ class _Proxy(fx.Proxy):
     @__class__.setter
     def __class__(self, value: type) -> None:
         raise TraceRefusedError("it changes the type of its input")
+
+
+def _only_asked_by_torch(what: str) -> None:
+    if is_of_a_model(sys._getframe(2)):
+        raise TraceRefusedError(f"it {what} that is of its input")
+
+
+def _in_place(function: Callable[[Any, Any], Any]) -> Callable[[_Proxy, Any], fx.Proxy]:
+    def record(self: _Proxy, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", function, (self, other), {})
+
+    return record
+
+
+for _function in augmented.ALL:
+    setattr(_Proxy, f"__{_function.__name__}__", _in_place(_function))
 
 
 class _Attribute(_Proxy, fx.proxy.Attribute):
@@ -192,10 +234,22 @@ class _Tracer(fx.Tracer):
         return node
 
     def path_of_module(self, mod: nn.Module) -> str:
-        for name, child in self.root._modules.items():
-            if child is mod:
-                return name
+        paths = [path for path, module in self.root.named_modules(remove_duplicate=False) if module is mod]
+        if len(paths) > 1:
+            raise TraceRefusedError(f"it calls {paths[0]}, which is {paths[1]} too, and one of the two may be replaced")
         return super().path_of_module(mod)
+
+    def create_arg(self, a: Any) -> Any:
+        known = isinstance(a, (fx.Proxy, type)) or not is_dataclass(a)
+        if not known and not self._can_be_made_again(a):
+            raise TraceRefusedError(f"it makes a {type(a).__name__}, which is another one when made of its own fields")
+        return super().create_arg(a)
+
+    def _can_be_made_again(self, made: Any) -> bool:
+        """Whether a dataclass that is constructed from its own fields, as a graph does, computes nothing anew."""
+        known, values = len(self.graph.nodes), {one.name: getattr(made, one.name) for one in fields(made)}
+        again = type(made)(**values)
+        return len(self.graph.nodes) == known and all(getattr(again, name) is values[name] for name in values)
 
 
 def place() -> tuple[str, int]:

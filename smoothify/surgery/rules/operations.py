@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
 from smoothify.surgery.rules.counterparts import is_rectifying_clamp
 from smoothify.surgery.sites import Found
 
@@ -66,6 +68,10 @@ SMOOTH: frozenset[str] = _words(
 )
 
 
+def _is_continuous(dtype: torch.dtype) -> bool:
+    return dtype.is_floating_point or dtype.is_complex
+
+
 def _between(power: Any) -> bool:
     return power is None or 1 < float(power) < float("inf")
 
@@ -77,9 +83,8 @@ CONDITIONS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "_cdist_forward": lambda given: _between(given["p"]),
     "scatter_reduce": lambda given: given.get("reduce") not in ("amax", "amin"),
     "logit": lambda given: given.get("eps") is None,
-    "_to_copy": lambda given: (
-        given.get("dtype") is None or given["dtype"].is_floating_point or given["dtype"].is_complex
-    ),
+    "_to_copy": lambda given: given.get("dtype") is None or _is_continuous(given["dtype"]),
+    "copy": lambda given: _is_continuous(given["self"].dtype),
 }
 
 

@@ -1,0 +1,36 @@
+"""``y += x`` and its like as functions that a graph can hold.
+
+``torch.fx`` records ``y + x`` instead, and what else holds ``y`` would keep its old value. Its own ``operator.iadd``
+is written ``y += x`` in generated code, which gives a number, too, its new value under its old name.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+
+def _recorded(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def update(target: Any, other: Any) -> Any:
+        return function(target, other)
+
+    update.__name__ = update.__qualname__ = function.__name__  # by which a pickle finds it
+    return update
+
+
+iadd = _recorded(operator.iadd)
+iand = _recorded(operator.iand)
+ifloordiv = _recorded(operator.ifloordiv)
+ilshift = _recorded(operator.ilshift)
+imatmul = _recorded(operator.imatmul)
+imod = _recorded(operator.imod)
+imul = _recorded(operator.imul)
+ior = _recorded(operator.ior)
+ipow = _recorded(operator.ipow)
+irshift = _recorded(operator.irshift)
+isub = _recorded(operator.isub)
+itruediv = _recorded(operator.itruediv)
+ixor = _recorded(operator.ixor)
+
+ALL = (iadd, iand, ifloordiv, ilshift, imatmul, imod, imul, ior, ipow, irshift, isub, itruediv, ixor)

@@ -1,0 +1,372 @@
+"""A rewritten forward does what the original does besides computing, and asks anew what a trace would keep."""
+
+import copy
+import dataclasses
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import smoothify
+from smoothify.errors import UnsupportedModelError
+from smoothify.surgery.rewriting import augmented
+from smoothify.surgery.rewriting.generated import RECIPE
+
+from .awkward import Plain
+
+X = torch.linspace(-1, 1, 24).reshape(4, 6)
+
+
+class AddsInPlace(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.linear(x)
+        same = y
+        y += x
+        return F.relu(y) + same
+
+
+class Multiplies(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.linear(x)
+        held, count = [y], x.shape[0]
+        before = count
+        count *= 2
+        y *= count / before
+        y **= 2
+        return F.relu(y) - held[0] * before
+
+
+class AddsToABuffer(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("steps", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = self.steps
+        steps += 1
+        return F.relu(self.linear(x)) * self.steps
+
+
+class ClampsItsWeight(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        self.linear.weight.data = torch.renorm(self.linear.weight.data, 2, 0, 0.5)
+        return F.relu(self.linear(x))
+
+
+class AsksASet(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.linear(x)
+        return F.relu(y * 0.5 if x.ndim in {2, 3} else y)
+
+
+class AsksByName(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_size = nn.ModuleDict({"6": nn.Linear(6, 6)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = str(x.shape[-1])
+        return F.relu(self.by_size[size](x) if size in self.by_size else self.linear(x))
+
+
+class AsksByFormat(AsksByName):
+    def forward(self, x: Tensor) -> Tensor:
+        size = f"{x.shape[-1]}"
+        return F.relu(self.by_size[size](x) if size in self.by_size else self.linear(x))
+
+
+class LooksUp(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.four = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu({4: self.four}.get(x.shape[0], self.linear)(x))
+
+
+class IsTheSame(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.nothing = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.linear(x))
+        z = self.nothing(y)
+        return z + y if z is y else z
+
+
+class Seeds(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        torch.manual_seed(7)
+        return F.relu(self.linear(x + torch.randn_like(x)))
+
+
+class HooksItself(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        seen: dict[str, Tensor] = {}
+        handle = self.linear.register_forward_hook(lambda module, inputs, output: seen.update(twice=output * 2))
+        y = F.relu(self.linear(x))
+        handle.remove()
+        return seen.get("twice", y) + y
+
+
+class InPlaceAtTimes(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) == 0:
+            return x
+        y = self.linear(x)
+        return F.relu(y, inplace=not self.training) + y
+
+
+class InPlaceTheSecondTime(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        for turn in range(3):
+            y = self.linear(x)
+            x = F.relu(y, inplace=turn == 1) + y
+        return x
+
+
+ALL = [AddsInPlace, Multiplies, AddsToABuffer, ClampsItsWeight, AsksASet, AsksByName, AsksByFormat, LooksUp, IsTheSame]
+ALL += [Seeds, HooksItself, InPlaceAtTimes, InPlaceTheSecondTime]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("cls", ALL)
+def test_calls_that_stay_what_they_are_change_nothing(cls: type[nn.Module], training: bool) -> None:
+    model = cls()
+    converted = smoothify.convert(model, {"relu": "relu"}, strict=False, example_input=X)
+    assert hasattr(type(converted), RECIPE), "its call was rewritten"
+    for _ in range(2):  # what is kept from one call to the next is kept alike
+        torch.manual_seed(5)
+        expected = copy.deepcopy(model).train(training)(X.clone())
+        torch.manual_seed(5)
+        assert torch.equal(copy.deepcopy(converted).train(training)(X.clone()), expected)
+
+
+def test_an_augmented_assignment_stays_in_the_graph() -> None:
+    """The residual block that everybody writes: ``out += shortcut``, then ``F.relu(out)``."""
+    converted = smoothify.convert(AddsInPlace(), "silu", example_input=X)
+    (method,) = getattr(type(converted), RECIPE).methods
+    assert method.how == "graph" and "augmented_iadd" in method.code.text
+    again = pickle.loads(pickle.dumps(converted))
+    assert torch.equal(again(X), converted(X))
+    assert {function.__name__ for function in augmented.ALL} == {name for name in vars(augmented) if name[0] == "i"}
+
+
+class HasAnArgumentOfThatName(Plain):
+    def forward(self, x: Tensor, otherwise: bool = False) -> Tensor:
+        return F.relu(self.linear(x)) * (2 if otherwise else 1)
+
+
+def test_an_argument_may_be_called_otherwise() -> None:
+    model = HasAnArgumentOfThatName()
+    converted = smoothify.convert(model, {"relu": "relu"}, strict=False, example_input=X)
+    (method,) = getattr(type(converted), RECIPE).methods
+    assert method.how == "graph" and torch.equal(converted(X, otherwise=True), model(X, otherwise=True))
+
+
+class SetsOfTheInput(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.linear(x))
+        y.tag = "logits"
+        return y
+
+
+class Last:
+    seen: Tensor | None = None
+
+
+class SetsOfAClass(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.linear(x))
+        Last.seen = y
+        return y
+
+
+class SetsByName(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.linear(x))
+        setattr(Last, "seen", y)  # noqa: B010  # as models do
+        return y
+
+
+def test_what_a_forward_sets_is_set() -> None:
+    assert smoothify.convert(SetsOfTheInput(), "silu", example_input=X)(X).tag == "logits"
+    for cls in (SetsOfAClass, SetsByName):
+        Last.seen = None
+        converted = smoothify.convert(cls(), "silu", example_input=X)
+        assert Last.seen is None, "nothing of the conversion is left"
+        result = converted(X)
+        assert Last.seen is result
+
+
+class FreezesItsNorm(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.norm.eval()
+        self.linear.requires_grad_(False)
+        return F.relu(self.norm(self.linear(x)))
+
+
+def test_a_norm_that_the_forward_freezes_is_frozen_there_and_not_before() -> None:
+    model = FreezesItsNorm().train()
+    converted = smoothify.convert(model, {"relu": "relu"}, strict=False, example_input=X)
+    for one in (model, converted):
+        assert one.norm.training and one.linear.weight.requires_grad
+    torch.testing.assert_close(converted(X), model(X), rtol=0, atol=0)
+    assert not converted.norm.training and not converted.linear.weight.requires_grad
+    assert torch.equal(converted.norm.running_mean, torch.zeros(6))
+
+
+@dataclasses.dataclass
+class Doubled:
+    value: Tensor
+
+    def __post_init__(self) -> None:
+        self.value = self.value * 2
+
+
+class ReturnsDoubled(Plain):
+    def forward(self, x: Tensor) -> Doubled:
+        return Doubled(F.relu(self.linear(x)))
+
+
+def test_a_dataclass_is_made_once() -> None:
+    model = ReturnsDoubled()
+    converted = smoothify.convert(model, {"relu": "relu"}, strict=False, example_input=X)
+    assert torch.equal(converted(X).value, model(X).value)
+
+
+@torch.inference_mode()
+def teacher(x: Tensor) -> Tensor:
+    return F.relu(x)
+
+
+class Teaches(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return teacher(self.linear(x))
+
+
+def test_a_mode_around_a_helper_stays() -> None:
+    converted = smoothify.convert(Teaches(), "silu", example_input=X)
+    result = converted(X)
+    assert result.is_inference() and not result.requires_grad
+
+
+class AsksTheEnvironment(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.linear(x))
+        return y * 2 if os.environ.get("SMOOTHIFY_TEST_TWICE") else y
+
+
+def test_the_environment_is_asked_at_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = AsksTheEnvironment()
+    converted = smoothify.convert(model, {"relu": "relu"}, strict=False, example_input=X)
+    monkeypatch.setenv("SMOOTHIFY_TEST_TWICE", "1")
+    assert torch.equal(converted(X), model(X))
+
+
+class DrawsInNumpy(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.linear(x)) * float(np.random.rand())
+
+
+def test_a_conversion_leaves_the_next_draws_what_they_were() -> None:
+    for model in (DrawsInNumpy(), Seeds()):
+        torch.manual_seed(3)
+        np.random.seed(3)
+        smoothify.convert(model, "silu", example_input=X)
+        drawn = torch.rand(1), np.random.rand()
+        torch.manual_seed(3)
+        np.random.seed(3)
+        assert drawn == (torch.rand(1), np.random.rand())
+
+
+class AsksWhichChild(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.skip: nn.Module = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.linear(x))
+        return y if isinstance(self.skip, nn.Identity) else y + self.skip(x)
+
+
+class HasAChildTwice(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(6, 6)
+        self.layers = nn.ModuleList([self.first])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.layers[0](x))
+
+
+def test_a_child_that_is_replaced_afterwards_is_heeded() -> None:
+    torch.manual_seed(0)
+    new = nn.Linear(6, 6)
+    asks, twice = AsksWhichChild(), HasAChildTwice()
+    for model in (asks, twice):
+        converted = smoothify.convert(model, {"relu": "relu"}, strict=False, example_input=X)
+        for one in (model, converted):
+            if isinstance(one, AsksWhichChild):
+                one.skip = new
+            else:
+                one.layers[0] = new
+        assert torch.equal(converted(X), model(X))
+
+
+class BuildsItsLayer(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        if not hasattr(self, "act"):
+            self.act = nn.ReLU()
+        return self.act(self.linear(x))
+
+
+def test_a_layer_that_the_first_forward_builds_is_asked_for() -> None:
+    model = BuildsItsLayer()
+    for look in (smoothify.inspect, smoothify.convert):
+        with pytest.raises(
+            UnsupportedModelError, match=r"act \(ReLU\): the forward .* builds it .* run the model once"
+        ):
+            look(model, example_input=X)
+    model(X)
+    assert smoothify.find_kink(smoothify.convert(model, "silu", example_input=X), X) is None
+
+
+class Scaled(nn.ReLU):
+    def __call__(self, x: Tensor) -> Tensor:
+        return 1.5 * super().__call__(x)
+
+
+def test_a_subclass_that_is_called_in_a_way_of_its_own_keeps_it() -> None:
+    model = nn.Sequential(nn.Linear(6, 6), Scaled())
+    converted = smoothify.convert(model, "silu", example_input=X)
+    assert torch.equal(converted(X), 1.5 * F.silu(model[0](X)))
+
+
+class IsAStaircase(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.linear(x)
+        steps = torch.zeros_like(y, dtype=torch.int32)
+        steps.copy_(y * 4)
+        return y + steps.float() / 4
+
+
+def test_what_is_copied_into_whole_numbers_is_no_longer_smooth() -> None:
+    report = smoothify.inspect(IsAStaircase(), example_input=X)
+    assert [operation.name for operation in report.operations] == ["copy"]
+
+
+def test_a_conversion_within_autocast() -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        report = smoothify.inspect(smoothify.convert(AddsInPlace(), "silu", example_input=X), example_input=X)
+        assert torch.is_autocast_enabled("cpu")
+    assert report.verified
