@@ -21,8 +21,8 @@ def show(value: float, norm: str = "linf") -> str:
 
 
 def longest_step(norm: str) -> float:
-    """Return the longest step that can make sense: a pixel's whole range under Linf, unbounded under L2."""
-    return 1.0 if norm == "linf" else math.inf
+    """Return the longest step that can make sense: a pixel's whole range under Linf, more than any diagonal under L2."""
+    return 1.0 if norm == "linf" else 1e6
 
 
 def usual_step(norm: str, epsilon: float, steps: int) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from smoothify.attacks.noise import Randomness
 from smoothify.attacks.threat import ThreatModel
-from smoothify.errors import ConfigError, DataError, UnsupportedModelError
+from smoothify.errors import ConfigError, DataError, NonFiniteError, UnsupportedModelError
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,13 @@ class Attack(ABC):
             Images of the same shape inside the threat model and inside [0, 1], without a gradient history.
 
         Raises:
-            DataError: images outside [0, 1], or shapes that are none of these.
+            DataError: images outside [0, 1], negative labels, or shapes that are none of these.
+            NonFiniteError: a gradient that is not finite, which leads nowhere.
         """
         refuse_outside_pixels(images)
-        return self.perturb(model, images, labels, generator=generator)
+        if labels.ndim == 1 and len(labels) and int(labels.min()) < 0:
+            raise DataError(f"labels from {int(labels.min())} on; classes are counted from 0")
+        return self.perturb(Guarded(model, self), images, labels, generator=generator)
 
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None) -> Tensor:
         """Attack a batch as a call does, without looking at its pixels: that would wait for the device.
@@ -196,6 +199,43 @@ def gradient_of(loss: Tensor, images: Tensor, attack: object) -> Tensor:
     if gradient is None:
         raise no_gradient(attack)
     return gradient
+
+
+class Guarded(nn.Module):
+    """Stands before a model that is measured: a gradient with NaN in it would make the attack find too little.
+
+    What the model does to its input in place stays its own affair, too. It waits for the device in each backward pass,
+    and so is not for training.
+
+    Args:
+        model: maps images in [0, 1] to logits.
+        attack: who follows the gradient.
+    """
+
+    def __init__(self, model: nn.Module, attack: object) -> None:
+        super().__init__()
+        self.model, self._attack = model, attack
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the model's logits.
+
+        Raises:
+            NonFiniteError: in the backward pass, where the gradient with respect to the images is not finite.
+        """
+        images = images.clone()
+        if images.requires_grad:
+            images.register_hook(self._refuse)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        logits: Tensor = self.model(images)
+        return logits
+
+    def _refuse(self, gradient: Tensor) -> None:
+        bad = int((~gradient.isfinite()).flatten(1).any(1).sum())
+        if bad:
+            raise NonFiniteError(
+                f"the gradient with respect to the images is NaN or infinite for {bad} of {len(gradient)}, and "
+                f"{self._attack}, which follows it, would find too little. The usual cause is a root, a norm or a "
+                "division at 0: add a small number inside it; or attack with square, which takes no gradient"
+            )
 
 
 @contextmanager

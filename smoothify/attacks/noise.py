@@ -55,8 +55,9 @@ class SampleNoise:
 
     def normal(self, like: Tensor) -> Tensor:
         """Return standard normal numbers of the shape and type of ``like`` (Box and Muller, 1958)."""
-        radius = (1 - self.uniform(like)).log_().mul_(-2).sqrt_()
-        return radius.mul_(self.uniform(like, 0.0, 2 * math.pi).cos_())
+        wide = torch.empty(like.shape, dtype=torch.promote_types(like.dtype, torch.float32), device="meta")
+        radius = (1 - self.uniform(wide)).log_().mul_(-2).sqrt_()  # in half precision it would take the log of 0
+        return radius.mul_(self.uniform(wide, 0.0, 2 * math.pi).cos_()).to(like.dtype)
 
 
 Randomness = torch.Generator | SampleNoise | None

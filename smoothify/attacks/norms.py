@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -59,7 +60,7 @@ class L2(Norm):
         """Return noise uniform in the ball: a Gaussian direction, a radius with the ball's density."""
         noise = normal(images, generator)
         share = uniform(images.new_empty(len(images)), 0.0, 1.0, generator)
-        radius = share.pow(1 / images[0].numel()).mul(epsilon)
+        radius = share.pow(1 / math.prod(images.shape[1:])).mul(epsilon)
         return self.direction(noise) * _per_image(radius, images)
 
     def direction(self, gradient: Tensor) -> Tensor:

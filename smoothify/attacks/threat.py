@@ -69,7 +69,7 @@ class ThreatModel:
 
     @property
     def longest(self) -> float:
-        """The longest step that can make sense: a pixel's whole range under Linf, unbounded under L2."""
+        """The longest step that can make sense, and so the largest epsilon: `smoothify.protocol.longest_step`."""
         return longest_step(self.norm)
 
     @property

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from smoothify.activations import refuse_without_relu, surrogate_gradients
 from smoothify.attacks import Attack, SampleNoise, inference_mode_of, sample_keys
-from smoothify.attacks.base import refuse_outside_pixels
+from smoothify.attacks.base import Guarded, refuse_outside_pixels
 from smoothify.data import Images, Source, as_images
 from smoothify.errors import ConfigError, DataError
 from smoothify.evaluation.logits import device_of, logits_of, predict, refuse_labels, refuse_other_precision
@@ -66,9 +66,10 @@ def robust_accuracy(
 
     Raises:
         DataError: no images, images outside [0, 1], or a label that the model has no class for.
-        ConfigError: an attack that leaves its threat model, or the mere name of one; a batch without images; a transfer
-            by way of the model itself, with a surrogate, or of an attack such as AutoAttack that keeps no attempts.
-        NonFiniteError: logits that are not finite.
+        ConfigError: an attack that leaves its threat model, or the mere name of one; augmented images; a batch without
+            images; a transfer by way of the model itself, with a surrogate, or of an attack such as AutoAttack that
+            keeps no attempts.
+        NonFiniteError: logits that are not finite, or a gradient that the attack follows.
         UnsupportedModelError: an output that is not (batch, classes), parameters that are not float32, or a surrogate
             for a model without a ReLU; likewise a model to go through that does not fit.
 
@@ -84,6 +85,11 @@ def robust_accuracy(
     images = as_images(images)
     if len(images) == 0:
         raise DataError("no images to measure accuracy on; choose a split that has some")
+    if images.augmentation != "none":
+        raise ConfigError(
+            f"augmentation={images.augmentation!r}: every reading of these images is another one; measure on Images "
+            "without augmentation"
+        )
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size}: at least 1 is needed")
     device = device_of(model)
@@ -192,7 +198,24 @@ def refuse_as_measure(attack: Attack, classes: int) -> None:
     """
     if attack.reach > attack.threat.radius:
         raise ConfigError(f"{attack} leaves its threat model ({attack.threat}): it trains, but measures nothing")
+    if attack.batch_norm != "eval":
+        raise ConfigError(
+            f"{attack} with batch_norm={attack.batch_norm!r} attacks a model that depends on the batch, and another is "
+            "measured: it trains, but measures nothing"
+        )
     attack.require(classes)
+
+
+def _refuse_outside(found: Tensor, images: Tensor, attack: Attack) -> None:
+    """Refuse attacked images that are none, or that the threat model does not allow, but for rounding."""
+    sizes = attack.threat.ball.size(found - images)
+    inside = found.numel() == 0 or bool(
+        ((found >= 0) & (found <= 1)).all() & (sizes <= attack.threat.radius * (1 + 1e-4) + 1e-6).all()
+    )  # NaN fails every comparison
+    if not inside:
+        raise ConfigError(
+            f"{attack} returned images outside {attack.threat}, or [0, 1]; return what its constrain() makes of them"
+        )
 
 
 def _verdicts(
@@ -218,8 +241,9 @@ def _verdicts(
         found = find_through(through, model, attack, right, own, noise)
     else:
         with surrogate_gradients(surrogate):
-            found = attack.find(model, right, own, generator=noise, full=full_protocol)
+            found = attack.find(Guarded(model, attack), right, own, generator=noise, full=full_protocol)
     # an attack's word is not taken for it
+    _refuse_outside(found.images, right, attack)
     fell = predict(model, found.images, labels[standing]) != labels[standing]
     by = torch.tensor([1 + attack.names.index(name) for name in found.attack], device=labels.device)
     verdicts[1, standing] = (~fell).long()

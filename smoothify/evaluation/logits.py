@@ -62,7 +62,7 @@ def logits_of(model: nn.Module, images: Tensor) -> Tensor:
         UnsupportedModelError: an output that is not (batch, classes).
     """
     with torch.no_grad():
-        logits = model(images)
+        logits = model(images.clone())  # which it may write into
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
         found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         raise UnsupportedModelError(

@@ -61,7 +61,8 @@ class Setting:
             epsilon: in [0, 1] pixel units.
 
         Raises:
-            ConfigError: nothing says on what to measure, or an epsilon outside its range.
+            ConfigError: nothing says on what to measure; an epsilon outside its range; or another norm than that of
+                the training, without an epsilon.
             HubError: ``training.yaml`` is no plain YAML, or says something that cannot be.
         """
         stored = read_file(model, "training.yaml")
@@ -69,6 +70,15 @@ class Setting:
         found: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         if stored is not None:
             found |= read_training(stored, f"{model}/training.yaml", without=tuple(found))
+        if stored is not None and norm is not None and epsilon is None:
+            own = read_training(stored, f"{model}/training.yaml", without=("data", "split", "epsilon")).get(
+                "norm", norm
+            )
+            if own != norm:
+                raise ConfigError(
+                    f"--norm {norm}: {model} was trained under {own}, and an epsilon of one norm says nothing in "
+                    "another; give --epsilon, too"
+                )
         missing = [f"--{name}" for name in ("data", "norm", "epsilon") if name not in found]
         if missing:
             raise ConfigError(f"{model} does not say what it was trained with; give {', '.join(missing)}")

@@ -15,6 +15,9 @@ from torch import nn
 from smoothify.files import write_atomically
 
 
+_PLAIN = (bool, int, float, str, bytes, type(None))
+
+
 @dataclass
 class Finished:
     """The batches of one measurement that need not be done again.
@@ -61,9 +64,14 @@ class Finished:
 
 
 def digest(model: nn.Module, protocol: object = None) -> str:
-    """Return a checksum of a model, its parameters and buffers among it, and of a protocol's ``repr``."""
+    """Return a checksum of a model, its tensors and plain attributes, and of a protocol's ``repr``."""
     known = hashlib.sha256(repr(protocol).encode())
     known.update(repr(model).encode())  # an activation without parameters shows here only
+    for path, module in model.named_modules():
+        plain = {
+            name: value for name, value in vars(module).items() if isinstance(value, _PLAIN) and name != "training"
+        }
+        known.update(repr((path, type(module).__qualname__, plain)).encode())
     for name, value in (*model.named_parameters(), *model.named_buffers()):
         known.update(name.encode())
         known.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

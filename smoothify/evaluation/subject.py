@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from smoothify.activations import surrogate_gradients
 from smoothify.attacks import PGD, Attack, SampleNoise, ThreatModel, sample_keys
+from smoothify.attacks.base import Guarded
 from smoothify.errors import SmoothifyError
 from smoothify.evaluation.logits import predict
 
@@ -145,7 +146,9 @@ class Subject:
                     part, here = rows[start : start + size], slice(start, start + size)
                     noise = SampleNoise(sample_keys(self.seed, 0, part))
                     with surrogate_gradients(seen):
-                        found = attack.find(model, self.images[part], self.labels[part], generator=noise)
+                        found = attack.find(
+                            Guarded(model, attack), self.images[part], self.labels[part], generator=noise
+                        )
                     images[here], fell[here] = found.images, found.fell.long()
                     stands[here] = (predict(self.model, found.images) == self.labels[part]).long()
         except SmoothifyError as error:

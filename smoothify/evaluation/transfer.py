@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from smoothify.attacks import Attack, Ensemble, Found, Randomness, inference_mode_of
+from smoothify.attacks.base import Guarded
 from smoothify.attacks.noise import narrow
 from smoothify.data import Images
 from smoothify.errors import ConfigError, UnsupportedModelError
@@ -40,7 +41,7 @@ def find_through(
     by = [""] * len(labels)
     standing = torch.arange(len(labels), device=labels.device)
     for one in _single(attack):
-        attacked = one.perturb(source, images[standing], labels[standing], generator=generator)
+        attacked = one.perturb(Guarded(source, one), images[standing], labels[standing], generator=generator)
         falls = predict(model, attacked) != labels[standing]
         result[standing], fell[standing] = attacked, falls
         for position in standing.tolist():

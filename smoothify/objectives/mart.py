@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from smoothify.objectives.base import Loss, Objective, not_negative
 
-# Keeps log(1 - p) and the weight of a sure prediction off zero, as in the authors' code.
+# Keeps log(1 - p) off zero, as in the authors' code.
 _TINY = 1e-4
 
 

@@ -48,7 +48,8 @@ class Trades(Objective):
         self, attacked_model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, generator: Randomness
     ) -> Tensor:
         """Raise the divergence: with the clean prediction fixed, the cross-entropy to it has the same gradient."""
-        with inference_mode_of(attacked_model), torch.no_grad():
+        by_batch = attack.batch_norm == "train"  # both sides of the divergence are taken alike
+        with inference_mode_of(attacked_model, batch_statistics=by_batch), torch.no_grad():
             predicted = attacked_model(images).softmax(1)
         return attack.perturb(attacked_model, images, predicted, generator=generator)
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from smoothify.attacks import ThreatModel
 from smoothify.data import load
-from smoothify.errors import HubError
+from smoothify.errors import ConfigError, HubError
 from smoothify.evaluation.setting import Setting
 
 GIVEN: dict[str, Any] = {"data": "images", "norm": "linf", "epsilon": 0.1}
@@ -70,3 +70,11 @@ def test_a_size_that_the_model_does_not_take(tmp_path: Path) -> None:
     assert setting(1).classifier(host)(images).shape == (2, 10)
     with pytest.raises(HubError, match=r"model\.input_size is \[3, 28, 28\], which the model does not take .*correct"):
         setting(3).classifier(host)
+
+
+def test_an_epsilon_of_another_norm_is_not_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "training.yaml").write_text("data: {path: images}\nattack: {norm: linf, epsilon: 0.1}\n")
+    with pytest.raises(ConfigError, match=r"--norm l2: .* was trained under linf, .* give --epsilon, too"):
+        Setting.of(str(tmp_path), norm="l2")
+    assert Setting.of(str(tmp_path), norm="linf").threat == ThreatModel("linf", 0.1)
+    assert Setting.of(str(tmp_path), norm="l2", epsilon=1).threat == ThreatModel("l2", 1.0)

@@ -67,16 +67,22 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
     return nn.functional.cross_entropy(logits, labels, reduction="none")
 
 
+def _leads_nowhere(gradient: Tensor) -> Tensor:
+    """Say of each image whether its gradient is zero everywhere, or NaN or infinite anywhere."""
+    flat = gradient.flatten(1)
+    return (flat == 0).all(1) | ~flat.isfinite().all(1)
+
+
 def zero_gradients(subject: Subject) -> Answer:
-    """On how many images, clean or after noise within epsilon, is the gradient of the loss zero everywhere?"""
+    """On how many images, clean or after noise within epsilon, is the gradient of the loss zero, or not finite?"""
     clean, noisy = (
-        int((subject.gradient(images, _loss) == 0).flatten(1).all(1).sum())
-        for images in (subject.images, subject.noisy())
+        int(_leads_nowhere(subject.gradient(images, _loss)).sum()) for images in (subject.images, subject.noisy())
     )
     most = max(clean, noisy)
     few = most < len(subject.images) and 100 * most <= subject.slack * len(subject.images)
     return passes(few), (
-        f"{clean} of {len(subject.images)} images have a gradient of zero, {noisy} after noise within epsilon"
+        f"{clean} of {len(subject.images)} images have a gradient of zero, or one that is not finite, "
+        f"{noisy} after noise within epsilon"
     )
 
 
@@ -88,6 +94,8 @@ def finite_differences(subject: Subject) -> Answer:
     """Is the gradient the slope that a step along it meets?"""
     gradient = subject.gradient(subject.images, _own_logit)
     length = gradient.flatten(1).norm(dim=1)
+    if not bool(length.isfinite().all()):
+        return "fail", "some gradients are NaN or infinite"
     if not bool(length.median() > 0):
         return "not applicable", "most gradients are zero"
     step = 0.01 * gradient / length.clamp_min(1e-30).view(-1, 1, 1, 1)
