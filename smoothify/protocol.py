@@ -21,7 +21,7 @@ def show(value: float, norm: str = "linf") -> str:
 
 
 def longest_step(norm: str) -> float:
-    """Return the longest step that can make sense: a pixel's whole range under Linf, more than any diagonal under L2."""
+    """Return the longest step that can make sense: a pixel's whole range under Linf, beyond any diagonal under L2."""
     return 1.0 if norm == "linf" else 1e6
 
 

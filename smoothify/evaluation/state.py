@@ -14,7 +14,6 @@ from torch import nn
 
 from smoothify.files import write_atomically
 
-
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
 

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import os
 import pickle
+from enum import Enum
 
 import numpy as np
 import pytest
@@ -370,3 +371,291 @@ def test_a_conversion_within_autocast() -> None:
         report = smoothify.inspect(smoothify.convert(AddsInPlace(), "silu", example_input=X), example_input=X)
         assert torch.is_autocast_enabled("cpu")
     assert report.verified
+
+
+class Sometimes(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.enabled = True
+
+    def forward(self, x: Tensor) -> Tensor | None:
+        return self.linear(x) if self.enabled else None
+
+
+class AsksWhatAChildReturns(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.aux = Sometimes()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, other = F.relu(self.linear(x)), self.aux(x)
+        return y if other is None else y + other
+
+
+class AsksWhoseGradient(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.linear(x))
+        return y * 2 if y.grad_fn is None else y
+
+
+class Matches(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.linear(x))
+        match x.shape:
+            case (_, _):
+                return y * 2
+            case _:
+                return y * 3
+
+
+def test_what_is_asked_of_anything_but_an_argument_is_asked_again() -> None:
+    for cls in (AsksWhatAChildReturns, AsksWhoseGradient, Matches):
+        model = cls()
+        converted = smoothify.convert(model, {"relu": "relu"}, strict=False, example_input=X)
+        for one in (model, converted):
+            if isinstance(one, AsksWhatAChildReturns):
+                one.aux.enabled = False
+        assert torch.equal(converted(X), model(X))
+        with torch.no_grad():
+            assert torch.equal(converted(X), model(X))
+
+
+class Twofold(nn.Linear):
+    def __call__(self, x: Tensor) -> Tensor:
+        return 2 * super().__call__(x)
+
+
+class HasATwofoldChild(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = Twofold(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.linear(x))
+
+
+class Encodes(Plain):
+    def encode(self, x: Tensor) -> Tensor:
+        return self.linear(x)
+
+
+class EncodesThrice(Plain):
+    def encode(self, x: Tensor) -> Tensor:
+        return self.linear(x) * 3
+
+
+class HasAnEncoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder: nn.Module = Encodes()
+
+    def pool(self, x: Tensor) -> Tensor:
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(F.relu(self.encoder.encode(x)))
+
+
+def test_a_child_is_called_in_its_own_way_and_a_method_is_the_newest_one() -> None:
+    model = HasATwofoldChild()
+    converted = smoothify.convert(model, {"relu": "relu"}, strict=False, example_input=X)
+    assert torch.equal(converted(X), model(X))
+    model, other = HasAnEncoder(), EncodesThrice()
+    converted = smoothify.convert(model, {"relu": "relu"}, strict=False, example_input=X)
+    for one in (model, converted):
+        one.encoder = other
+        one.pool = lambda x: x + 1
+    assert torch.equal(converted(X), model(X))
+
+
+class InInferenceMode(Plain):
+    @torch.inference_mode()
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.linear(x))
+
+
+def test_a_mode_around_the_forward_stays() -> None:
+    assert smoothify.convert(InInferenceMode(), "silu", example_input=X)(X).is_inference()
+
+
+class TwoCalls(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor, scale: float | None = None) -> Tensor:
+        y = F.relu(self.linear(x))
+        y = F.relu(self.second(y))
+        return y if scale is None else y * scale
+
+
+def test_calls_that_learn_are_told_apart_whatever_the_arguments() -> None:
+    converted = smoothify.convert(TwoCalls(), "pssilu", example_input=X)
+    assert len([name for name, _ in converted.named_parameters() if name.endswith("alpha")]) == 2
+    with torch.no_grad():
+        converted.get_parameter("smoothify_1.alpha").fill_(5)
+    assert torch.equal(converted(X), converted(X, 1.0))
+
+
+class Teacher(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.linear(x))
+
+
+class HasATeacher(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.teacher = [Teacher()]
+
+    def forward(self, x: Tensor) -> Tensor:
+        global LAST
+        LAST = x  # so that calls can only be redirected
+        return F.relu(self.linear(x)) - self.teacher[0](x)
+
+
+LAST: Tensor | None = None
+
+
+def test_a_module_in_a_list_that_is_left_out_is_not_redirected() -> None:
+    model = HasATeacher()
+    converted = smoothify.convert(model, "silu", exclude="teacher[[]0]", strict=False, example_input=X)
+    (method,) = getattr(type(converted), RECIPE).methods
+    assert method.how == "runtime"
+    assert torch.equal(converted(X), F.silu(model.linear(X)) - model.teacher[0](X))
+
+
+class HasAProperty(Plain):
+    @property
+    def hidden(self) -> Tensor:
+        return F.relu(self.linear(X))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.hidden + x
+
+
+def test_a_property_stays_one() -> None:
+    converted = smoothify.convert(HasAProperty(), "silu", strict=False, example_input=X)
+    assert torch.equal(converted(X), F.silu(converted.linear(X)) + X)
+
+
+def warming() -> object:
+    steps = 0
+
+    def warm(x: Tensor) -> Tensor:
+        nonlocal steps
+        steps += 1
+        return x * steps
+
+    return warm
+
+
+class WarmsUp(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.warm = warming()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.warm(F.relu(self.linear(x)))
+
+
+def test_a_variable_of_the_function_around_goes_on() -> None:
+    converted = smoothify.convert(WarmsUp(), "silu", example_input=X)
+    first, second = converted(X), converted(X)
+    assert not torch.equal(first, second) and bool(first.any())
+
+
+class IsInPlaceAsSet(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inplace = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.linear(x)
+        return F.relu(y, inplace=self.inplace) + y
+
+
+def test_in_place_is_asked_at_every_call() -> None:
+    model = IsInPlaceAsSet()
+    converted = smoothify.convert(model, {"relu": "relu"}, strict=False, example_input=X)
+    for inplace in (True, False, True):
+        model.inplace = converted.inplace = inplace
+        assert torch.equal(converted(X), model(X))
+
+
+class Kind(int, Enum):
+    HALF = 2
+
+
+class HasAnEnum(Plain):
+    def forward(self, x: Tensor, kind: Kind = Kind.HALF) -> dict[Kind, Tensor]:
+        return {kind: F.relu(self.linear(x)) / kind.value}
+
+
+def test_enums_are_passed_on() -> None:
+    model = HasAnEnum()
+    converted = smoothify.convert(model, {"relu": "relu"}, strict=False, example_input=X)
+    assert torch.equal(converted(X)[Kind.HALF], model(X)[Kind.HALF])
+
+
+class AsksForItsSettings(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.linear(x))
+        if torch.are_deterministic_algorithms_enabled():
+            y = y * 2
+        return y
+
+
+class GoesThroughItsNames(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({"a": nn.Linear(6, 6), "b": nn.Linear(6, 6)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.linear(x))
+        for name, part in self.parts.items():
+            x = part(x) * len(name)
+        return x
+
+
+def test_settings_and_names_are_asked_at_every_call() -> None:
+    model = AsksForItsSettings()
+    converted = smoothify.convert(model, {"relu": "relu"}, strict=False, example_input=X)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert torch.equal(converted(X), model(X))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    named = GoesThroughItsNames()
+    converted = smoothify.convert(named, {"relu": "relu"}, strict=False, example_input=X)
+    for one in (named, converted):
+        one.parts["ccc"] = one.parts.pop("a")
+    assert torch.equal(converted(X), named(X))
+
+
+class KnowsItsSize(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.linear(x)).reshape(self.size, -1)
+
+
+def test_an_attribute_that_is_set_at_every_call_costs_one_rewriting() -> None:
+    """As Swin's blocks are told their image's height."""
+    model = KnowsItsSize()
+    model.size = 4
+    converted = smoothify.convert(model, "silu", example_input=X)
+    converted.size = 4
+    (method,) = getattr(type(converted), RECIPE).methods
+    assert method.how == "graph", "it is what it was"
+    converted.size = 2
+    (method,) = getattr(type(converted), RECIPE).methods
+    assert method.how == "source" and converted(X).shape == (2, 12)
+    rewritten = type(converted)
+    converted.size = 8
+    assert type(converted) is rewritten and converted(X).shape == (8, 3)

@@ -13,7 +13,8 @@ from typing import Any
 _VARIABLES = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"})
 _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _BETWEEN = frozenset({"EXTENDED_ARG", "CACHE", "PUSH_NULL"})
-_SET = ("STORE_ATTR", "DELETE_ATTR", "STORE_GLOBAL", "DELETE_GLOBAL")
+_SET = frozenset({"STORE_ATTR", "DELETE_ATTR", "STORE_GLOBAL", "DELETE_GLOBAL"})
+_SET_AROUND = frozenset({"STORE_DEREF", "DELETE_DEREF"})
 _FOREIGN = frozenset({"torch", "numpy", "smoothify", *sys.stdlib_module_names})
 
 
@@ -41,19 +42,57 @@ def imports(code: CodeType) -> bool:
 
 @cache
 def sets(code: CodeType) -> bool:
-    """Whether a function sets or deletes an attribute or a global variable."""
-    return any(step.opname.endswith(_SET) for step in dis.get_instructions(code))
+    """Whether a function sets or deletes an attribute, a global variable, or one of the function around it."""
+    own = {*code.co_cellvars}
+    return any(
+        step.opname in _SET or (step.opname in _SET_AROUND and step.argval not in own)
+        for step in dis.get_instructions(code)
+    )
+
+
+@cache
+def matches(code: CodeType) -> bool:
+    """Whether a function has a ``match`` over sequences, mappings or classes."""
+    return any(step.opname.startswith("MATCH_") for step in dis.get_instructions(code))
 
 
 @cache
 def compares(code: CodeType) -> bool:
-    """Whether a function asks by ``is`` for anything but a constant, such as None."""
-    before = ""
-    for step in (step for step in dis.get_instructions(code) if step.opname not in _BETWEEN):
-        if step.opname == "IS_OP" and not before.startswith("LOAD_CONST"):
-            return True
-        before = step.opname
-    return False
+    """Whether a function asks by ``is`` for more than whether an argument or an attribute of ``self`` is a constant."""
+    return "other" in _compared(code)
+
+
+@cache
+def tells_none_apart(code: CodeType) -> bool:
+    """Whether a function asks of an argument whether it is a constant, such as None."""
+    return "argument" in _compared(code)
+
+
+def _compared(code: CodeType) -> set[str]:
+    """Say of what it is asked by ``is`` which constant it is; "other" where it is asked for anything else."""
+    arguments = {*code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]}
+    steps = [step for step in dis.get_instructions(code) if step.opname not in _BETWEEN]
+    arguments -= {step.argval for step in steps if step.opname == "STORE_FAST"}
+    found: set[str] = set()
+    for index, step in enumerate(steps):
+        if step.opname == "IS_OP":
+            asked = steps[max(index - 3, 0) : index - 1]
+            if not steps[index - 1].opname.startswith("LOAD_CONST"):
+                found.add("other")
+        elif step.opname.endswith("_NONE"):
+            asked = steps[max(index - 2, 0) : index]
+        else:
+            continue
+        *before, last = asked
+        if last.opname == "LOAD_FAST" and last.argval in arguments:
+            found.add("argument")
+        elif not (last.opname == "LOAD_ATTR" and before and _is_self(before[-1], code)):
+            found.add("other")
+    return found
+
+
+def _is_self(step: dis.Instruction, code: CodeType) -> bool:
+    return step.opname == "LOAD_FAST" and step.argval == code.co_varnames[0]
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -94,6 +94,11 @@ class Slots:
         except Exception:
             self.made, self._by_call = before
             raise
+
+    def tells_calls_apart(self, names: Collection[str]) -> bool:
+        """Whether some of these activations learn, and so are one for each call."""
+        held = (self.made.get(name) or getattr(self.module, name, None) for name in names)
+        return len(names) > 1 and any(isinstance(one, nn.Module) and has_tensors(one) for one in held)
 
     def install(self) -> None:
         """Put the activations on the module."""

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smoothify.surgery.probing.bytecode import catches, chains, compares, imports, read_of, sets
+from smoothify.surgery.probing.bytecode import catches, chains, compares, imports, matches, read_of, sets
 from smoothify.surgery.probing.frames import MODULE_CALL, SURGERY, TORCH, is_of_a_model
 
 _CONTAINER = str(Path(torch.nn.modules.container.__file__))
@@ -32,6 +32,20 @@ _FIXED = (str, bytes, int, float, complex, type(None), torch.dtype, torch.device
 _SETTLED = (ModuleType, type, tuple, frozenset, logging.Logger, torch.dtype, torch.device)
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodDescriptorType, type, torch.jit.ScriptFunction, nn.Module)
 _OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket)
+
+# Builtins that would answer for what stands for a tensor or for a child, or go past everything that is watched.
+_ASKS = frozenset(
+    {"isinstance", "issubclass", "callable", "vars", "dir", "id", "hash", "object"}
+    | {"open", "input", "globals", "locals", "eval", "exec"}
+)
+_WORLD = frozenset(
+    {"os", "posix", "sys", "time", "datetime", "random", "io", "pathlib", "posixpath", "threading", "gc", "inspect"}
+    | {"subprocess", "socket", "shutil", "tempfile", "secrets", "uuid", "ctypes", "glob", "platform"}
+)
+_SETTINGS = frozenset(
+    {"backends", "onnx", "are_deterministic_algorithms_enabled", "use_deterministic_algorithms"}
+    | {"get_num_threads", "set_num_threads", "get_float32_matmul_precision", "set_float32_matmul_precision"}
+)
 
 # What is done while tracing would be done no more.
 _EFFECTS = frozenset({"print", "warn"})
@@ -105,23 +119,29 @@ def variable_read(frame: FrameType, known: set[CodeType], within: set[CodeType])
         return "it imports what it reads, which may change"
     if sets(code):
         return "it sets an attribute or a global variable, which a graph would leave out"
+    if matches(code):
+        return "it matches patterns, and what stands for a tensor has no such form"
     if compares(code):
         return "it asks whether two things are the same, and a trace would keep the answer"
     within.update(inner for inner in code.co_consts if isinstance(inner, CodeType))
     names = _globals_of(code)
     if "type" in names and "type" not in frame.f_globals:
         return "it asks type(), and a trace would answer for what stands for a tensor"
-    if "isinstance" in names and "isinstance" not in frame.f_globals:
-        return "it asks isinstance(), and what it asks of may be replaced"
+    if asked := _ASKS.intersection(names) - frame.f_globals.keys():
+        return f"it asks {min(asked)}(), and a trace would keep the answer"
     for name in (name for name in names if name in frame.f_globals):
         value = frame.f_globals[name]
+        if _is_of_the_world(value):
+            return f"it uses {name}, whose answers differ from call to call"
         if not isinstance(value, _SETTLED) and not _is_function(value):
             return f"it reads the variable {name} of its module, which may change"
     for name in () if code in within else code.co_freevars:
         value = frame.f_locals.get(name)
-        if not isinstance(value, _SETTLED) and not _fixed(value):
-            return f"it reads the variable {name} from around it, which may change inside"
+        if not isinstance(value, (ModuleType, type, nn.Module)) and not _is_function(value):
+            return f"it reads the variable {name} from around it, which may change"
     for name, attributes in chains(code):
+        if frame.f_globals.get(name) is torch and attributes[0] in _SETTINGS:
+            return f"it reads or sets torch.{attributes[0]}, which may change"
         around = {} if code in within else {free: frame.f_locals.get(free) for free in code.co_freevars}
         value = around.get(name, frame.f_globals.get(name))
         for attribute, held in read_of(value, attributes):
@@ -130,16 +150,16 @@ def variable_read(frame: FrameType, known: set[CodeType], within: set[CodeType])
     return ""
 
 
+def _is_of_the_world(value: Any) -> bool:
+    """Whether a value is a module of the standard library that deals with time, files and the system, or is of one."""
+    home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+    return str(home).partition(".")[0] in _WORLD
+
+
 @cache
 def _globals_of(code: CodeType) -> tuple[str, ...]:
     """Return the global names that a function reads: ``co_names`` has those of attributes too."""
     return tuple(dict.fromkeys(str(step.argval) for step in dis.get_instructions(code) if step.opname in _READS))
-
-
-@cache
-def tells_none_apart(code: CodeType) -> bool:
-    """Whether a function compares by identity: of what stands for a tensor, ``x is None`` is answered for good."""
-    return any(step.opname == "IS_OP" or "NONE" in step.opname for step in dis.get_instructions(code))
 
 
 def counted(frame: FrameType) -> nn.Module | None:
@@ -209,7 +229,9 @@ def watched(root: nn.Module, refuse: Callable[[str], None]) -> Iterator[None]:
                 refuse(f"it asks for .{name} of a {type(module).__name__}, which may come")
             raise
         plain = name in held and name not in _STATE and not isinstance(value, (Tensor, nn.Module))
-        if module is not root and (plain or of_the_class(module, name, value)) and asked_by_a_model():
+        method = isinstance(value, MethodType) and not hasattr(nn.Module, name)
+        method = method or (name == "forward" and module is not root)
+        if module is not root and (plain or method or of_the_class(module, name, value)) and asked_by_a_model():
             refuse(f"it reads .{name} of a {type(module).__name__}, which may change")
         return value
 

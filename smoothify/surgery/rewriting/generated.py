@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import cached_property, wraps
 from inspect import getattr_static
 from types import MethodType
 from typing import Any
@@ -20,6 +20,8 @@ from smoothify.surgery.rewriting.texts import Code
 from smoothify.surgery.sites import Found
 
 RECIPE = "_smoothify_recipe"
+_NOTHING = object()
+_PLAIN = (bool, int, float, str, bytes)
 
 Seen = tuple[tuple[str, int, str], Found, str]
 """File, line and spelled function of a rewritten call; what was found there; its slot."""
@@ -70,11 +72,30 @@ def generate(base: type[nn.Module], recipe: Recipe) -> type[nn.Module]:
         namespace.update(_noticing(base, baked))
     cls = subclass(base, namespace)
     for method in recipe.methods:
-        original, built = getattr(base, method.name), _built(cls, base, method)
+        original, built = getattr_static(base, method.name), _built(cls, base, method)
         for name in dir(base):
             if name == method.name or getattr_static(base, name) is original:  # ``forward = run``, say
-                setattr(cls, name, built)
+                setattr(cls, name, _as_the(original, built, name, cls))
     return cls
+
+
+def _as_the(original: Any, built: Callable[..., Any], name: str, cls: type[nn.Module]) -> Any:
+    """Let a rewritten function be what the original was: a method, a property, or one that is computed once."""
+    if isinstance(original, property):
+        return property(built, original.fset, original.fdel, original.__doc__)
+    if isinstance(original, cached_property):
+        once = cached_property(built)
+        once.__set_name__(cls, name)
+        return once
+    return built
+
+
+def _function_of(base: type[nn.Module], name: str) -> Callable[..., Any]:
+    held: Any = getattr_static(base, name)
+    if isinstance(held, cached_property):
+        return held.func
+    function: Callable[..., Any] = held.fget if isinstance(held, property) and held.fget else getattr(base, name)
+    return function
 
 
 def _original(base: type[nn.Module]) -> Callable[..., None]:
@@ -87,7 +108,7 @@ def _original(base: type[nn.Module]) -> Callable[..., None]:
 
 
 def _built(cls: type[nn.Module], base: type[nn.Module], method: Method) -> Callable[..., Any]:
-    otherwise = redirected(getattr(base, method.name), method.redirected)
+    otherwise = redirected(_function_of(base, method.name), method.redirected)
     helpers: dict[str, Callable[..., Any]] = {}
 
     title = f"{base.__qualname__}.{method.name}"
@@ -180,9 +201,11 @@ def _noticing(base: type[nn.Module], baked: frozenset[str]) -> dict[str, Callabl
     """Return what notices that an attribute which a graph has baked in is set anew or deleted."""
 
     def set_attribute(self: nn.Module, name: str, value: Any) -> None:
-        before = is_empty(self.__dict__, name)
+        before, known = is_empty(self.__dict__, name), self.__dict__.get(name, _NOTHING)
         base.__setattr__(self, name, value)
-        if name in baked or is_empty(self.__dict__, name) != before:
+        same = name in baked and type(known) is type(value) and isinstance(value, _PLAIN) and known == value
+        of_the_class = hasattr(base, name) and name not in ("training", "__class__")
+        if (name in baked and not same) or of_the_class or is_empty(self.__dict__, name) != before:
             _retrace(self)
 
     def delete_attribute(self: nn.Module, name: str) -> None:

@@ -19,7 +19,7 @@ from smoothify.surgery.sites import Found
 
 
 def retrace(module: nn.Module) -> None:
-    """Bring a module whose baked-in attribute was set up to date: trace anew, or run it redirected."""
+    """Bring a module whose baked-in attribute was set up to date: by its source, a new trace, or redirected."""
     before = type(module)
     module.__class__ = original_class(before)
     try:
@@ -56,17 +56,19 @@ def _again(module: nn.Module, method: Method) -> Method:
         there = names[file, line, spelled(found)]
         return next(iter(there)) if len(there) == 1 else None
 
+    try:  # once it changes it may change again, at every call even
+        if not method.split:
+            lines = frozenset((file, line) for file, line, _ in calls)
+            return Method(method.name, "source", *rewrite_source(getattr(type(module), method.name), lines, only))
+    except SourceRefusedError:
+        pass
     try:
         again = by_graph(module, Target(method.name, calls, shared), known)
         return replace(again, redirected=method.redirected, seen=method.seen)
     except TraceRefusedError as error:
-        if method.split:
+        if method.split or known.tells_calls_apart({name for _, _, name in method.seen}):
             raise UnconvertedError(
                 f"{type(module).__qualname__}.{method.name} was rewritten, so that each call of a shared activation "
                 f"learns its own, and cannot be rewritten after this change ({error}); convert a model that has it"
             ) from error
-    try:
-        lines = frozenset((file, line) for file, line, _ in calls)
-        return Method(method.name, "source", *rewrite_source(getattr(type(module), method.name), lines, only))
-    except SourceRefusedError:
-        return Method(method.name, "runtime", OTHERWISE, redirected=method.redirected)
+    return Method(method.name, "runtime", OTHERWISE, redirected=method.redirected)

@@ -121,7 +121,19 @@ def by_graph(module: nn.Module, target: Target, slots: Slots) -> Method:
         modes[training] = traced, _body(code.src), dict(code.globals)
     if {place for place, _, _ in seen} != target.places:
         raise TraceRefusedError("the trace does not pass by every call")
-    return replace(_assembled(module, target, modes, seen, _redirections(target, slots)), split=tuple(split))
+    if target.mixed & target.places:
+        raise TraceRefusedError("a call is in place at one time and not at another")
+    method = replace(_assembled(module, target, modes, seen, _redirections(target, slots)), split=tuple(split))
+    learns = split or slots.tells_calls_apart({name for *_, name in seen})
+    (train, *_), (evaluation, *_) = modes[True], modes[False]
+    if learns and any(_by_arguments(_required(module, target, train), train, evaluation)):
+        raise TraceRefusedError("for some arguments the method itself runs, whose calls that learn are not told apart")
+    return method
+
+
+def _required(module: nn.Module, target: Target, traced: Traced) -> list[str]:
+    _, *others = inspect.signature(getattr(type(module), target.method)).parameters
+    return [name for name in others if name not in traced.constants]
 
 
 def _assembled(
@@ -136,7 +148,8 @@ def _assembled(
     parameters = ["self", *others]  # whatever the method calls it
     arguments = [f"{name}={train.constants[name]!r}" if name in train.constants else name for name in parameters]
     lines = [f"def {target.method}({', '.join(arguments)}):"]
-    other = list(_otherwise([name for name in others if name not in train.constants], train, evaluation))
+    required = _required(module, target, train)
+    other = [*_by_arguments(required, train, evaluation), *_by_state(train, evaluation)]
     if other:
         lines += [f"    if {' or '.join(other)}:", f"        return {_OTHERWISE}({', '.join(parameters)})"]
     if train_body == eval_body:
@@ -155,8 +168,8 @@ def _assembled(
     )
 
 
-def _otherwise(required: Iterable[str], train: Traced, evaluation: Traced) -> Iterator[str]:
-    """Return the conditions under which the graphs are not what the method would do."""
+def _by_arguments(required: Iterable[str], train: Traced, evaluation: Traced) -> Iterator[str]:
+    """Return the conditions on its arguments under which the graphs are not what the method would do."""
     for name, value in train.constants.items():  # a tensor may equal a number, and learn
         if value is None or isinstance(value, bool):
             yield f"{name} is not {value!r}"
@@ -166,11 +179,15 @@ def _otherwise(required: Iterable[str], train: Traced, evaluation: Traced) -> It
         names = tuple(required)
         yield from (f"{name} is None or {name} is True or {name} is False" for name in names)
         yield from (f"{one} is {other}" for one, other in combinations(names, 2))
+
+
+def _by_state(train: Traced, evaluation: Traced) -> Iterator[str]:
+    """Likewise, the conditions on the module."""
     for name in sorted(train.empty | evaluation.empty):
         yield f"self.{name} is not None"
     yield from (f"hasattr(self, {name!r})" for name in sorted(train.absent | evaluation.absent))
-    for path, count in {**train.counts, **evaluation.counts}.items():
-        yield f"len(self.get_submodule({path!r})._modules) != {count}"
+    for path, names in {**train.children, **evaluation.children}.items():
+        yield f"tuple(self.get_submodule({path!r})._modules) != {names!r}"
 
 
 def _body(text: str) -> str:

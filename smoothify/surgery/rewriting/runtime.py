@@ -14,6 +14,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from smoothify.surgery.recognition.arguments import operands_for
+from smoothify.surgery.recognition.attributes import everything
 from smoothify.surgery.recognition.calls import Call, read_call
 from smoothify.surgery.rules.base import spelled
 from smoothify.surgery.rules.composites import run_as
@@ -51,7 +52,8 @@ class Redirect(TorchFunctionMode):
     def _in_a_child(self) -> bool:
         """Whether a registered module further down asks: its calls are its own, to be rewritten or not."""
         if self._children is None:
-            self._children = {id(child) for child in self.module.modules() if child is not self.module}
+            nodes = everything(self.module)
+            self._children = {id(node.module) for node in nodes if node.module is not self.module}
         frame: FrameType | None = sys._getframe(2)
         while frame is not None:
             code = frame.f_code

@@ -13,13 +13,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
 from typing import Any
 
 from torch import fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from smoothify.surgery.probing.bytecode import tells_none_apart
 from smoothify.surgery.probing.frames import ALONE, SURGERY, TORCH, is_of_a_model
 from smoothify.surgery.probing.shell import Shell
+from smoothify.surgery.recognition.modules import described
 from smoothify.surgery.rewriting import augmented
 from smoothify.surgery.rewriting.ambient import Ambient, TraceRefusedError
 from smoothify.surgery.rewriting.baked import (
@@ -29,7 +32,6 @@ from smoothify.surgery.rewriting.baked import (
     of_the_class,
     of_the_insides,
     refusal,
-    tells_none_apart,
     watched,
 )
 from smoothify.surgery.rewriting.subclasses import subclass
@@ -50,16 +52,16 @@ class Traced:
     """Children, parameters and buffers that are None, which the trace asked for."""
     absent: frozenset[str]
     """What the module has not, though the trace asked for it."""
-    counts: Mapping[str, int]
-    """How many children each module has, by path, that the trace went through."""
+    children: Mapping[str, tuple[str, ...]]
+    """The names of the children of each module, by path, that the trace went through."""
     tells_none_apart: bool
-    """Whether something is compared by identity."""
+    """Whether an argument, of the method or of a function that it calls, is asked whether it is a constant."""
 
 
 def trace(module: nn.Module, method: str, training: bool) -> Traced:
     """Trace a method of a module as it stands, in one mode; raises TraceRefusedError."""
     function = getattr(type(module), method, None)
-    if not inspect.isfunction(function):
+    if not inspect.isfunction(function) or hasattr(function, "__wrapped__"):
         raise TraceRefusedError(f"{method} is no plain method")
     names, constants = _signature(function)
     copied = Shell.shallow(module)
@@ -92,7 +94,7 @@ def trace(module: nn.Module, method: str, training: bool) -> Traced:
         frozenset((reads | absent) - {"training"}),
         frozenset(empty),
         frozenset(absent),
-        {path: len(below._modules) for path, below in gone_through},
+        {path: tuple(below._modules) for path, below in gone_through},
         any(map(tells_none_apart, ambient.codes)),
     )
 
@@ -109,7 +111,7 @@ def _signature(function: Callable[..., Any]) -> tuple[list[str], dict[str, Any]]
             raise TraceRefusedError(f"its signature has {parameter}")
         if parameter.default is parameter.empty:
             names.append(name)
-        elif isinstance(parameter.default, (bool, int, float, str, type(None))):
+        elif type(parameter.default) in (bool, int, float, str, type(None)):  # an enum is written otherwise
             constants[name] = parameter.default
         else:
             raise TraceRefusedError(f"the default of {name} is no constant")
@@ -234,12 +236,16 @@ class _Tracer(fx.Tracer):
         return node
 
     def path_of_module(self, mod: nn.Module) -> str:
+        if any("__call__" in vars(cls) for cls in type(mod).__mro__ if cls is not nn.Module):
+            raise TraceRefusedError(f"a {type(mod).__name__} is called in a way of its own, which would run twice")
         paths = [path for path, module in self.root.named_modules(remove_duplicate=False) if module is mod]
-        if len(paths) > 1:
+        if len(paths) > 1 and described(mod)[1] is None:
             raise TraceRefusedError(f"it calls {paths[0]}, which is {paths[1]} too, and one of the two may be replaced")
         return super().path_of_module(mod)
 
     def create_arg(self, a: Any) -> Any:
+        if isinstance(a, Enum):
+            raise TraceRefusedError("it passes an enum on, which a graph cannot write")
         known = isinstance(a, (fx.Proxy, type)) or not is_dataclass(a)
         if not known and not self._can_be_made_again(a):
             raise TraceRefusedError(f"it makes a {type(a).__name__}, which is another one when made of its own fields")
