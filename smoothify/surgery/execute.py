@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from smoothify.surgery.probing.probe import ProbeError, Run, probe
 from smoothify.surgery.recognition.attributes import everything, slot_for
 from smoothify.surgery.recognition.containers import own_copies
 from smoothify.surgery.recognition.modules import Snapshot, become, build, leaves_its_input, settle
-from smoothify.surgery.recognition.slots import SLOT, Target
+from smoothify.surgery.recognition.slots import SLOT, Target, has_tensors
 from smoothify.surgery.rewriting.rewrite import WAYS, rewrite
 from smoothify.surgery.rules.base import Target as To
 from smoothify.surgery.rules.base import spelled
@@ -131,7 +131,8 @@ def execute(root: nn.Module, look: Look, planned: list[Planned], to: To) -> Outc
     except BaseException:
         snapshot.restore()
         raise
-    sites = tuple(_with_how(item, how, runs) for item in planned)
+    together = Counter((id(item.module), spelled(item.found)) for item in changes if item.event and item.found)
+    sites = tuple(_with_how(item, how, runs, together) for item in planned)
     left = tuple(_left(root, runs, planned))
     return Outcome(sites, left, tuple(runs), note, bool(changes), snapshot.restore)
 
@@ -207,10 +208,15 @@ def _refuse(root: nn.Module, keys: set[int], why: str) -> None:
         raise UnconvertedError(f"{', '.join(paths)}: {why}")
 
 
-def _with_how(item: Planned, how: dict[int, How], runs: Collection[Run]) -> Site:
-    if item.event is None or item.new is None or item.site.kind == "fused":
+def _with_how(
+    item: Planned, how: dict[int, How], runs: Collection[Run], together: Mapping[tuple[int, str], int]
+) -> Site:
+    if item.event is None or item.new is None or item.found is None or item.site.kind == "fused":
         return item.site
     site = replace(item.site, how=how[id(item.module)])
+    count = together[id(item.module), spelled(item.found)]
+    if site.how == "runtime" and count > 1 and has_tensors(item.new):
+        site = replace(site, note=f"{count} calls that are redirected share what it learns")
     if site.becomes_smooth is None:
         held = {**vars(item.module), **item.module._modules}
         slots = [value for name, value in held.items() if name.startswith(SLOT) and isinstance(value, nn.Module)]

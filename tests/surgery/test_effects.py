@@ -659,3 +659,17 @@ def test_an_attribute_that_is_set_at_every_call_costs_one_rewriting() -> None:
     rewritten = type(converted)
     converted.size = 8
     assert type(converted) is rewritten and converted(X).shape == (8, 3)
+
+
+class TwoCallsToRedirect(TwoCalls):
+    def forward(self, x: Tensor, scale: float | None = None) -> Tensor:
+        global LAST
+        LAST = x  # so that calls can only be redirected
+        y = F.relu(self.linear(x))
+        return F.relu(self.second(y))
+
+
+def test_calls_that_share_what_they_learn_are_named() -> None:
+    report = smoothify.convert_(TwoCallsToRedirect(), "pssilu", example_input=X)
+    assert [site.how for site in report.sites] == ["runtime"] * 2
+    assert [site.note for site in report.sites] == ["2 calls that are redirected share what it learns"] * 2

@@ -10,6 +10,7 @@ import gc
 import inspect
 import random
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
@@ -224,6 +225,10 @@ class _Tracer(fx.Tracer):
 
     proxy_buffer_attributes = True  # else the shape and dtype of a buffer would be kept
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._paths: dict[int, list[str]] = defaultdict(list)
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
 
@@ -238,10 +243,13 @@ class _Tracer(fx.Tracer):
     def path_of_module(self, mod: nn.Module) -> str:
         if any("__call__" in vars(cls) for cls in type(mod).__mro__ if cls is not nn.Module):
             raise TraceRefusedError(f"a {type(mod).__name__} is called in a way of its own, which would run twice")
-        paths = [path for path, module in self.root.named_modules(remove_duplicate=False) if module is mod]
+        if not self._paths:
+            for path, module in self.root.named_modules(remove_duplicate=False):
+                self._paths[id(module)].append(path)
+        paths = sorted(self._paths[id(mod)], key=lambda path: path.count("."))
         if len(paths) > 1 and described(mod)[1] is None:
             raise TraceRefusedError(f"it calls {paths[0]}, which is {paths[1]} too, and one of the two may be replaced")
-        return super().path_of_module(mod)
+        return paths[0] if paths else super().path_of_module(mod)
 
     def create_arg(self, a: Any) -> Any:
         if isinstance(a, Enum):
