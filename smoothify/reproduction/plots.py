@@ -115,7 +115,7 @@ def differences(tables: Sequence[Table]) -> Figure:
     found = list(distinct.values())
     usual = mode(gain.column for gain in found)
     names = [gain.name if gain.column == usual else f"{gain.name}, {gain.column}" for gain in found]
-    figure = Figure(figsize=(7.6, 0.27 * len(found) + 0.9), dpi=110, layout="constrained")
+    figure = Figure(figsize=(7.6, 0.31 * len(found) + 0.9), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.axvline(0, color="black", lw=0.8)
     for place, gain in enumerate(found):
