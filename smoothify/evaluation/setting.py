@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from smoothify.attacks import ThreatModel
+from smoothify.attacks.norms import NORMS
 from smoothify.data import Images, Resizing, Source
 from smoothify.errors import ConfigError, HubError, SmoothifyError
 from smoothify.hub import from_pretrained, read_file
@@ -70,7 +71,7 @@ class Setting:
         found: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         if stored is not None:
             found |= read_training(stored, f"{model}/training.yaml", without=tuple(found))
-        if stored is not None and norm is not None and epsilon is None:
+        if stored is not None and norm in NORMS and epsilon is None:  # an unknown norm is refused below
             own = read_training(stored, f"{model}/training.yaml", without=("data", "split", "epsilon")).get(
                 "norm", norm
             )
