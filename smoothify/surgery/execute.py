@@ -184,12 +184,7 @@ def _targets(items: Collection[Planned]) -> list[Target]:
         if event is not None and found is not None:
             methods[event.method][event.file, event.line, spelled(found)] = found
     again = {item.event.method for item in items if item.event is not None and item.event.run_again}
-    mixed = frozenset(
-        (item.event.file, item.event.line, spelled(item.found))
-        for item in items
-        if item.mixed and item.event is not None and item.found is not None
-    )
-    return [Target(method, calls, mixed=mixed, again=method in again) for method, calls in methods.items()]
+    return [Target(method, calls, again=method in again) for method, calls in methods.items()]
 
 
 def _verify(root: nn.Module, look: Look, watched: frozenset[int]) -> tuple[tuple[Run, ...], str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
@@ -23,8 +21,6 @@ from smoothify.surgery.recognition.edges import Node, walk
 from smoothify.surgery.recognition.modules import is_smooth
 from smoothify.surgery.rules.base import qualified_name, spelled
 from smoothify.surgery.sites import Found, Operation, Site
-
-_IN_PLACE_BY_ATTRIBUTE = re.compile(r"\binplace\s*=\s*(not\s+)?self\.(?!training\b)")  # which may be set later
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +114,8 @@ def _call_sites(events: list[Event], paths: dict[int, Node]) -> list[Planned]:
         key = (id(event.module), event.method, event.file, event.line, spelled(event.found))
         if key not in sites:
             sites[key] = Planned(
-                _call_site(event, event.found, paths[id(event.module)]),
-                event.module,
-                event.found,
-                event,
-                mixed=_IN_PLACE_BY_ATTRIBUTE.search(linecache.getline(event.file, event.line)) is not None,
+                _call_site(event, event.found, paths[id(event.module)]), event.module, event.found, event
             )
-        elif (known := sites[key].found) is not None and known.inplace != event.found.inplace:
-            sites[key] = replace(sites[key], mixed=True)
     return list(sites.values())
 
 

@@ -42,8 +42,6 @@ class Planned:
     new: nn.Module | None = None
     deferred: bool = False
     """Whether a function in an attribute stays there, and its calls are what changes."""
-    mixed: bool = False
-    """For a call: whether it is in place at one time and not at another."""
 
     def is_replaced_by(self, call: Planned) -> bool:
         """Whether a call that changes is one of the function that this site has in an attribute."""

@@ -21,6 +21,8 @@ class Call:
 
     found: Found
     operands: tuple[Any, ...]
+    asked: Any = False
+    """What was given as ``inplace``: of a call that is read and not made, an expression or a graph node."""
 
 
 def read_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
@@ -45,25 +47,27 @@ def read_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappi
     operands = tuple(given.pop(name) for name in _operand_names(rule, given) if name in given)
     if len(operands) != (2 if rule.function in BINARY else 1) or isinstance(operands[-1], int):
         return None
-    inplace = bool(given.pop("inplace", False)) or function.__name__.rstrip("_") + "_" == function.__name__
+    asked = given.pop("inplace", False)
+    inplace = bool(asked) or function.__name__.rstrip("_") + "_" == function.__name__
     arguments = {name: given.get(name, default) for name, default in rule.arguments}
     if rule.function == "rrelu":
-        return _rrelu(arguments, given.get("training", False), inplace, operands)
+        found = _rrelu(arguments, given.get("training", False), inplace)
+        return None if found is None else Call(found, operands, asked)
     if rule.function == "hardtanh" and (arguments["min_val"], arguments["max_val"]) == (0, 6):
-        return Call(Found("relu6", {}, inplace), operands)
+        return Call(Found("relu6", {}, inplace), operands, asked)
     if any(not isinstance(value, (int, float, str, type(None))) for value in arguments.values()):
         return None
-    return Call(Found(rule.function, arguments, inplace), operands)
+    return Call(Found(rule.function, arguments, inplace), operands, asked)
 
 
-def _rrelu(arguments: Mapping[str, Any], training: Any, inplace: bool, operands: tuple[Any, ...]) -> Call | None:
+def _rrelu(arguments: Mapping[str, Any], training: Any, inplace: bool) -> Found | None:
     """Read ``F.rrelu``: outside training it is a leaky ReLU of the mean slope."""
     bounds = tuple(arguments.values())
     if not all(isinstance(value, (int, float)) for value in (*bounds, training)):
         return None
     if training:
-        return Call(Found("rrelu", arguments, inplace), operands)
-    return Call(Found("leaky_relu", {"negative_slope": sum(bounds) / 2}, inplace), operands)
+        return Found("rrelu", arguments, inplace)
+    return Found("leaky_relu", {"negative_slope": sum(bounds) / 2}, inplace)
 
 
 def _operand_names(rule: Rule, given: Mapping[str, Any]) -> tuple[str, ...]:

@@ -32,9 +32,6 @@ class Target:
     shared: Mapping[int, tuple[Found, bool]] = field(default_factory=dict)
     """Activation modules by id whose calls get one activation each; whether the first keeps its own."""
 
-    mixed: frozenset[Place] = frozenset()
-    """Calls that are in place at one time and not at another."""
-
     again: bool = False
     """Whether a call stands in what ``checkpoint`` runs again in the backward pass."""
 

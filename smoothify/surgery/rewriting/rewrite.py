@@ -97,9 +97,6 @@ def _by_mode(target: Target, slots: Slots) -> Method:
 
 
 def _by_source(function: Any, target: Target, slots: Slots) -> Method:
-    if target.mixed & target.places:
-        raise SourceRefusedError("a call is in place at one time and not at another")
-
     def slot(found: Found, file: str, line: int, column: int) -> str | None:
         seen = target.calls.get((file, line, spelled(found)))
         return slots.name(replace(found, inplace=seen.inplace), file, line, column) if seen else None
@@ -121,8 +118,6 @@ def by_graph(module: nn.Module, target: Target, slots: Slots) -> Method:
         modes[training] = traced, _body(code.src), dict(code.globals)
     if {place for place, _, _ in seen} != target.places:
         raise TraceRefusedError("the trace does not pass by every call")
-    if target.mixed & target.places:
-        raise TraceRefusedError("a call is in place at one time and not at another")
     method = replace(_assembled(module, target, modes, seen, _redirections(target, slots)), split=tuple(split))
     learns = split or slots.tells_calls_apart({name for *_, name in seen})
     (train, *_), (evaluation, *_) = modes[True], modes[False]
@@ -206,6 +201,8 @@ def _replace(graph: fx.Graph, target: Target, slots: Slots) -> list[Seen]:
         place = (*node.meta["place"], spelled(call.found))
         if place not in target.places:
             continue
+        if isinstance(call.asked, fx.Node):
+            raise TraceRefusedError("its input decides whether a call is in place")
         times[place] += 1
         name = slots.name(call.found, *place, times[place])
         if name is None:

@@ -16,6 +16,7 @@ import torch
 from smoothify.surgery.recognition.calls import Call, read_call
 from smoothify.surgery.rewriting.definition import SourceRefusedError, class_around, definition_of, has_private_names
 from smoothify.surgery.rewriting.texts import Code, contents
+from smoothify.surgery.rules.composites import run_either_way
 from smoothify.surgery.sites import Found
 
 Line = tuple[str, int]
@@ -87,7 +88,7 @@ class _Rewriting:
         around = {name: cell for name, cell in cells.items() if name not in (_CAPTURED, _HELPERS)}
         captured: dict[str, Any] = {**closure.get(_CAPTURED, {}), **around}
         _keep_defaults(function, definition, captured)
-        change = _Change(free, self, function.__code__.co_filename, offset, module)
+        change = _Change(free, self, function.__code__.co_filename, offset, module, captured)
         changed: ast.FunctionDef = change.visit(definition)
         if module == _MODULE and (not changed.args.args or changed.args.args[0].arg != _MODULE):
             changed.args.args.insert(0, ast.arg(_MODULE))
@@ -147,8 +148,17 @@ def _global_names(code: CodeType) -> set[str]:
 
 
 class _Change(ast.NodeTransformer):
-    def __init__(self, names: Mapping[str, Any], rewriting: _Rewriting, file: str, offset: int, module: str) -> None:
+    def __init__(
+        self,
+        names: Mapping[str, Any],
+        rewriting: _Rewriting,
+        file: str,
+        offset: int,
+        module: str,
+        captured: dict[str, Any],
+    ) -> None:
         self.names, self.rewriting, self.file, self.offset, self.module = names, rewriting, file, offset, module
+        self.captured = captured
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         call = self._read(node)
@@ -170,8 +180,11 @@ class _Change(ast.NodeTransformer):
         if name is None:
             return node
         self.rewriting.done.add(line)
-        target = ast.Attribute(ast.Name(self.module, ast.Load()), name, ast.Load())
+        target: ast.expr = ast.Attribute(ast.Name(self.module, ast.Load()), name, ast.Load())
         operands = [operand for operand in call.operands if isinstance(operand, ast.expr)]
+        if isinstance(call.asked, ast.expr):  # in place at one time, perhaps, and not at another
+            operands = [target, call.asked, *operands]
+            target = _kept(self.captured, run_either_way.__name__, run_either_way)
         replaced = ast.copy_location(ast.Call(target, operands, []), node)
         return ast.fix_missing_locations(replaced)
 
@@ -188,7 +201,6 @@ class _Change(ast.NodeTransformer):
         if not callable(function):
             return None
         kwargs = {word.arg: _literal(word.value) for word in node.keywords if word.arg}
-        kwargs.pop("inplace", None)  # the run saw whether it was
         return read_call(function, tuple(args[:1] + [_literal(arg) for arg in args[1:]]), kwargs)
 
     def _resolve(self, node: ast.expr) -> Any:

@@ -184,6 +184,11 @@ class InPlace(Composite):
 
 
 def run_as(activation: nn.Module, inplace: bool, x: Tensor, *others: Any) -> Tensor:
+    """Run an activation, to which a call was redirected, in place or not; a call is recognised by this frame."""
+    return run_either_way(activation, inplace, x, *others)
+
+
+def run_either_way(activation: nn.Module, inplace: bool, x: Tensor, *others: Any) -> Tensor:
     """Run an activation in place or not, whichever it was built for."""
     writes = bool(getattr(activation, "inplace", False))
     result: Tensor = activation(x.clone() if inplace != writes else x, *others)
