@@ -19,7 +19,7 @@ from smoothify.cli import Parser, add_imports, run, use_cores
 from smoothify.data import labels_of, load, name_rows, representative
 from smoothify.errors import ConfigError, OutputExistsError
 from smoothify.evaluation import CHECKS, RobustAccuracy, Sanity, robust_accuracy, sanity, table
-from smoothify.evaluation.accuracy import refuse_impossible
+from smoothify.evaluation.refusals import refuse_impossible
 from smoothify.evaluation.setting import Setting, called
 from smoothify.evaluation.transfer import refuse_source
 from smoothify.evaluation.versions import library_versions

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoothify.attacks.base import Attack, Found, gradient_of, refuse_outside_pixels
+from smoothify.attacks.base import Attack, Found, refuse_outside_pixels
+from smoothify.attacks.gradients import gradient_of
 from smoothify.attacks.noise import Randomness, uniform
 from smoothify.attacks.threat import parse_epsilon
 from smoothify.errors import ConfigError

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoothify.attacks.base import Attack, gradient_of
+from smoothify.attacks.base import Attack
+from smoothify.attacks.gradients import gradient_of
 from smoothify.attacks.noise import Randomness, uniform
 from smoothify.attacks.pgd import LOSS_SCALE, PGD
 from smoothify.attacks.threat import ThreatModel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from smoothify.attacks.base import no_gradient
+from smoothify.attacks.gradients import no_gradient
 
 
 class Watch(nn.Module):

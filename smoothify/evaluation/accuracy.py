@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from smoothify.activations import refuse_without_relu, surrogate_gradients
 from smoothify.attacks import Attack, SampleNoise, inference_mode_of, sample_keys
-from smoothify.attacks.base import Guarded, refuse_outside_pixels
+from smoothify.attacks.base import refuse_outside_pixels
+from smoothify.attacks.gradients import Guarded
 from smoothify.data import Images, Source, as_images
 from smoothify.errors import ConfigError, DataError
-from smoothify.evaluation.logits import device_of, logits_of, predict, refuse_labels, refuse_other_precision
+from smoothify.evaluation.logits import device_of, predict
 from smoothify.evaluation.precision import full_precision
+from smoothify.evaluation.refusals import refuse_impossible, refuse_outside
 from smoothify.evaluation.results import RobustAccuracy
 from smoothify.evaluation.state import Finished, digest
 from smoothify.evaluation.transfer import find_through, refuse_source
@@ -85,11 +87,6 @@ def robust_accuracy(
     images = as_images(images)
     if len(images) == 0:
         raise DataError("no images to measure accuracy on; choose a split that has some")
-    if images.augmentation != "none":
-        raise ConfigError(
-            f"augmentation={images.augmentation!r}: every reading of these images is another one; measure on Images "
-            "without augmentation"
-        )
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size}: at least 1 is needed")
     device = device_of(model)
@@ -167,57 +164,6 @@ def _other_classes(source: Source, classes: int) -> tuple[str, ...]:
     return (f"the data set names {named} classes, the model tells {classes} apart: their numbers may mean others",)
 
 
-def refuse_impossible(model: nn.Module, images: Images, attacks: Sequence[Attack]) -> int:
-    """Refuse what cannot be measured, before the first attack has begun; return how many classes the model has.
-
-    Raises:
-        ConfigError: an attack that leaves its threat model, or needs more classes than the model has.
-        DataError: a label that the model has no class for.
-        UnsupportedModelError: an output that is not (batch, classes), or parameters that are not float32.
-    """
-    for attack in attacks:
-        if not isinstance(attack, Attack):
-            raise ConfigError(
-                f"attack={attack!r} is no attack; build it with smoothify.attacks.attack({attack!r}, threat)"
-            )
-    refuse_other_precision(model)
-    device = device_of(model)
-    with full_precision(device), inference_mode_of(model):
-        classes = logits_of(model, images.batch([0])[0].to(device)).shape[1]
-    for attack in attacks:
-        refuse_as_measure(attack, classes)
-    refuse_labels(images.labels, classes)
-    return classes
-
-
-def refuse_as_measure(attack: Attack, classes: int) -> None:
-    """Refuse an attack that cannot measure a model of so many classes.
-
-    Raises:
-        ConfigError: it leaves its threat model, or needs more classes.
-    """
-    if attack.reach > attack.threat.radius:
-        raise ConfigError(f"{attack} leaves its threat model ({attack.threat}): it trains, but measures nothing")
-    if attack.batch_norm != "eval":
-        raise ConfigError(
-            f"{attack} with batch_norm={attack.batch_norm!r} attacks a model that depends on the batch, and another is "
-            "measured: it trains, but measures nothing"
-        )
-    attack.require(classes)
-
-
-def _refuse_outside(found: Tensor, images: Tensor, attack: Attack) -> None:
-    """Refuse attacked images that are none, or that the threat model does not allow, but for rounding."""
-    sizes = attack.threat.ball.size(found - images)
-    inside = found.numel() == 0 or bool(
-        ((found >= 0) & (found <= 1)).all() & (sizes <= attack.threat.radius * (1 + 1e-4) + 1e-6).all()
-    )  # NaN fails every comparison
-    if not inside:
-        raise ConfigError(
-            f"{attack} returned images outside {attack.threat}, or [0, 1]; return what its constrain() makes of them"
-        )
-
-
 def _verdicts(
     model: nn.Module,
     images: Tensor,
@@ -243,7 +189,7 @@ def _verdicts(
         with surrogate_gradients(surrogate):
             found = attack.find(Guarded(model, attack), right, own, generator=noise, full=full_protocol)
     # an attack's word is not taken for it
-    _refuse_outside(found.images, right, attack)
+    refuse_outside(found.images, right, attack)
     fell = predict(model, found.images, labels[standing]) != labels[standing]
     by = torch.tensor([1 + attack.names.index(name) for name in found.attack], device=labels.device)
     verdicts[1, standing] = (~fell).long()

@@ -70,16 +70,15 @@ class Setting:
         asked = {"data": data, "split": split, "norm": norm, "epsilon": epsilon}
         found: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         if stored is not None:
-            found |= read_training(stored, f"{model}/training.yaml", without=tuple(found))
-        if stored is not None and norm in NORMS and epsilon is None:  # an unknown norm is refused below
-            own = read_training(stored, f"{model}/training.yaml", without=("data", "split", "epsilon")).get(
-                "norm", norm
-            )
-            if own != norm:
+            alone = norm is not None and epsilon is None  # then it must be the one that the epsilon is of
+            given = [name for name in found if not (name == "norm" and alone)]
+            trained = read_training(stored, f"{model}/training.yaml", without=given)
+            if norm in NORMS and trained.get("norm", norm) != norm:
                 raise ConfigError(
-                    f"--norm {norm}: {model} was trained under {own}, and an epsilon of one norm says nothing in "
-                    "another; give --epsilon, too"
+                    f"--norm {norm}: {model} was trained under {trained['norm']}, and an epsilon of one norm says "
+                    "nothing in another; give --epsilon, too"
                 )
+            found = {**trained, **found}
         missing = [f"--{name}" for name in ("data", "norm", "epsilon") if name not in found]
         if missing:
             raise ConfigError(f"{model} does not say what it was trained with; give {', '.join(missing)}")

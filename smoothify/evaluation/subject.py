@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from smoothify.activations import surrogate_gradients
 from smoothify.attacks import PGD, Attack, SampleNoise, ThreatModel, sample_keys
-from smoothify.attacks.base import Guarded
+from smoothify.attacks.gradients import Guarded
 from smoothify.errors import SmoothifyError
 from smoothify.evaluation.logits import predict
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from smoothify.attacks import Attack, Ensemble, Found, Randomness, inference_mode_of
-from smoothify.attacks.base import Guarded
+from smoothify.attacks.gradients import Guarded
 from smoothify.attacks.noise import narrow
 from smoothify.data import Images
 from smoothify.errors import ConfigError, UnsupportedModelError

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
 from smoothify.reproduction.compare import difference, paired
-from smoothify.reproduction.record import Divergence, Record, read_divergences, read_records
+from smoothify.reproduction.divergence import Divergence, read_divergences
+from smoothify.reproduction.record import Record, read_records
 from smoothify.reproduction.table import Row, Table
 
 _OPENING = """# Results

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from smoothify.errors import DataError
 from smoothify.evaluation import Verdicts
 from smoothify.files import write_atomically
 from smoothify.protocol import show, unusual_step
+from smoothify.reproduction.hardware import describe_machine
 from smoothify.reproduction.table import Row, Table
 
 
@@ -114,7 +111,7 @@ class Record:
     training_seconds: float
     measuring_seconds: float | None
     versions: Mapping[str, str]
-    machine: str = field(default_factory=lambda: describe_machine())
+    machine: str = field(default_factory=describe_machine)
 
     @property
     def run(self) -> tuple[str, int, str]:
@@ -164,7 +161,7 @@ class Record:
             for one in self.measured
         ]
         folder.mkdir(parents=True, exist_ok=True)
-        _divergence_file(folder, self.row, self.seed).unlink(missing_ok=True)
+        file_of(folder, self.row, self.seed, ".diverged").unlink(missing_ok=True)
         return write_atomically(file_of(folder, self.row, self.seed), json.dumps(content, indent=1) + "\n")
 
     @classmethod
@@ -200,60 +197,9 @@ class Record:
             ) from error
 
 
-@dataclass(frozen=True)
-class Divergence:
-    """One run of a row that ceased to be finite: it has no model to measure, and that is what it came to.
-
-    Args:
-        row: the row's name.
-        seed: of the run.
-        digest: the row's, when it was run; one with another is out of date.
-        command: the options of ``smoothify.train``.
-        what: what was not finite.
-        step: the update at which it was not, counted from 0.
-        epoch: that it belongs to, counted from 1.
-        versions: of the libraries.
-        machine: what it ran on.
-    """
-
-    row: str
-    seed: int
-    digest: str
-    command: tuple[str, ...]
-    what: str
-    step: int
-    epoch: int
-    versions: Mapping[str, str]
-    machine: str = field(default_factory=lambda: describe_machine())
-
-    def __str__(self) -> str:
-        return f"diverged in epoch {self.epoch}: {self.what}, at step {self.step}"
-
-    def write(self, folder: Path) -> Path:
-        """Write it into a table's folder of results, where no record of the same run can then be."""
-        folder.mkdir(parents=True, exist_ok=True)
-        file_of(folder, self.row, self.seed).unlink(missing_ok=True)
-        return write_atomically(_divergence_file(folder, self.row, self.seed), json.dumps(vars(self), indent=1) + "\n")
-
-    @classmethod
-    def read(cls, file: Path) -> Divergence:
-        """Read one.
-
-        Raises:
-            DataError: the file is none.
-        """
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            return cls(**{**content, "command": tuple(content["command"])})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{file} does not say where a run diverged ({error!r}); delete it and run the table again"
-            ) from error
-
-
-def file_of(folder: Path, row: str, seed: int) -> Path:
-    """Where the record of a row and a seed is."""
-    return folder / f"{row}.seed-{seed}.json"
+def file_of(folder: Path, row: str, seed: int, kind: str = "") -> Path:
+    """Where the record of a row and a seed is, or what says ``".diverged"`` of it; one of the two is there."""
+    return folder / f"{row}.seed-{seed}{kind}.json"
 
 
 def read_records(table: Table, row: Row) -> list[Record]:
@@ -261,35 +207,6 @@ def read_records(table: Table, row: Row) -> list[Record]:
     files = (file_of(table.results, row.name, seed) for seed in table.seeds)
     records = [Record.read(file) for file in files if file.is_file()]
     return [record for record in records if record.digest == row.digest]
-
-
-def read_divergences(table: Table, row: Row) -> list[Divergence]:
-    """Read which runs of a row, as it is now, diverged, by seed."""
-    files = (_divergence_file(table.results, row.name, seed) for seed in table.seeds)
-    found = [Divergence.read(file) for file in files if file.is_file()]
-    return [one for one in found if one.digest == row.digest]
-
-
-def _divergence_file(folder: Path, row: str, seed: int) -> Path:
-    return folder / f"{row}.seed-{seed}.diverged.json"
-
-
-def describe_machine() -> str:
-    """Name the device and how much of it a run may use."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{_processor()}, {cores} cores"
-
-
-def _processor() -> str:
-    listed = Path("/proc/cpuinfo")
-    if listed.is_file():
-        first = listed.read_text(encoding="utf-8").partition("\n\n")[0]
-        said = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
-        if "model name" in said:  # which a hypervisor may shorten to what two generations share
-            return f"{said['model name']} (family {said.get('cpu family')}, model {said.get('model')})"
-    return platform.processor() or platform.machine()
 
 
 def _pack(verdicts: Sequence[bool]) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError
+from smoothify.reproduction.divergence import Divergence, read_divergences
 from smoothify.reproduction.job import FINISHED, Job, Machine
-from smoothify.reproduction.record import Divergence, Measurement, Record, file_of, read_divergences
+from smoothify.reproduction.record import Measurement, Record, file_of
 from smoothify.reproduction.table import Measure, Row, Table
 from smoothify.training import RunFolder
 from smoothify.training.saving.state import newest_first

@@ -12,7 +12,7 @@ from torch import nn
 from smoothify.attacks import attack, inference_mode_of
 from smoothify.data import Source, Stream, labels_of
 from smoothify.errors import ConfigError, DataError, UnknownNameError
-from smoothify.evaluation.accuracy import refuse_as_measure
+from smoothify.evaluation.refusals import refuse_as_measure
 from smoothify.models import PixelClassifier
 from smoothify.training.config import AttackConfig, Config, EngineConfig
 from smoothify.training.host import sketch

@@ -40,6 +40,11 @@ def is_of_a_model(frame: FrameType) -> bool:
     return not library and not file.startswith(SURGERY)
 
 
+def is_standard(frame: FrameType) -> bool:
+    """Whether a frame runs code of the standard library."""
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in sys.stdlib_module_names
+
+
 def place(modules: Modules) -> tuple[nn.Module, str, FrameType] | None:
     """Return the module whose method holds the running call, that method, and the frame of the call itself.
 

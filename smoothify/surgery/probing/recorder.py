@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch._ops import HigherOrderOperator
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from smoothify.errors import UnsupportedModelError
 from smoothify.surgery.probing.constants import Constants
 from smoothify.surgery.probing.contents import contents, has_memory, home
 from smoothify.surgery.probing.events import KEPT, Category, Event
@@ -69,14 +68,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         self._slots = {id(node.module) for node in nodes if node.path.rpartition(".")[2].startswith(SLOT)}
         children = {id(child) for node in nodes for child in (node.module, *node.module._modules.values())}
         self._sites = children - self._slots
-        for node in nodes:
-            if id(node.module) not in shell.original:
-                kind = type(node.module).__name__
-                raise UnsupportedModelError(
-                    f"{node.path} ({kind}): the forward of the model builds it when it first runs; build it in "
-                    "__init__, or run the model once, and then convert it"
-                )
-        self._owners = {id(node.module): shell.original[id(node.module)] for node in nodes}
+        self._owners = {id(node.module): shell.original_of(node.module, node.path) for node in nodes}
         self.inputs = Inputs(shell, watched)
         self._constants = Constants()
         self._marks: dict[int, int] = {}

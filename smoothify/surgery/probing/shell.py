@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from smoothify.errors import UnsupportedModelError
 from smoothify.surgery.probing.copies import Copies, slots_of
 from smoothify.surgery.recognition.edges import COMPILED
 from smoothify.surgery.recognition.graphs import class_apart
@@ -38,6 +39,19 @@ class Shell:
         """Return the shell's copy of a module of the model; None for another."""
         copied: nn.Module | None = self._copies.memo.get(id(module))
         return copied
+
+    def original_of(self, module: nn.Module, path: str) -> nn.Module:
+        """Return the original of a module in the shell.
+
+        Raises:
+            UnsupportedModelError: it has none, since a run has put it there.
+        """
+        if id(module) not in self.original:
+            raise UnsupportedModelError(
+                f"{path} ({type(module).__name__}): the forward of the model builds it when it first runs; build it in "
+                "__init__, or run the model once, and then convert it"
+            )
+        return self.original[id(module)]
 
     def holds(self, tensor: Tensor) -> bool:
         """Whether a tensor is the shell's copy of one of the model's."""

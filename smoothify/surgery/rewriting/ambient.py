@@ -11,13 +11,13 @@ import torch.utils._contextlib
 from torch import fx
 
 from smoothify.surgery.probing.frames import SURGERY, TORCH, is_of_a_model
-from smoothify.surgery.rewriting.baked import (
+from smoothify.surgery.rewriting.baked import variable_read
+from smoothify.surgery.rewriting.doings import (
     changes_modules,
     counted,
     finds_tensors,
     is_an_effect,
     reads_the_environment,
-    variable_read,
 )
 
 # What these answer may differ from call to call, and a trace would keep the answer of one.

@@ -19,18 +19,9 @@ def _recorded(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     return update
 
 
-iadd = _recorded(operator.iadd)
-iand = _recorded(operator.iand)
-ifloordiv = _recorded(operator.ifloordiv)
-ilshift = _recorded(operator.ilshift)
-imatmul = _recorded(operator.imatmul)
-imod = _recorded(operator.imod)
-imul = _recorded(operator.imul)
-ior = _recorded(operator.ior)
-ipow = _recorded(operator.ipow)
-irshift = _recorded(operator.irshift)
-isub = _recorded(operator.isub)
-itruediv = _recorded(operator.itruediv)
-ixor = _recorded(operator.ixor)
-
-ALL = (iadd, iand, ifloordiv, ilshift, imatmul, imod, imul, ior, ipow, irshift, isub, itruediv, ixor)
+_NAMES = (
+    *("iadd", "iand", "ifloordiv", "ilshift", "imatmul", "imod", "imul"),
+    *("ior", "ipow", "irshift", "isub", "itruediv", "ixor"),
+)
+ALL = tuple(_recorded(getattr(operator, name)) for name in _NAMES)
+globals().update(zip(_NAMES, ALL, strict=True))

@@ -6,13 +6,11 @@ import dis
 import functools
 import inspect
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodDescriptorType, MethodType, ModuleType
 from typing import Any
 
@@ -20,11 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from smoothify.surgery.probing.bytecode import catches, chains, compares, imports, matches, read_of, sets
-from smoothify.surgery.probing.frames import MODULE_CALL, SURGERY, TORCH, is_of_a_model
+from smoothify.surgery.probing.frames import TORCH, is_of_a_model, is_standard
 
-_CONTAINER = str(Path(torch.nn.modules.container.__file__))
-_THROUGH = frozenset({"children", "named_children", "modules", "named_modules"})
-_TENSORS = frozenset({"parameters", "named_parameters", "buffers", "named_buffers", "state_dict"})
 _STATE = frozenset(nn.Module().__dict__) - {"training"}
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _INSIDES = frozenset(nn.Module().__dict__) - {"training"} | {"__dict__"}
@@ -46,18 +41,6 @@ _SETTINGS = frozenset(
     {"backends", "onnx", "are_deterministic_algorithms_enabled", "use_deterministic_algorithms"}
     | {"get_num_threads", "set_num_threads", "get_float32_matmul_precision", "set_float32_matmul_precision"}
 )
-
-# What is done while tracing would be done no more.
-_EFFECTS = frozenset({"print", "warn"})
-_SETS = frozenset({"setattr", "delattr"})
-_LOOKS = frozenset(
-    {"_wrapped_call_impl", "_call_impl", "__call__", "__getattr__", "__dir__", "__repr__", "get_submodule"}
-)
-_CHANGES = frozenset(
-    {"append", "insert", "extend", "pop", "popitem", "clear", "update", "setdefault"}
-    | {"__setitem__", "__delitem__", "__iadd__"}
-)
-_ENVIRONMENT = type(os.environ).__getitem__.__code__
 
 
 def refusal(name: str, value: Any) -> str:
@@ -110,7 +93,7 @@ def variable_read(frame: FrameType, known: set[CodeType], within: set[CodeType])
     around that are the trace's own.
     """
     code = frame.f_code
-    if code in known or not is_of_a_model(frame) or _is_standard(frame):
+    if code in known or not is_of_a_model(frame) or is_standard(frame):
         return ""
     known.add(code)
     if catches(code):
@@ -160,52 +143,6 @@ def _is_of_the_world(value: Any) -> bool:
 def _globals_of(code: CodeType) -> tuple[str, ...]:
     """Return the global names that a function reads: ``co_names`` has those of attributes too."""
     return tuple(dict.fromkeys(str(step.argval) for step in dis.get_instructions(code) if step.opname in _READS))
-
-
-def counted(frame: FrameType) -> nn.Module | None:
-    """Return the module whose children a frame goes through for a model: a trace keeps how many they are."""
-    code = frame.f_code
-    through = code.co_filename == _CONTAINER or (code.co_filename == MODULE_CALL and code.co_name in _THROUGH)
-    if not through or frame.f_back is None or not is_of_a_model(frame.f_back):
-        return None
-    first = frame.f_locals.get("self")
-    return first if isinstance(first, nn.Module) else None
-
-
-def is_an_effect(name: str, caller: FrameType) -> bool:
-    """Whether a call that a model makes is for what it does besides; the standard library sets its own attributes."""
-    return is_of_a_model(caller) and (name in _EFFECTS or (name in _SETS and not _is_standard(caller)))
-
-
-def changes_modules(frame: FrameType) -> bool:
-    """Whether a frame, called by a model, does something to a module that is neither a call nor a look at it."""
-    code, caller = frame.f_code, frame.f_back
-    if caller is None or not is_of_a_model(caller) or caller.f_code.co_filename == code.co_filename:
-        return False
-    if code.co_filename == _CONTAINER:
-        return code.co_name in _CHANGES
-    return code.co_filename == MODULE_CALL and code.co_name not in {*_LOOKS, *_THROUGH, *_TENSORS}
-
-
-def reads_the_environment(frame: FrameType) -> bool:
-    """Whether a frame reads an environment variable for a model, be it by way of the standard library."""
-    if frame.f_code is not _ENVIRONMENT:
-        return False
-    caller = frame.f_back
-    while caller is not None and _is_standard(caller):
-        caller = caller.f_back
-    return caller is not None and is_of_a_model(caller)
-
-
-def _is_standard(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__")).partition(".")[0] in sys.stdlib_module_names
-
-
-def finds_tensors(frame: FrameType) -> bool:
-    """Whether a frame looks for the tensors of a module for a model: a trace would keep their shapes and dtypes."""
-    code, caller = frame.f_code, frame.f_back
-    through = code.co_filename == MODULE_CALL and code.co_name in _TENSORS
-    return through and caller is not None and not caller.f_code.co_filename.startswith((TORCH, SURGERY))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import functools
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import FrameType
 from typing import Any
 
@@ -26,7 +27,6 @@ class Redirect(TorchFunctionMode):
     def __init__(self, module: nn.Module, slots: Mapping[str, str]) -> None:
         super().__init__()
         self.module, self.slots = module, slots
-        self._children: set[int] | None = None
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -50,19 +50,27 @@ class Redirect(TorchFunctionMode):
         return None, ()
 
     def _in_a_child(self) -> bool:
-        """Whether a registered module further down asks: its calls are its own, to be rewritten or not."""
-        if self._children is None:
-            nodes = everything(self.module)
-            self._children = {id(node.module) for node in nodes if node.module is not self.module}
+        """Whether a module further down asks, registered or held: its calls are its own, to be rewritten or not."""
         frame: FrameType | None = sys._getframe(2)
         while frame is not None:
             code = frame.f_code
             first = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
-            known = first is self.module or id(first) in self._children
-            if known and hasattr(type(first), code.co_name):
-                return first is not self.module
+            if isinstance(first, nn.Module) and hasattr(type(first), code.co_name):
+                if first is self.module:
+                    return False
+                if id(first) in self._registered or id(first) in self._held:
+                    return True
             frame = frame.f_back
         return False
+
+    @cached_property
+    def _registered(self) -> set[int]:
+        return {id(child) for child in self.module.modules()}
+
+    @cached_property
+    def _held(self) -> set[int]:
+        """With those in lists, dicts and objects: found at twenty times the cost, and only where one runs."""
+        return {id(node.module) for node in everything(self.module)}
 
 
 def redirected(method: Callable[..., Any], slots: Mapping[str, str]) -> Callable[..., Any]:

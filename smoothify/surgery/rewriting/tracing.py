@@ -21,10 +21,9 @@ from torch import fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from smoothify.surgery.probing.bytecode import tells_none_apart
-from smoothify.surgery.probing.frames import ALONE, SURGERY, TORCH, is_of_a_model
+from smoothify.surgery.probing.frames import ALONE, is_of_a_model
 from smoothify.surgery.probing.shell import Shell
 from smoothify.surgery.recognition.modules import described
-from smoothify.surgery.rewriting import augmented
 from smoothify.surgery.rewriting.ambient import Ambient, TraceRefusedError
 from smoothify.surgery.rewriting.baked import (
     is_empty,
@@ -35,6 +34,7 @@ from smoothify.surgery.rewriting.baked import (
     refusal,
     watched,
 )
+from smoothify.surgery.rewriting.proxies import StandIn
 from smoothify.surgery.rewriting.subclasses import subclass
 
 _STATE = frozenset(nn.Module().__dict__)
@@ -158,68 +158,6 @@ def _watching(
     return subclass(cls, {"forward": scope["forward"], "__getattribute__": read, "__setattr__": write})
 
 
-class _Proxy(fx.Proxy):
-    """A proxy of which no answer is baked in that would be wrong: its type, its hash, how it is written.
-
-    ``y += x`` is recorded as what it is, since others may hold ``y``, and an attribute of it is not set.
-    """
-
-    def __getattr__(self, name: str) -> fx.proxy.Attribute:
-        return _Attribute(self, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if is_of_a_model(sys._getframe(1)):
-            raise TraceRefusedError(f"it sets .{name} of what it computes")
-        object.__setattr__(self, name, value)
-
-    def __hash__(self) -> int:
-        _only_asked_by_torch("looks up a number")
-        return id(self)
-
-    def __repr__(self) -> str:
-        _only_asked_by_torch("writes out a number")
-        return str(super().__repr__())
-
-    def __str__(self) -> str:
-        _only_asked_by_torch("writes out a number")
-        return str(super().__str__())
-
-    def __format__(self, spec: str) -> str:
-        _only_asked_by_torch("writes out a number")
-        return format(str(self), spec)
-
-    @property
-    def __class__(self) -> type:
-        caller = sys._getframe(1).f_code.co_filename
-        if caller.startswith((TORCH, SURGERY)):
-            return _Proxy
-        raise TraceRefusedError("it asks for the type of its input")
-
-    @__class__.setter
-    def __class__(self, value: type) -> None:
-        raise TraceRefusedError("it changes the type of its input")
-
-
-def _only_asked_by_torch(what: str) -> None:
-    if is_of_a_model(sys._getframe(2)):
-        raise TraceRefusedError(f"it {what} that is of its input")
-
-
-def _in_place(function: Callable[[Any, Any], Any]) -> Callable[[_Proxy, Any], fx.Proxy]:
-    def record(self: _Proxy, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", function, (self, other), {})
-
-    return record
-
-
-for _function in augmented.ALL:
-    setattr(_Proxy, f"__{_function.__name__}__", _in_place(_function))
-
-
-class _Attribute(_Proxy, fx.proxy.Attribute):
-    """An attribute of such a proxy."""
-
-
 class _Tracer(fx.Tracer):
     """Keeps every child as a leaf and notes the source line of every call."""
 
@@ -233,7 +171,7 @@ class _Tracer(fx.Tracer):
         return True
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Proxy(node, self)
+        return StandIn(node, self)
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
