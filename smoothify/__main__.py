@@ -17,7 +17,7 @@ from smoothify.hub import CardFacts, from_pretrained, push_folder, save_pretrain
 from smoothify.hub.sat import ACTIVATIONS, MODELS, import_sat
 from smoothify.models import build
 from smoothify.models.importing import import_modules
-from smoothify.models.load import LIBRARIES
+from smoothify.models.load import LIBRARIES, is_folder
 from smoothify.reproduction import Machine, Table, find_tables, guides, reproduce, results_page
 from smoothify.surgery import inspect
 
@@ -78,6 +78,12 @@ def parser() -> Parser:
         type=str | None,
         help="numbers for the card, as smoothify.evaluate wrote them (default: FOLDER/evaluation.json if it is there)",
     )
+    pushing.add_argument(
+        "--license",
+        type=str | None,
+        metavar="ID",
+        help="licence that the card states, by its id on the Hub, such as mit (default: the card's own, or none)",
+    )
     add_imports(pushing)
     pushing.add_argument("--private", action="store_true", help="make a new repository private")
     pushing.add_argument("--revision", type=str | None, help="branch to push to; it is made if it is missing")
@@ -115,7 +121,7 @@ def model_of(name: str, architecture: str | None = None) -> nn.Module:
     library, slash, _ = name.partition("/")
     if name.startswith("hf-hub:"):
         return from_pretrained(name.removeprefix("hf-hub:"), architecture=architecture)
-    if Path(name).is_dir() or (slash and library not in LIBRARIES):
+    if is_folder(name) or (slash and library not in LIBRARIES):
         return from_pretrained(name, architecture=architecture)
     if architecture is not None:
         raise ConfigError(
@@ -146,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             private=options.private,
             revision=options.revision,
             evaluation=evaluation,
+            license=options.license,
         )
         print(f"pushed: {url}")
         return

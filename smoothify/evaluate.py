@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -12,19 +11,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 from accelerate import Accelerator
+from jsonargparse import Namespace
 from rich.console import Console
 
 from smoothify.attacks.names import attacks_by
 from smoothify.cli import Parser, add_imports, run, use_cores
 from smoothify.data import labels_of, load, name_rows, representative
-from smoothify.errors import ConfigError, OutputExistsError
+from smoothify.errors import ConfigError, HubError, OutputExistsError
 from smoothify.evaluation import CHECKS, RobustAccuracy, Sanity, robust_accuracy, sanity, table
 from smoothify.evaluation.refusals import refuse_impossible
 from smoothify.evaluation.setting import Setting, called
+from smoothify.evaluation.state import Unfinished
 from smoothify.evaluation.transfer import refuse_source
 from smoothify.evaluation.versions import library_versions
 from smoothify.files import write_atomically
-from smoothify.hub import from_pretrained, weights_digest
+from smoothify.hub import from_pretrained, is_of_own_code, weights_digest
 from smoothify.hub.remote import refuse_run_folder
 from smoothify.models.importing import import_modules
 from smoothify.training import Silent, Terminal
@@ -145,8 +146,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     page = None if asked.report is None else _free(Path(asked.report), "--report", overwrite=asked.overwrite)
     if page is not None and page.resolve() == output.resolve():
         raise OutputExistsError(f"--report {page}: --output is the same file; give one of them another name")
-    partial = output.with_name(f".{output.name}.partial")
-    host = from_pretrained(asked.model, architecture=asked.architecture)
+    unfinished = Unfinished(output.with_name(f".{output.name}.partial"))
+    own_code = _own_code(asked)
+    weights = {model: weights_digest(model) for model in (asked.model, asked.through) if model is not None}
+    host = from_pretrained(asked.model, architecture=own_code.get(asked.model))
     setting = Setting.of(asked.model, data=asked.data, split=asked.split, norm=asked.norm, epsilon=asked.epsilon)
     if page is not None and setting.threat.radius == 0:
         raise ConfigError(f"--report {page}: its pictures need an epsilon above 0; leave it out, or give one")
@@ -163,11 +166,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     models = {asked.model: classifier}
     started = time.perf_counter()
     beside, through = (
-        setting.second(asked[option], f"--{option}", images.input_size, asked.architecture).to(accelerator.device)
+        setting.second(asked[option], f"--{option}", images.input_size, own_code.get(asked[option])).to(
+            accelerator.device
+        )
         if asked[option] is not None
         else None
         for option in ("beside", "through")
     )
+    for model, stated in weights.items():
+        if weights_digest(model) != stated:
+            raise HubError(f"{model} was replaced while it was loaded; the same command measures what is there now")
     if beside is not None:
         models[asked.beside] = beside
     if through is not None:
@@ -176,8 +184,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results: list[RobustAccuracy] = []
     with Terminal(console) as terminal:
         reporter = terminal if accelerator.is_main_process else Silent()
-        if partial.is_dir():
-            reporter.note(f"{partial} is of an evaluation that was interrupted: what it finished is not done again")
+        if unfinished.folder.is_dir():
+            reporter.note(
+                f"{unfinished.folder} is of an evaluation that was interrupted: what it finished is not done again"
+            )
         if asked.sanity:
             reporter.begin(f"checks of {attacks[0]}", len(CHECKS))
             checked = sanity(
@@ -205,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 through=through,
                 through_name="" if asked.through is None else called(asked.through),
                 accelerator=accelerator,
-                state=partial,
+                state=unfinished,
                 advance=reporter.advance,
             )
             results.append(checked.attached_to(measured) if checked else measured)
@@ -213,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if accelerator.is_main_process:
             described = {
                 "model": str(asked.model),
-                "weights_sha256": weights_digest(asked.model),
+                "weights_sha256": weights[asked.model],
                 "command": command,
                 "data": setting.data,
                 "split": setting.split,
@@ -226,13 +236,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 },
                 "sanity": checked.to_dict() if checked else None,
                 "sanity_rows": name_rows(few.indices, len(source)) if checked else None,
-                "through": asked.through and {"model": asked.through, "weights_sha256": weights_digest(asked.through)},
+                "through": asked.through and {"model": asked.through, "weights_sha256": weights[asked.through]},
                 "results": [result.to_dict() for result in results],
                 "seconds": round(time.perf_counter() - started, 1),
                 "versions": library_versions(),
             }
+            _output(asked.model, asked.output, overwrite=asked.overwrite)  # another evaluation may have written it
             write_atomically(output, json.dumps(described, indent=1) + "\n")
-            shutil.rmtree(partial)
+            unfinished.forget()
+            if weights_digest(asked.model) != weights[asked.model]:
+                reporter.note(f"{asked.model} was replaced meanwhile: this is about the weights that it held before")
             reporter.note(f"{setting.data}, {setting.split}: {name_rows(rows, len(source))}; {setting.threat}")
             reporter.note(table(results))
             reporter.note(f"written to {output}")
@@ -246,6 +259,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_atomically(page, text)
             reporter.note(f"report in {page}")
     accelerator.end_training()
+
+
+def _own_code(asked: Namespace) -> dict[str, str]:
+    """Say which of several models ``--architecture`` built: those that their authors' own code did."""
+    models = [model for model in (asked.model, asked.beside, asked.through) if model is not None]
+    if asked.architecture is None or len(models) == 1:
+        return {} if asked.architecture is None else {asked.model: asked.architecture}
+    own = [model for model in models if is_of_own_code(model)]
+    return dict.fromkeys(own or models, asked.architecture)
 
 
 def _output(model: str, output: str | None, *, overwrite: bool) -> Path:

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from smoothify.attacks.base import Attack, Found, refuse_outside_pixels
+from smoothify.attacks.base import Attack, Found, refuse_outside_pixels, refuse_probabilities
 from smoothify.attacks.ensemble import Ensemble
 from smoothify.attacks.noise import Randomness, seed_of
 from smoothify.attacks.watch import Watch, WatchQueries, WatchRuns
@@ -39,7 +39,7 @@ class AutoAttackPart(Attack):
     Raises:
         UnknownNameError: no such part.
         ConfigError: on use, without pyautoattack, or for a model with too few classes for the loss.
-        DataError: on use, for images outside [0, 1].
+        DataError: on use, for images outside [0, 1], or labels that are probabilities.
 
     >>> from smoothify.attacks import ThreatModel
     >>> print(AutoAttackPart(ThreatModel("linf", "8/255"), "apgd-dlr"))
@@ -103,6 +103,7 @@ class AutoAttackPart(Attack):
 
     def _attack(self, watch: Watch, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
         refuse_outside_pixels(images)
+        refuse_probabilities(labels, self)
         classes = count_classes(watch.model, images)
         self.require(classes)
         runner = self._runner(watch, classes, seed_of(generator) + self.restart - 1, images.device)

@@ -65,7 +65,8 @@ class Attack(ABC):
         Args:
             model: maps images in [0, 1] to logits (batch, classes).
             images: (batch, channels, height, width), in [0, 1].
-            labels: (batch,), whole numbers; or (batch, classes), probabilities.
+            labels: (batch,), whole numbers; or, of PGD and the attacks with one step, (batch, classes), probabilities.
+                AutoAttack's parts and ensembles take whole numbers only.
             generator: where random numbers come from: a `torch.Generator` on the images' device, or `SampleNoise`;
                 torch's global generator if not given.
 
@@ -73,7 +74,8 @@ class Attack(ABC):
             Images of the same shape inside the threat model and inside [0, 1], without a gradient history.
 
         Raises:
-            DataError: images outside [0, 1], negative labels, or shapes that are none of these.
+            DataError: images outside [0, 1], negative labels, probabilities for an attack that takes none, or shapes
+                that are none of these.
             NonFiniteError: a gradient that is not finite, which leads nowhere.
         """
         refuse_outside_pixels(images)
@@ -176,6 +178,15 @@ def refuse_outside_pixels(images: Tensor) -> None:
     low, high = torch.stack(images.detach().aminmax()).tolist()
     if not 0 <= low <= high <= 1:  # NaN fails every comparison
         raise DataError(f"images in [{low:g}, {high:g}]; give them in [0, 1], not normalised")
+
+
+def refuse_probabilities(labels: Tensor, attack: Attack) -> None:
+    """Refuse labels that are not one class for each image."""
+    if labels.ndim != 1:
+        raise DataError(
+            f"labels {tuple(labels.shape)}: {attack} takes (batch,), whole numbers, and no probabilities; give each "
+            "image its class, such as labels.argmax(1)"
+        )
 
 
 @contextmanager

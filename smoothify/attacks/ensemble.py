@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from smoothify.attacks.base import Attack, Found
+from smoothify.attacks.base import Attack, Found, refuse_probabilities
 from smoothify.attacks.noise import Randomness, narrow
 from smoothify.attacks.pgd import PGD
 from smoothify.errors import ConfigError
@@ -21,6 +22,7 @@ class Ensemble(Attack):
         threat: norm and epsilon; the members' own must be the same.
         name: what people call the ensemble.
         members: the attacks, in order.
+        batch_norm: the members', who must agree in it.
 
     >>> from smoothify.attacks import ThreatModel
     >>> threat = ThreatModel("linf", 0.1)
@@ -38,6 +40,7 @@ class Ensemble(Attack):
         for member in self.members:
             if member.threat != self.threat:
                 raise ConfigError(f"{self.name}: {member} attacks within {member.threat}, not within {self.threat}")
+        _take_batch_norm(self, self.members)
 
     def __str__(self) -> str:
         return self.name
@@ -85,6 +88,7 @@ class Ensemble(Attack):
         self, model: nn.Module, images: Tensor, labels: Tensor, *, generator: Randomness = None, full: bool = False
     ) -> Found:
         """Search with each member among what still stands; the randomness goes on from one to the next."""
+        refuse_probabilities(labels, self)
         result, fell = images.clone(), torch.zeros_like(labels, dtype=torch.bool)
         step, by = torch.full_like(labels, -1), [self.names[0]] * len(labels)
         standing = torch.arange(len(labels), device=labels.device)
@@ -108,6 +112,7 @@ class Restart(Attack):
         threat: norm and epsilon.
         attack: what is run again.
         number: which run it is, from 1.
+        batch_norm: the attack's.
 
     >>> print(Restart(attack=PGD(steps=50), number=2))
     PGD-50, restart 2
@@ -115,6 +120,10 @@ class Restart(Attack):
 
     attack: Attack = field(default_factory=PGD)
     number: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _take_batch_norm(self, (self.attack,))
 
     def __str__(self) -> str:
         return f"{self.attack}, restart {self.number}"
@@ -154,6 +163,15 @@ class Restart(Attack):
         """Search with the attack."""
         found = self.attack.find(model, images, labels, generator=generator, full=full)
         return Found(found.images, found.fell, found.step, (str(self),) * len(labels))
+
+
+def _take_batch_norm(whole: Attack, members: Sequence[Attack]) -> None:
+    """Have an attack made of others see batch norms as they do: while it runs, the mode is one for all of them."""
+    modes = {member.batch_norm for member in members}
+    if len(modes) > 1 or (whole.batch_norm == "train" and modes == {"eval"}):
+        listed = ", ".join(f"{member} {member.batch_norm!r}" for member in members)
+        raise ConfigError(f"{whole}: batch_norm is the members' ({listed}); give each the same, and leave it out here")
+    object.__setattr__(whole, "batch_norm", modes.pop())
 
 
 def restarts(attack: Attack, count: int) -> Attack:

@@ -19,7 +19,7 @@ from smoothify.evaluation.logits import device_of, predict
 from smoothify.evaluation.precision import full_precision
 from smoothify.evaluation.refusals import refuse_impossible, refuse_outside
 from smoothify.evaluation.results import RobustAccuracy
-from smoothify.evaluation.state import Finished, digest
+from smoothify.evaluation.state import Finished, Unfinished, digest
 from smoothify.evaluation.transfer import find_through, refuse_source
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def robust_accuracy(
     through: nn.Module | None = None,
     through_name: str = "another model",
     accelerator: Accelerator | None = None,
-    state: Path | None = None,
+    state: Path | Unfinished | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> RobustAccuracy:
     """Measure clean and robust accuracy.
@@ -63,7 +63,8 @@ def robust_accuracy(
             the attack; ``model`` judges where the last step leads. It takes the same images to the same classes.
         through_name: what the result calls that model; not empty.
         accelerator: shares the batches among its processes; one process if not given.
-        state: a folder that keeps what is finished, so that the same call goes on where one was interrupted.
+        state: a folder that keeps what is finished, so that the same call goes on where one was interrupted; or an
+            `Unfinished` of it, which then knows what to delete.
         advance: called with the number of images done after each batch.
 
     Raises:

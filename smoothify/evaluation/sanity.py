@@ -90,7 +90,8 @@ def sanity(
     """Put a measurement through checks; a few hundred images do.
 
     Two attacks that should find as much may differ by 2 points, or by two images where there are fewer than 100
-    (`Subject.slack`): of a handful of images the checks say little.
+    (`Subject.slack`); cross-entropy and DLR, two losses, may by twice that. Of a handful of images the checks say
+    little.
 
     Args:
         model: maps images in [0, 1] to logits (batch, classes), as `smoothify.PixelClassifier` does.

@@ -80,6 +80,8 @@ class Setting:
                 )
             found = {**trained, **found}
         missing = [f"--{name}" for name in ("data", "norm", "epsilon") if name not in found]
+        if missing == ["--data"] and stored is not None:
+            raise ConfigError(f"{model} was trained on data of its author's own, which it does not name; give --data")
         if missing:
             raise ConfigError(f"{model} does not say what it was trained with; give {', '.join(missing)}")
         return cls(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -15,6 +16,27 @@ from torch import nn
 from smoothify.files import write_atomically
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
+
+
+@dataclass
+class Unfinished:
+    """The folder of measurements that are to go on where they were interrupted, several in one.
+
+    Args:
+        folder: where they keep what they have finished.
+        made: the checksums of the measurements that were made with this object.
+    """
+
+    folder: Path
+    made: set[str] = field(default_factory=set)
+
+    def forget(self) -> None:
+        """Delete what was kept of the measurements made; what others have finished there stays."""
+        for known_by in self.made:
+            for file in self.folder.glob(f"{known_by}.*.json"):
+                file.unlink()
+        with suppress(OSError):  # not empty, or never made
+            self.folder.rmdir()
 
 
 @dataclass
@@ -33,18 +55,20 @@ class Finished:
     _mine: dict[int, list[list[int]]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, folder: Path | None, model: nn.Module, protocol: object, rank: int) -> Self:
+    def read(cls, state: Path | Unfinished | None, model: nn.Module, protocol: object, rank: int) -> Self:
         """Read what belongs to this model and this protocol; of another one, nothing is taken.
 
         Args:
-            folder: where the files are; made when there is something to keep. None keeps nothing.
+            state: where the files are; made when there is something to keep. None keeps nothing.
             model: its parameters and buffers are part of what is measured.
             protocol: everything else that the verdicts depend on; its ``repr`` tells one from another.
             rank: of this process.
         """
-        if folder is None:
+        if state is None:
             return cls(None, {})
-        known_by = digest(model, protocol)
+        folder, known_by = state.folder if isinstance(state, Unfinished) else state, digest(model, protocol)
+        if isinstance(state, Unfinished):
+            state.made.add(known_by)
         known: dict[int, list[list[int]]] = {}
         mine: dict[int, list[list[int]]] = {}
         own = folder / f"{known_by}.{rank}.json"

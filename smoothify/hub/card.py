@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
@@ -30,17 +31,18 @@ _FILE_NAME = r"\w[\w.\-]*"
 @dataclass(frozen=True)
 class CardFacts:
     """What a model card tells. ``dataset`` is the name that people use and ``dataset_id`` its id on the Hub,
-    if it has one; ``recipe`` is shown as a table; ``images`` are names of files that lie beside README.md.
+    if it has one; ``license`` is the Hub's id of one, such as "mit", and a model has none unless somebody chose it;
+    ``recipe`` is shown as a table; ``images`` are names of files that lie beside README.md.
 
-    >>> CardFacts("resnet18-silu", activation="silu", dataset="Fashion-MNIST").license
-    'apache-2.0'
+    >>> CardFacts("resnet18-silu", activation="silu", dataset="Fashion-MNIST", license="mit").license
+    'mit'
     """
 
     model_name: str
     activation: str
     dataset: str
     dataset_id: str | None = None
-    license: str = "apache-2.0"
+    license: str | None = None
     results: tuple[Result, ...] = ()
     recipe: Mapping[str, object] = field(default_factory=dict)
     images: tuple[str, ...] = ()
@@ -66,7 +68,9 @@ def render_card(card: CardFacts | str | None, config: ModelConfig) -> str:
     return text
 
 
-def published_card(content: bytes, source: str, repo_id: str, results: Sequence[Result]) -> str:
+def published_card(
+    content: bytes, source: str, repo_id: str, results: Sequence[Result], license_id: str | None = None
+) -> str:
     """Return a README.md, which may have been edited by hand, as it is published.
 
     Args:
@@ -74,6 +78,7 @@ def published_card(content: bytes, source: str, repo_id: str, results: Sequence[
         source: what errors call it.
         repo_id: stands where ``save_pretrained`` could not know it.
         results: what was measured since; see `with_results`.
+        license_id: of the licence that stands there from then on; the file's own if not given.
 
     Raises:
         HubError: it is not UTF-8, or has no metadata that can be read.
@@ -87,10 +92,12 @@ def published_card(content: bytes, source: str, repo_id: str, results: Sequence[
     correct = "correct it, or write the card anew with save_pretrained(..., overwrite=True)"
     try:
         text = content.decode().replace(YOUR_REPO, repo_id)
-        if not results:
+        if not results and license_id is None:
             ModelCard(text, ignore_metadata_errors=True)
             return text
-        text, stronger = with_results(text, results)
+        text, stronger = with_results(text, results) if results else (text, [])
+        if license_id is not None:
+            text = _with_license(text, license_id)
     except UnicodeDecodeError as error:
         raise HubError(f"{source}: byte {error.start} is not UTF-8; save it as UTF-8 text") from error
     except yaml.YAMLError as error:
@@ -106,6 +113,26 @@ def published_card(content: bytes, source: str, repo_id: str, results: Sequence[
     for own in stronger:
         warnings.warn(f"{source}: keeps its {own}, which is of more images ({own.images})", stacklevel=2)
     return text
+
+
+def check_license(license_id: str | None) -> None:
+    """Raise ``HubError`` for what cannot be the id of a licence; whether there is such a one, the Hub knows.
+
+    >>> check_license("my own")
+    Traceback (most recent call last):
+    smoothify.errors.HubError: license='my own': is no licence's id, such as mit, apache-2.0, or other for your own text
+    """
+    if license_id is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.\-]{0,63}", license_id):
+        raise HubError(
+            f"license={license_id!r}: is no licence's id, such as mit, apache-2.0, or other for your own text"
+        )
+
+
+def _with_license(text: str, license_id: str) -> str:
+    card = ModelCard(text)
+    data = cast(ModelCardData, card.data)
+    data.license = license_id
+    return f"---\n{data.to_yaml()}\n---\n{card.text}"
 
 
 def _metadata(facts: CardFacts, config: ModelConfig) -> ModelCardData:

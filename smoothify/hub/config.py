@@ -21,7 +21,7 @@ HOST_NAMES = ("timm", "torchvision", "transformers", "user")
 NEEDS_SMOOTHIFY = "load_with_smoothify_"
 MAX_SITES = 20_000
 _BLOCK_KEYS = {
-    *("format", "host", "architecture", "model_args", "conversions", "native", "native_exact"),
+    *("format", "host", "architecture", "model_args", "pretrained_cfg", "conversions", "native", "native_exact"),
     *("weights_file", "weights_sha256", "signature", "versions"),
 }
 WEIGHTS = "model.safetensors"
@@ -127,7 +127,7 @@ def _read_ours(raw: dict[str, Any], block: dict[str, Any], checks: Checks) -> Mo
         host=host,
         num_classes=num_classes,
         model_args=model_args,
-        pretrained_cfg=read_pretrained_cfg(raw.get("pretrained_cfg", {}), checks),
+        pretrained_cfg=read_pretrained_cfg(block.get("pretrained_cfg", raw.get("pretrained_cfg", {})), checks),
         conversions=checks.sequence(
             "smoothify.conversions",
             block.get("conversions", []),
@@ -231,12 +231,16 @@ def weights_file(raw: Mapping[str, Any]) -> str:
 
 
 def render_config(config: ModelConfig, document: Mapping[str, Any], versions: Mapping[str, str]) -> str:
-    """Return the text of config.json: ``document`` is what other libraries read, our block is added to it."""
+    """Return the text of config.json: ``document`` is what other libraries read, our block is added to it.
+
+    What transformers reads has no ``pretrained_cfg``, by which it tells timm's models, so that stands in our block.
+    """
     block = {
         "format": FORMAT,
         "host": config.host,
         "architecture": config.architecture,
         "model_args": dict(config.model_args),
+        **({} if "pretrained_cfg" in document else {"pretrained_cfg": dict(config.pretrained_cfg)}),
         "conversions": list(config.conversions),
         "native": list(config.native),
         "native_exact": config.native_exact,

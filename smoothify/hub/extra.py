@@ -57,10 +57,25 @@ def weights_digest(repo_or_folder: str | Path) -> str | None:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     weights_digest(folder)
     """
+    stated = _stated(repo_or_folder, "weights_sha256")
+    return stated if isinstance(stated, str) else None
+
+
+def is_of_own_code(repo_or_folder: str | Path) -> bool:
+    """Return whether a repository or folder says that its author's own code built the model.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     is_of_own_code(folder)
+    False
+    """
+    return bool(_stated(repo_or_folder, "host") == "user")
+
+
+def _stated(repo_or_folder: str | Path, name: str) -> object:
     config = read_file(repo_or_folder, "config.json")
     block = parse_object(config, "config.json").get("smoothify") if config is not None else None
-    stated = block.get("weights_sha256") if isinstance(block, dict) else None
-    return stated if isinstance(stated, str) else None
+    return block.get(name) if isinstance(block, dict) else None
 
 
 def _download(repo_id: str, name: str, revision: str | None, token: str | None) -> Path | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from smoothify.hub.card import CardFacts
+from smoothify.hub.card import CardFacts, check_license
 from smoothify.hub.remote import check_repo_id, push_folder
 from smoothify.hub.save import save_pretrained
 from smoothify.models.importing import Factory
@@ -28,6 +28,7 @@ def push_to_hub(
     card: CardFacts | str | None = None,
     files: Mapping[str, bytes] | None = None,
     evaluation: str | Path | Mapping[str, Any] | None = None,
+    license: str | None = None,  # noqa: A002 (as the card calls it)
 ) -> str:
     """Save a model as `save_pretrained` does and push it as one commit; return the commit's URL.
 
@@ -45,6 +46,8 @@ def push_to_hub(
         card: what the model card tells.
         files: more files, name to content.
         evaluation: what ``smoothify.evaluate`` wrote about this model, a file or its content, for the card.
+        license: the Hub's id of the licence that the card states, such as "mit"; that of ``card`` if not given, or
+            none.
 
     Raises:
         HubError: a model that does not come back the same, an evaluation of other weights, a missing token or
@@ -57,6 +60,7 @@ def push_to_hub(
     smoothify.errors.HubError: 'no owner' is neither a folder nor a repository id such as 'owner/name'
     """
     check_repo_id(repo_id)
+    check_license(license)
     with tempfile.TemporaryDirectory(prefix="smoothify-push-") as parent:
         folder = save_pretrained(
             model, Path(parent) / "model", architecture=architecture, model_args=model_args, card=card, files=files
@@ -68,5 +72,6 @@ def push_to_hub(
             private=private,
             revision=revision,
             evaluation=evaluation,
+            license=license,
             commit_message=commit_message,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,18 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub import errors as hub_errors
 
 from smoothify.errors import HubError
-from smoothify.hub.card import published_card
+from smoothify.hub.card import check_license, published_card
 from smoothify.hub.checks import parse_object
 from smoothify.hub.config import read_config, weights_file
 from smoothify.hub.hosts import transformers as transformers_host
-from smoothify.hub.results import Evaluation, read_evaluation
+from smoothify.hub.places import bases_of, name_of, without_places
+from smoothify.hub.results import Evaluation, Result, read_evaluation
 from smoothify.hub.shards import INDEX, read_index
 from smoothify.hub.tokens import refuse_tokens, without_tokens
 from smoothify.hub.weights import digest, read_weights
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w\-]*(\.[\w\-]+)*/[A-Za-z0-9_][\w\-]*(\.[\w\-]+)*")
-EVALUATION = "evaluation.json"
+EVALUATION, CARD = "evaluation.json", "README.md"
 _LOGIN = "log in with `hf auth login`, set HF_TOKEN, or pass token="
 
 
@@ -94,11 +96,13 @@ def push_folder(
     private: bool = False,
     revision: str | None = None,
     evaluation: str | Path | Mapping[str, Any] | None = None,
+    license: str | None = None,  # noqa: A002 (as the card calls it)
     commit_message: str = "Publish a model with smooth activations",
 ) -> str:
     """Push a folder that `save_pretrained` or a training run (as ``best/``) left, as one commit; return its URL.
 
-    A push that was interrupted leaves the repository as it was and can be repeated.
+    A push that was interrupted leaves the repository as it was and can be repeated. Where you keep models and images is
+    not published: in the card, ``training.yaml`` and evaluations, paths of this machine become names.
 
     Args:
         folder: what is pushed.
@@ -109,6 +113,7 @@ def push_folder(
         evaluation: what ``smoothify.evaluate`` wrote about this model, a file or its content: its numbers come into the
             card, with attack, epsilon, interval and the verdict of the sanity checks. One that the card has of more
             images of the same split stays.
+        license: the Hub's id of the licence that the card states, such as "mit"; the card's own if not given, or none.
         commit_message: the commit's first line.
 
     Raises:
@@ -122,8 +127,10 @@ def push_folder(
     """
     folder = Path(folder)
     check_repo_id(repo_id)
+    check_license(license)
     measured = read_evaluation(evaluation) if evaluation is not None else None
-    additions = [CommitOperationAdd(path.name, content) for path, content in _contents(folder, repo_id, measured)]
+    contents = _contents(folder, repo_id, measured, license)
+    additions = [CommitOperationAdd(path.name, content) for path, content in contents]
     api = HfApi(token=token, library_name="smoothify")
     with readable_errors(repo_id, token, revision):
         api.create_repo(repo_id, private=private or None, exist_ok=True)
@@ -139,7 +146,9 @@ def refuse_run_folder(folder: Path) -> None:
         raise HubError(f"{folder}: is the folder of a run; its model is {folder / 'best'}")
 
 
-def _contents(folder: Path, repo_id: str, measured: Evaluation | None) -> Iterator[tuple[Path, bytes | Path]]:
+def _contents(
+    folder: Path, repo_id: str, measured: Evaluation | None, license_id: str | None
+) -> Iterator[tuple[Path, bytes | Path]]:
     """Yield what is published of a whole folder: plain files, not links, folders or hidden files."""
     refuse_run_folder(folder)
     if not (folder / "config.json").is_file():
@@ -154,19 +163,24 @@ def _contents(folder: Path, repo_id: str, measured: Evaluation | None) -> Iterat
     for path in (folder / "config.json", weights):
         if path.is_symlink():
             raise HubError(f"{path}: is a link, and links are not published; put the file itself there")
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or path.is_symlink() or path.name.startswith("."):
-            continue
+    found = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.is_symlink()]
+    found = [path for path in found if not path.name.startswith(".")]
+    small = {path.name: path.read_bytes() for path in found if path.suffix != ".safetensors"}
+    if EVALUATION in small:
+        _refuse_stale(folder / EVALUATION, config.weights_sha256)
+    if CARD in small:
+        results = [_named_as_published(result, folder) for result in (measured.results if measured else ())]
+        small[CARD] = published_card(small[CARD], str(folder / CARD), repo_id, results, license_id).encode()
+    for name, content in without_places(small, folder, repo_id).items():
+        refuse_tokens(content.decode("utf-8", "ignore"), str(folder / name))
+        yield folder / name, content
+    for path in found:
         if path.suffix == ".safetensors":
             yield path, path
-            continue
-        content = path.read_bytes()
-        if path.name == EVALUATION:
-            _refuse_stale(path, config.weights_sha256)
-        if path.name == "README.md":
-            content = published_card(content, str(path), repo_id, measured.results if measured else ()).encode()
-        refuse_tokens(content.decode("utf-8", "ignore"), str(path))
-        yield path, content
+
+
+def _named_as_published(result: Result, folder: Path) -> Result:
+    return replace(result, dataset=result.dataset and name_of(result.dataset, *bases_of(folder)))
 
 
 def _refuse_stale(path: Path, weights_sha256: str | None) -> None:

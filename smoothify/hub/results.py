@@ -9,6 +9,7 @@ from typing import Any
 
 from smoothify.errors import HubError
 from smoothify.hub.checks import MAX_CONFIG_BYTES, Checks, parse_object
+from smoothify.hub.places import name_of
 from smoothify.protocol import published_name, show
 
 MAX_NAME = 300  # letters
@@ -92,7 +93,7 @@ def read_evaluation(source: str | Path | Mapping[str, Any]) -> Evaluation:
     measured = found.get("results", [found])
     rows = checks.sequence("results", measured, range(1, 101), lambda w, v: checks.mapping(w, v))
     dataset = checks.text("data", found["data"], limit=300) if found.get("data") is not None else None
-    dataset = Path(dataset).name if dataset and Path(dataset).is_absolute() else dataset
+    dataset = name_of(dataset) if dataset else dataset
     split = checks.text("split", found.get("split", "test"), limit=300) or "test"
     results = [
         replace(result, dataset=dataset, split=split)

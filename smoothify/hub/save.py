@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
@@ -52,12 +54,13 @@ def save_pretrained(
     Args:
         model: a classifier of timm, transformers, torchvision or your own code.
         folder: it will hold config.json, model.safetensors and README.md.
-        architecture: the name that a torchvision model was built by, such as "resnet18"; for a model of your own the
-            class or function that builds it, or its import path, "my_nets:small_net"; the others know theirs.
+        architecture: the name that a torchvision model was built by, such as "resnet18", unless smoothify built or
+            loaded it; for a model of your own the class or function that builds it, or its import path,
+            "my_nets:small_net"; the others know theirs.
         model_args: arguments of the constructor that the model does not remember.
         card: what the model card tells: the facts, or a text about the model.
         files: more files, name to content, such as a picture that the card shows.
-        overwrite: replace a folder saved earlier; other files in it are kept.
+        overwrite: replace a folder saved earlier; other files in it are kept, and so are hidden folders.
 
     Raises:
         OutputExistsError: the folder exists, and not ``overwrite``.
@@ -76,12 +79,17 @@ def save_pretrained(
     if not overwrite:
         refuse_existing(folder)
     model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper
-    extra = {**_kept_files(folder), **_named_files(files or {})}
+    kept, extra = _kept(folder), _named_files(files or {})
     original, weights = twin(model), weights_of(model)
     host, described = _described(original, architecture, model_args or {})
     config = dataclasses.replace(described, conversions=_conversions(model), weights_sha256=digest(weights))
     with whole_folder(folder, overwrite=overwrite) as aside:
         config = _write_first_proven(config, host, original, host.example_size(model), weights, aside)
+        for path in kept:
+            if path.is_dir():
+                shutil.copytree(path, aside / path.name, symlinks=True)
+            elif path.name not in extra:
+                write_atomically(aside / path.name, path.read_bytes())
         for name, content in extra.items():
             write_atomically(aside / name, content)
         write_atomically(aside / CARD, render_card(card, config))
@@ -182,14 +190,25 @@ def _named_files(files: Mapping[str, bytes]) -> dict[str, bytes]:
     return dict(files)
 
 
-def _kept_files(folder: Path) -> dict[str, bytes]:
-    """Read what else a saved folder holds; refuse to replace a folder that is no saved model."""
+def _kept(folder: Path) -> list[Path]:
+    """List what else a saved folder holds; refuse to replace a folder that `save_pretrained` has not made.
+
+    Hidden folders are a program's own, such as what an evaluation that is not finished keeps beside the weights.
+    """
     if not folder.exists() or not any(folder.iterdir()):
-        return {}
+        return []
     entries = [path for path in folder.iterdir() if path.name not in _OWN_FILES]
-    if not (folder / CONFIG).is_file() or any(path.is_symlink() or not path.is_file() for path in entries):
+    strange = [path for path in entries if path.is_symlink() or (path.is_dir() and path.name[0] != ".")]
+    if strange or not _is_ours(folder / CONFIG):
         raise HubError(f"{folder}: holds something else than a saved model, so it is not replaced; choose another")
-    return {path.name: path.read_bytes() for path in entries}
+    return entries
+
+
+def _is_ours(config: Path) -> bool:
+    try:
+        return "smoothify" in dict(json.loads(config.read_text(encoding="utf-8")))
+    except (FileNotFoundError, IsADirectoryError, ValueError, TypeError):
+        return False
 
 
 def _versions(host: Host) -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from torch import nn
 
 from smoothify.hub.checks import Checks
 
@@ -15,6 +17,8 @@ _REFUSED = {
     *("model_cfg", "model_cls", "model_name", "variant"),
 }
 MAX_LABELS = 100_000
+INPUT = ("input_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
+"""What of it says how images are to be prepared."""
 
 
 def read_model_args(value: object, checks: Checks, where: str) -> dict[str, Any]:
@@ -68,3 +72,9 @@ def read_pretrained_cfg(value: object, checks: Checks, where: str = "pretrained_
     }
     found = checks.mapping(where, value)
     return {name: read(f"{where}.{name}", found[name]) for name, read in readers.items() if found.get(name) is not None}
+
+
+def read_input_of(model: nn.Module, checks: Checks) -> dict[str, Any]:
+    """Return what a model of another library says of its input in the words of timm, as far as it says it."""
+    told = getattr(model, "pretrained_cfg", None)
+    return read_pretrained_cfg({name: told.get(name) for name in INPUT} if isinstance(told, Mapping) else {}, checks)

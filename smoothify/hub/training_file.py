@@ -9,10 +9,9 @@ import yaml
 
 from smoothify.errors import HubError
 from smoothify.hub.checks import Checks, printable
-from smoothify.hub.timm_fields import read_pretrained_cfg
+from smoothify.hub.timm_fields import INPUT, read_pretrained_cfg
 
 _LARGEST = 2**16  # bytes
-_INPUT = ("input_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
 
 
 def read_training(data: bytes, source: str, *, without: Collection[str] = ()) -> dict[str, Any]:
@@ -30,7 +29,7 @@ def read_training(data: bytes, source: str, *, without: Collection[str] = ()) ->
     {'data': 'images', 'epsilon': '8/255'}
     """
     checks = Checks(source)
-    trained = _mapping(_parsed(data, source))
+    trained = _mapping(parse_yaml(data, source))
     described, attacked, built = (_mapping(trained.get(name)) for name in ("data", "attack", "model"))
     told: dict[str, tuple[str, object, Callable[[str, object], Any]]] = {
         "data": ("data.path", described.get("path"), lambda w, v: checks.line(w, v, 1000)),
@@ -43,7 +42,7 @@ def read_training(data: bytes, source: str, *, without: Collection[str] = ()) ->
         for name, (where, value, read) in told.items()
         if name not in without and value is not None
     }
-    found |= read_pretrained_cfg({name: built.get(name) for name in _INPUT}, checks, "model")
+    found |= read_pretrained_cfg({name: built.get(name) for name in INPUT}, checks, "model")
     _check_channels(found, checks)
     checks.raise_if_any()
     return found
@@ -72,7 +71,12 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def _parsed(data: bytes, source: str) -> object:
+def parse_yaml(data: bytes, source: str) -> Any:
+    """Read ``data`` as plain YAML of bounded size, without tags and aliases.
+
+    >>> parse_yaml(b"lr: 0.1", "training.yaml")
+    {'lr': 0.1}
+    """
     if len(data) > _LARGEST:
         raise HubError(f"{source}: is {len(data):,} bytes, more than the {_LARGEST:,} that it may have")
     try:

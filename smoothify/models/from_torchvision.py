@@ -11,6 +11,8 @@ from torch import nn
 from smoothify.errors import UnknownNameError
 from smoothify.models.constructing import construct
 
+_BUILT_AS = "_smoothify_built_as"
+
 
 def build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
     """Build a classifier by its registered name; a head for other classes than the weights' starts anew."""
@@ -29,7 +31,24 @@ def build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) ->
         "crop_pct": seen.crop_size[0] / seen.resize_size[0],
         "interpolation": seen.interpolation.value,
     }
+    remember(model, name, arguments)
     return model
+
+
+def remember(model: nn.Module, name: str, arguments: Mapping[str, Any]) -> None:
+    """Have a classifier know by what name and arguments it was built, so that it can be saved; torchvision's do not."""
+    own = {key: value for key, value in arguments.items() if key != "num_classes"}  # which its head tells
+    setattr(model, _BUILT_AS, (name, own))
+
+
+def remembered(model: nn.Module) -> tuple[str | None, dict[str, Any]]:
+    """Return the name and the arguments that a classifier was built by, (None, {}) if it does not know them.
+
+    >>> remembered(nn.Flatten())
+    (None, {})
+    """
+    name, arguments = getattr(model, _BUILT_AS, (None, {}))
+    return name, dict(arguments)
 
 
 def _with_weights(name: str, published: Any, arguments: Mapping[str, Any]) -> nn.Module:

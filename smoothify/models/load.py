@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -58,7 +59,26 @@ def build(
         return build_torchvision(rest, pretrained, chosen)
     if host == "transformers":
         return build_transformers(rest, pretrained, chosen)
-    raise UnknownNameError("model source", host, LIBRARIES)
+    raise UnknownNameError("model source", host, LIBRARIES, of=f"{name!r}, which is no folder either")
+
+
+def is_folder(name: str) -> bool:
+    """Tell whether a name means a folder: one that is there, and has not the name of an architecture.
+
+    A folder of such a name is written with its place, ``"./resnet50"``.
+
+    >>> is_folder("resnet50"), is_folder("no/such/folder")
+    (False, False)
+    """
+    import timm
+
+    if not Path(name).expanduser().is_dir():
+        return False
+    host, slash, _ = name.partition("/")
+    if slash:
+        return host not in LIBRARIES
+    register()
+    return name not in PRESETS and not timm.is_model(name)
 
 
 def _build_preset(preset: Preset, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:

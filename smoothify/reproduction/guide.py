@@ -54,10 +54,8 @@ def commands(table: Table, row: Row) -> list[str]:
     ]
     changes = [*row.changes, *(start or ())]
     train = ["smoothify.train", "--config", str(recipe), *changes, f"--seed={seed}", f"--output={run}"]
-    measure = [
-        ["smoothify.evaluate", str(run / "best"), *measure.arguments, f"--output={run / measure.slug}.json"]
-        for measure in table.measures
-    ]
+    evaluate = ["smoothify.evaluate", str(run / "best"), *row.imports]
+    measure = [[*evaluate, *measure.arguments, f"--output={run / measure.slug}.json"] for measure in table.measures]
     return [shlex.join(["accelerate", "launch", "-m", *command]) for command in (train, *measure)]
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from smoothify.data import Resizing
 from smoothify.errors import ConfigError
 from smoothify.hub import from_pretrained
-from smoothify.models import PixelClassifier, build
+from smoothify.models import PixelClassifier, build, is_folder
 from smoothify.models.importing import imported, is_import_path
 from smoothify.training.config import ModelConfig
 
@@ -22,26 +22,19 @@ _INPUT = ("input_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
 def host_of(config: ModelConfig, *, num_classes: int) -> nn.Module:
     """Build or load the host that a config names, with a head for this many classes.
 
+    What the config says of its input is written on it, and so saved with it.
+
     Raises:
         ConfigError: a saved model that cannot be started from as the config says.
         SmoothifyError: nothing goes by that name, or it cannot be loaded.
     """
-    if config.name.startswith(_HUB):
-        return _saved(config, config.name.removeprefix(_HUB), num_classes)
-    folder = Path(config.name).expanduser()
-    if folder.is_dir():
-        best = folder / "best"
-        return _saved(config, best if best.is_dir() else folder, num_classes)
-    if config.architecture is not None:
-        raise ConfigError("model.architecture is for a saved model; name your own code as model.name itself")
-    host = build(config.name, num_classes=num_classes, pretrained=config.pretrained, arguments=config.arguments)
-    if is_import_path(config.name):
-        given = {name: getattr(config, name) for name in _INPUT}
-        described = {
-            **(getattr(host, "pretrained_cfg", None) or {}),
-            **{k: v for k, v in given.items() if v is not None},
-        }
-        host.pretrained_cfg = described  # type: ignore[assignment]  # as timm's models carry it
+    host = _host(config, num_classes)
+    given = {name: value for name in _INPUT if (value := getattr(config, name)) is not None}
+    if given:
+        told = dict(getattr(host, "pretrained_cfg", None) or {})
+        for name in given:
+            told.pop(f"test_{name}", None)  # timm's, of how the network was measured before
+        host.pretrained_cfg = told | given  # type: ignore[assignment]  # as timm's models carry it
     return host
 
 
@@ -52,7 +45,7 @@ def sketch(config: ModelConfig) -> nn.Module | None:
         SmoothifyError: what `host_of` would raise.
     """
     library, _, _ = config.name.partition("/")
-    if config.name.startswith(_HUB) or library == "transformers" or Path(config.name).expanduser().is_dir():
+    if config.name.startswith(_HUB) or library == "transformers" or is_folder(config.name):
         return None
     if is_import_path(config.name):  # code that need not run on the meta device
         imported(config.name)
@@ -62,16 +55,37 @@ def sketch(config: ModelConfig) -> nn.Module | None:
 
 
 def classifier_of(host: nn.Module, config: ModelConfig) -> PixelClassifier:
-    """Put a host behind its normalisation, the config's or its own."""
-    if config.mean is None or config.std is None:
-        return PixelClassifier.from_host(host)
-    return PixelClassifier(host, mean=config.mean, std=config.std)
+    """Put a host behind its normalisation, the config's or its own.
+
+    Raises:
+        ConfigError: neither says it.
+    """
+    if config.mean is not None and config.std is not None:
+        return PixelClassifier(host, mean=config.mean, std=config.std)
+    described = getattr(host, "pretrained_cfg", None) or {}
+    if "mean" not in described or "std" not in described:
+        raise ConfigError(
+            f"model.name={config.name!r} does not say how its input is normalised; set model.mean and model.std"
+        )
+    return PixelClassifier.from_host(host)
 
 
 def resizing_of(host: nn.Module, config: ModelConfig) -> Resizing:
     """Say how pictures that are measured on are fitted to the input: as the config says, else as the host does."""
     given = {name: getattr(config, name) for name in ("crop_pct", "crop_mode", "interpolation")}
     return replace(Resizing.from_host(host), **{name: value for name, value in given.items() if value is not None})
+
+
+def _host(config: ModelConfig, num_classes: int) -> nn.Module:
+    if config.name.startswith(_HUB):
+        return _saved(config, config.name.removeprefix(_HUB), num_classes)
+    if is_folder(config.name):
+        folder = Path(config.name).expanduser()
+        best = folder / "best"
+        return _saved(config, best if best.is_dir() else folder, num_classes)
+    if config.architecture is not None:
+        raise ConfigError("model.architecture is for a saved model; name your own code as model.name itself")
+    return build(config.name, num_classes=num_classes, pretrained=config.pretrained, arguments=config.arguments)
 
 
 def _saved(config: ModelConfig, source: str | Path, num_classes: int) -> nn.Module:

@@ -20,6 +20,7 @@ from smoothify.training.divergence import located, refuse_bad_loss
 from smoothify.training.processes import wrapping
 from smoothify.training.progress import Reporter, Silent
 from smoothify.training.saving import state
+from smoothify.training.saving.best import bring_back
 from smoothify.training.saving.export import Exporter
 from smoothify.training.saving.outcome import Outcome
 from smoothify.training.saving.record import Record, describe_accuracies, describe_row
@@ -121,6 +122,7 @@ def _run(
         example,
         compiled=config.engine.compile,
         mixed=accelerator.mixed_precision != "no",
+        note=reporter.note,
     )
     carried = Perturbation(config.batch_size, parts.train.input_size, accelerator) if free else None
     share_of_lr = factor(config.optimizer, epochs=config.epochs, steps_per_epoch=len(batches))
@@ -162,9 +164,10 @@ def _run(
         reporter.note(told)
     if resume:
         saver.restore(warn=reporter.note)
-        told = folder.take_over(config, step=record.step) if accelerator.is_main_process else None
-        if told is not None:
-            reporter.note(told)
+        if accelerator.is_main_process:
+            for told in (folder.take_over(config, step=record.step), bring_back(folder, record.weights_of_best)):
+                if told is not None:
+                    reporter.note(told)
         reporter.note(f"resumed after step {record.step} ({record.step / len(batches):.2f} of {config.epochs} epochs)")
     else:
         saver.agree()
@@ -221,7 +224,7 @@ def _run(
         for line in (describe_row(row, config.epochs), *alarms(record.rows, images=len(parts.held_out))):
             reporter.note(line)
         if record.best == epoch:
-            exporter.save(folder.best, record.rows)
+            record.weights_of_best = exporter.save_best(record.rows)
         exporter.save(folder.last, record.rows)
         if accelerator.is_main_process:
             folder.write_metrics(record.rows)

@@ -68,6 +68,14 @@ def test_the_step_is_the_one_at_which_it_fell() -> None:
 
 
 @pytest.mark.parametrize("name", [*PARTS, "autoattack"])
+def test_probabilities_are_refused(name: str) -> None:
+    images, labels = right(network(10), 4)
+    for adversary in (attack(name, ThreatModel()), restarts(attack(name, ThreatModel()), 2)):
+        with pytest.raises(DataError, match=r"labels \(4, 10\): .* takes \(batch,\), whole numbers"):
+            adversary(network(10), images, torch.nn.functional.one_hot(labels, 10).float())
+
+
+@pytest.mark.parametrize("name", [*PARTS, "autoattack"])
 def test_an_image_that_stands_comes_back_as_it_was(name: str) -> None:
     """That is what the library does; PGD gives back what it tried last, and an ensemble what its last member does."""
     model = network(10)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from smoothify.attacks import NORMS, PGD, NoiseFGSM, ThreatModel, attack, fgsm_rs, restarts
+from smoothify.attacks import NORMS, PGD, Ensemble, NoiseFGSM, ThreatModel, attack, fgsm_rs, restarts
 from smoothify.errors import ConfigError, DataError, UnknownNameError
 from smoothify.objectives import objective
 from smoothify.training import AttackConfig
@@ -155,6 +155,9 @@ def test_zero_epsilon_changes_nothing(norm: str) -> None:
         (lambda: attack("pgd50", ThreatModel()), UnknownNameError, "'pgd-50'"),
         (lambda: PGD()(linear(), torch.rand(2, 48), torch.tensor([0, 1])), DataError, "(2, 48)"),
         (lambda: PGD()(linear(), torch.rand(2, 3, 4, 4), torch.tensor([0])), DataError, "(1,)"),
+        (lambda: restarts(PGD(), 2)(linear(), torch.rand(2, 3, 4, 4), torch.eye(2)), DataError, "no probabilities"),
+        (lambda: Ensemble(members=(PGD(), PGD(batch_norm="train"))), ConfigError, "PGD-1 'eval', PGD-1 'train'"),
+        (lambda: Ensemble(members=(PGD(),), batch_norm="train"), ConfigError, "batch_norm is the members'"),
     ],
 )
 def test_bad_input(make, error, words) -> None:

@@ -44,7 +44,7 @@ NO_DATA = ("--data.path", "no_such")  # what is refused all the same was refused
         (["--model.activation", "slu"], "unknown activation 'slu'; did you mean 'silu'"),
         (["--model.activation", "celu(alhpa=2)"], "alpha"),
         (["--model.name", "resnt18"], "unknown architecture 'resnt18'; did you mean 'resnet18'"),
-        (["--model.name", "tim/resnet18"], "unknown model source 'tim'; did you mean 'timm'"),
+        (["--model.name", "tim/resnet18"], "'tim' of 'tim/resnet18', which is no folder either; did you mean 'timm'"),
         (["--data.path", "fashion"], "unknown data set 'fashion'; did you mean 'fashion_mnist'"),
         (["--data.path", "my_images"], "data set 'my_images': no such folder; give an existing folder or a Hub id"),
         (["--data.train_split", "trian"], "unknown split 'trian' of data set 'fashion_mnist_sample'; did you mean"),

@@ -7,9 +7,10 @@ import pytest
 from . import zoo
 from .rows import sweep_row
 from .sample import sample
-from .tolerated import TOLERATED
 
 ROWS = sample()
+# what may give no row: natten, which it needs, is not among what the tests install
+NOT_TO_BE_HAD = {"transformers/DinatForImageClassification"}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -24,13 +25,12 @@ def test_row_holds(name: str) -> None:
                 row = sweep_row(name, ROWS[name])
             finally:
                 zoo.ON_CPU = False
-    if name in TOLERATED:
-        return
-    if row.extra.get("skipped"):
-        pytest.skip(row.extra["skipped"])
+    skipped = row.extra.get("skipped")
+    if skipped and name in NOT_TO_BE_HAD:
+        pytest.skip(skipped)
+    assert not skipped
     assert not row.failures
 
 
-def test_at_most_five_rows_are_tolerated() -> None:
-    assert len(TOLERATED) <= 5
-    assert all(TOLERATED.values())
+def test_what_may_be_skipped_is_in_the_sample() -> None:
+    assert set(ROWS) >= NOT_TO_BE_HAD

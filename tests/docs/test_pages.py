@@ -1,9 +1,10 @@
-"""Every code block of README.md and docs/ runs as it stands, in order, page by page.
+"""Every Python and shell block of README.md and docs/ runs as it stands, in order, page by page.
 
 Python blocks of a page share one namespace, shell blocks one folder. A comment above a shell block may make it cheaper
 (``<!-- test: append OPTIONS -->``, to every line of it) or leave it out (``<!-- test: skip, REASON -->``). A Python
 block may go into a file, too, for the shell blocks after it (``<!-- test: also append to FILE -->``). The Hub is the
-loopback server, empty at the start of a page, with a user ``me`` who is logged in.
+loopback server, empty at the start of a page, with a user ``me`` who is logged in. A YAML block is a table, and is read
+as one; there are blocks in no other language but BibTeX.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import importlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ import pytest
 
 from smoothify.__main__ import parser as main_parser
 from smoothify.evaluate import parser as evaluate_parser
+from smoothify.reproduction import read_table
 from smoothify.train import parser as train_parser
 from tests.hub.server import Hub
 
@@ -59,6 +62,23 @@ def run_in_shell(block: Block) -> None:
         grown = f"{command} {extra}" if ">" not in command else command
         done = subprocess.run(grown, shell=True, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{grown}\n{done.stdout}\n{done.stderr}"
+
+
+def test_a_table_that_a_page_shows_can_be_read(tmp_path: Path) -> None:
+    fence = re.compile(r"^```yaml\n(.*?)^```$", re.DOTALL | re.M)
+    shown = [code for page in PAGES for code in fence.findall(page.read_text(encoding="utf-8"))]
+    assert shown
+    for number, code in enumerate(shown):
+        file = tmp_path / "any" / f"name_{number}" / "table.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(code, encoding="utf-8")
+        shutil.copy(ROOT / "zoo" / "fashion_mnist" / "default.yaml", tmp_path / "any" / "default.yaml")
+        assert read_table(file).rows
+
+
+def test_no_block_is_in_a_language_that_nothing_here_reads() -> None:
+    kinds = {kind for page in PAGES for kind in re.findall(r"^ *```(\S+)$", page.read_text(encoding="utf-8"), re.M)}
+    assert kinds == {"python", "bash", "yaml", "bibtex"}
 
 
 def skipped(page: Path) -> list[Block]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smoothify.attacks import PGD, Attack, SampleNoise, ThreatModel, attack, sample_keys
+from smoothify.attacks import PGD, Attack, Ensemble, SampleNoise, ThreatModel, attack, restarts, sample_keys
 from smoothify.data import Images, load
 from smoothify.errors import ConfigError, DataError, NonFiniteError
 from smoothify.evaluation import Subject, robust_accuracy
@@ -100,8 +100,10 @@ def test_an_attack_of_ones_own_that_leaves_its_threat_model_measures_nothing() -
 
 
 def test_batch_statistics_and_augmented_images_measure_nothing() -> None:
-    with pytest.raises(ConfigError, match=r"batch_norm='train' attacks a model that depends on the batch"):
-        robust_accuracy(roots(), some_images(), PGD(LINF, batch_norm="train"))
+    by_batch = PGD(LINF, batch_norm="train")
+    for adversary in (by_batch, restarts(by_batch, 2), Ensemble(LINF, "one", (by_batch,))):
+        with pytest.raises(ConfigError, match=r"batch_norm='train' attacks a model that depends on the batch"):
+            robust_accuracy(roots(), some_images(), adversary)
     augmented = Images(load(split="test"), input_size=(1, 28, 28), augmentation="crop", indices=range(4))
     with pytest.raises(ConfigError, match=r"augmentation='crop': every reading .* is another one"):
         robust_accuracy(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), augmented, PGD(LINF))

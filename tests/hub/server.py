@@ -410,7 +410,7 @@ def card_errors(text: str) -> list[str]:
         return ["the metadata is not a mapping"]
     errors = []
     for key in ("license", "library_name", "pipeline_tag"):
-        if not isinstance(data.get(key, ""), str) or (key == "license" and data.get(key) not in LICENSES):
+        if not isinstance(data.get(key, ""), str) or (key == "license" and data.get(key, "mit") not in LICENSES):
             errors.append(f'"{key}" must be one of the known names, not {data.get(key)!r}')
     for key in ("tags", "datasets", "metrics"):
         value = data.get(key, [])

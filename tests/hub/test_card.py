@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 
+from smoothify.__main__ import main
 from smoothify.errors import HubError
-from smoothify.hub import CardFacts, Result, push_to_hub, save_pretrained
+from smoothify.hub import CardFacts, Result, push_folder, push_to_hub, save_pretrained
 from smoothify.hub.card import render_card
 from smoothify.hub.config import ModelConfig
 from tests.hub.conftest import TOKEN, small_model
 from tests.hub.server import Hub
+from tests.hub.test_evaluation import EVALUATION
 
 FACTS = CardFacts(
     model_name="small-resnet-silu",
@@ -69,6 +72,48 @@ def test_a_published_card_tells_everything(hub: Hub) -> None:
         "Made to be looked at.",
     ):
         assert expected in text
+
+
+@pytest.mark.parametrize("card", [None, "A text.", replace(FACTS, license=None, images=())], ids=["", "text", "facts"])
+def test_no_licence_is_given_to_a_model_that_nobody_chose(card: CardFacts | str | None, hub: Hub) -> None:
+    push_to_hub(small_model(), "me/x", card=card)
+    text = hub.files("me/x")["README.md"].decode()
+    assert "license" not in text
+    ModelCard(text).validate()
+
+
+def test_a_licence_is_chosen_when_it_is_pushed(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = save_pretrained(small_model(), tmp_path / "out", card="A text.")
+    written = (folder / "README.md").read_bytes()
+    main(["push", str(folder), "me/x", "--license", "mit"])
+    push_folder(folder, "me/y", license="cc-by-nc-4.0", evaluation=EVALUATION)
+    push_to_hub(small_model(), "me/z", card=FACTS, license="other", files={"adversarial.png": b"\x89PNG"})
+    for name, chosen in (("x", "mit"), ("y", "cc-by-nc-4.0"), ("z", "other")):
+        text = hub.files(f"me/{name}")["README.md"].decode()
+        card = ModelCard(text)
+        card.validate()
+        assert card.data.license == chosen and text.count("license:") == text.count("\n---\n") == 1
+    text = hub.files("me/x")["README.md"].decode()
+    assert "A text." in text and 'from_pretrained("me/x")' in text
+    assert (folder / "README.md").read_bytes() == written, "the folder is left as it is"
+
+
+def test_a_licence_that_the_card_has_is_kept(hub: Hub, tmp_path: Path) -> None:
+    folder = save_pretrained(small_model(), tmp_path / "out")
+    (folder / "README.md").write_text("---\nlicense: openrail\n---\n# Mine\n")
+    push_folder(folder, "me/x")
+    push_folder(folder, "me/y", evaluation=EVALUATION)
+    push_folder(folder, "me/z", license="mit")
+    licenses = [ModelCard(hub.files(f"me/{name}")["README.md"].decode()).data.license for name in "xyz"]
+    assert licenses == ["openrail", "openrail", "mit"]
+
+
+@pytest.mark.parametrize("license", ["", "MIT license", "mit\nx: 1", "x" * 65])
+def test_what_is_no_licence(license: str, hub: Hub, tmp_path: Path) -> None:
+    folder = save_pretrained(small_model(), tmp_path / "out")
+    with pytest.raises(HubError, match=r"license=.*: is no licence's id, such as mit"):
+        push_folder(folder, "me/x", license=license)
+    assert hub.repos == {}
 
 
 def test_columns_that_no_result_fills_are_left_out() -> None:

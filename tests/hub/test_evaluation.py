@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard
 
 from smoothify import evaluate
 from smoothify.__main__ import main
-from smoothify.errors import HubError
+from smoothify.errors import ConfigError, HubError
 from smoothify.hub import CardFacts, Result, push_folder, push_to_hub, read_evaluation, save_pretrained, weights_digest
 from smoothify.training import Config, train
 from tests.hub.conftest import TOKEN, small_model
@@ -263,6 +263,9 @@ def test_trained_measured_checked_and_pushed(
     main(["push", str(best), "me/robust", "--private"])
     assert f"pushed: {hub.url}/me/robust/commit/" in capsys.readouterr().out
     assert hub.repos["me/robust"].private
+    for name, content in hub.files("me/robust").items():
+        for place in (tiny.data.path, str(best.parent)):
+            assert place.encode() not in content, f"{name} tells where its author keeps images and runs"
     card = ModelCard(hub.files("me/robust")["README.md"].decode())
     card.validate()
     told = {entry.metric_name: entry for entry in card.data.eval_results}
@@ -270,3 +273,11 @@ def test_trained_measured_checked_and_pushed(
         entry = told[f"robust accuracy under {attack} (linf, epsilon 0.03)"]
         assert entry.metric_args["images"] == 16 and "checks" in entry.metric_args["sanity"]
     assert len(hub.repos["me/robust"].branches["main"]) == 2, "one commit after the empty one"
+
+    for name in ("training.yaml", "evaluation.json"):
+        assert tiny.data.path in (best / name).read_text(), "here it is of use"
+    asked = ["me/robust", "--attack", "pgd-1", "--images", "8", "--threads", "1", "--output", str(tmp_path / "x.json")]
+    with pytest.raises(ConfigError, match=r"me/robust was trained on data of its author's own.* give --data"):
+        evaluate.main(asked)
+    evaluate.main([*asked, "--data", tiny.data.path])
+    assert json.loads((tmp_path / "x.json").read_text())["results"][0]["epsilon"] == 0.03

@@ -14,7 +14,8 @@ from torch import nn
 
 from smoothify import surgery
 from smoothify.errors import HubError
-from smoothify.hub import from_pretrained, push_to_hub, save_pretrained
+from smoothify.hub import from_pretrained, push_folder, push_to_hub, save_pretrained
+from smoothify.models import build
 from tests.hub.server import Hub
 
 # transformers' ResNet and RegNet keep a ReLU whatever their config's hidden_act says; its ViT does not.
@@ -54,6 +55,36 @@ def test_torchvision(name: str, arguments: dict[str, Any], to: str | None, hub: 
     assert type(loaded) is type(model) and torch.equal(logits(model, 64), logits(loaded, 64))
     with pytest.raises(RuntimeError, match=f"load_with_smoothify_{name}"):
         timm.create_model("hf-hub:me/x", pretrained=True, cache_dir=cache)
+    again = save_pretrained(loaded, cache / "again")
+    assert (again / "config.json").read_bytes() == hub.files("me/x")["config.json"], "it remembers what it is"
+    push_folder(again, "me/again")
+
+
+def test_a_torchvision_model_that_we_built_remembers_its_name(tmp_path: Path) -> None:
+    model = build("torchvision/squeezenet1_1", num_classes=3, arguments={"dropout": 0.1})
+    model.classifier[1] = nn.Conv2d(512, 4, 1)
+    loaded: Any = from_pretrained(save_pretrained(model, tmp_path / "out"))
+    assert (loaded.classifier[0].p, loaded.classifier[1].out_channels) == (0.1, 4), "and not how many classes it had"
+    with pytest.raises(HubError, match="cannot be rebuilt"):
+        save_pretrained(model, tmp_path / "other", architecture="squeezenet1_0")
+
+
+@pytest.mark.parametrize("kind", ["torchvision", "resnet", "vit"])
+def test_what_a_model_says_of_its_input_comes_back_with_it(kind: str, tmp_path: Path) -> None:
+    model = build("torchvision/squeezenet1_1", num_classes=2) if kind == "torchvision" else classifier(kind)
+    says = {"input_size": (3, 32, 32), "mean": (0.1, 0.2, 0.3), "crop_mode": "squash"}
+    model.pretrained_cfg = {**says, "url": "https://evil", "mine": object()}  # type: ignore[assignment]
+    folder = save_pretrained(model, tmp_path / "out")
+    assert from_pretrained(folder).pretrained_cfg == says
+    config = json.loads((folder / "config.json").read_text())
+    assert ("pretrained_cfg" in config) == (kind == "torchvision"), "what has it on top is timm's to transformers"
+    config.pop("pretrained_cfg", None)
+    config["smoothify"].pop("pretrained_cfg", None)
+    (folder / "config.json").write_text(json.dumps(config))
+    assert not hasattr(from_pretrained(folder), "pretrained_cfg"), "a folder that was saved before it was kept"
+    model.pretrained_cfg = {"mean": "grey"}  # type: ignore[assignment]
+    with pytest.raises(HubError, match=r"pretrained_cfg.mean is 'grey', not a list"):
+        save_pretrained(model, tmp_path / "no")
 
 
 @pytest.mark.parametrize(
@@ -140,6 +171,9 @@ def test_transformers(kind: str, to: str | None, native: bool, hub: Hub, cache: 
         ({"model_args": {"model_type": "resnet", "auto_map": {"a": "b"}}}, "auto_map would make"),
         ({"weights_file": "../../evil"}, "holds no model.safetensors"),
         ({"weights_file": 7}, "holds no model.safetensors"),
+        ({"pretrained_cfg": [1]}, "pretrained_cfg is "),
+        ({"pretrained_cfg": {"mean": ["x"], "crop_pct": 1e9}}, r"cfg.mean\[0\] is 'x'.*crop_pct is 1000000000"),
+        ({"pretrained_cfg": {"input_size": [3, 10**6, 1]}}, r"input_size\[1\] is 1000000, not a whole number"),
     ],
     ids=str,
 )

@@ -213,6 +213,27 @@ def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "home" / "letters").is_dir()
 
 
+@pytest.mark.parametrize("config", ['{"mine": 1}', '["smoothify"]', "1", "{", None])
+def test_only_a_folder_that_was_saved_is_replaced(config: str | None, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("my own")
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(HubError, match="not replaced"):
+        save_pretrained(small_model(), tmp_path, overwrite=True)
+    assert (tmp_path / "model.safetensors").read_text() == "my own"
+
+
+def test_hidden_folders_are_other_programs_own(tmp_path: Path) -> None:
+    """An evaluation keeps one beside the weights while it runs, and so do notebooks and git."""
+    folder = save_pretrained(small_model(), tmp_path / "out")
+    for name in (".evaluation.json.partial", ".ipynb_checkpoints"):
+        (folder / name).mkdir()
+        (folder / name / "kept.json").write_text("{}")
+    save_pretrained(small_model("silu"), folder, overwrite=True)
+    assert same_logits(from_pretrained(folder), small_model("silu"))
+    assert len(list(folder.glob(".*/kept.json"))) == 2
+
+
 @pytest.mark.parametrize("name", ["../x.png", "/etc/x", "a/b.png", ".hidden", "config.json", ""])
 def test_names_of_extra_files_are_checked(name: str, tmp_path: Path) -> None:
     with pytest.raises(HubError, match="cannot be the name"):

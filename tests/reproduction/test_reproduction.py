@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shlex
 import sys
 import threading
 from dataclasses import replace
@@ -31,6 +32,7 @@ from smoothify.reproduction import (
     reproduce,
     results_page,
 )
+from smoothify.reproduction.guide import commands
 from smoothify.reproduction.job import Job
 from smoothify.reproduction.record import file_of
 
@@ -185,7 +187,7 @@ def test_a_run_killed_before_its_first_checkpoint_is_begun_anew(zoo: Path, tmp_p
     for part in parts:
         part.parent.mkdir(parents=True, exist_ok=True)
         part.write_text("the beginn")
-    (checkpoint / "config.yaml").write_text("seed: 0")
+    (checkpoint / "config.yaml").write_text("seed: 0\nsmoothify: 0.1.0\n")
     assert len(reproduce(table, runs=runs, seeds=[0])) == 2
     assert not [part for part in parts if part.exists()]
 
@@ -422,6 +424,8 @@ def test_a_launcher_starts_the_runs_on_the_data_that_it_is_given(zoo: Path, tmp_
     assert trained.startswith("--processes 8 -m smoothify.train --config") and "--data.path=/data/stripes" in trained
     assert measured.startswith("--processes 8 -m smoothify.evaluate") and "--attack=pgd-1 --surrogate=silu" in measured
     assert '--imports=["own_names"]' in measured
+    trains, measures = map(shlex.split, commands(only_table(zoo), only_table(zoo).rows[0]))
+    assert '--imports=["own_names"]' in measures and not any("imports" in word for word in trains)  # the recipe's own
     assert "--threads" not in trained, "the launcher's processes share the cores by themselves"
 
 

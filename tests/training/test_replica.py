@@ -156,7 +156,18 @@ def test_hosts_that_resist() -> None:
     stubborn = PixelClassifier(NeedsFloat32(), mean=(0.5,) * 3, std=(0.2,) * 3).eval()
     with pytest.raises(ConfigError, match="precision=replica: NeedsFloat32 does not compute in bfloat16; choose"):
         attacked_model("replica", stubborn, stubborn, images[:, :, :2, :2], compiled=False)
-    assert attacked_model("auto", stubborn, stubborn, images[:, :, :2, :2], compiled=False) is stubborn
+
+
+def test_auto_says_that_a_model_has_no_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    stubborn = PixelClassifier(NeedsFloat32(), mean=(0.5,) * 3, std=(0.2,) * 3).eval()
+    notes: list[str] = []
+    images = torch.rand(2, 3, 2, 2)
+    assert attacked_model("auto", stubborn, stubborn, images, compiled=False, note=notes.append) is stubborn
+    (told,) = notes
+    assert "the model itself" in told and "NeedsFloat32 does not compute in bfloat16" in told
+    attacked_model("same", stubborn, stubborn, images, compiled=False, note=notes.append)
+    assert len(notes) == 1, "nothing to say where it was asked for"
 
 
 def test_choices() -> None:

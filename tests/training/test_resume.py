@@ -83,8 +83,8 @@ def test_killed_in_the_middle_of_an_epoch(often: Config, tmp_path: Path) -> None
 
 
 def test_the_command_line_resumes(tiny: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    with open_run_folder(tiny):
-        pass
+    with open_run_folder(tiny) as folder:
+        folder.last.mkdir()  # it has begun
     monkeypatch.setattr("sys.argv", ["smoothify.train", "--resume", tiny.output, "--threads", "1"])
     asked = read()
     assert (asked.config, asked.resume, asked.overwrite, asked.threads) == (tiny, True, False, 1)
@@ -117,6 +117,21 @@ def test_a_checkpoint_of_another_kind_of_run_is_refused(tiny: Config, changes: d
     state.save(dataclasses.replace(state.load(folder.checkpoints, print), **changes), folder.checkpoints)
     with pytest.raises(ConfigError, match=words):
         train(config, resume=True)
+
+
+def test_a_newer_checkpoint_is_named_as_one_whatever_else_it_holds(tiny: Config) -> None:
+    folder = train(dataclasses.replace(tiny, epochs=1)).folder
+    newest = dataclasses.replace(state.load(folder.checkpoints, print), version="99.0.0")
+    vars(newest)["a_field_of_the_future"] = 1
+    state.save(newest, folder.checkpoints)
+    with pytest.raises(ConfigError, match=r"of smoothify 99\.0\.0, newer than the installed"):
+        train(dataclasses.replace(tiny, epochs=1), resume=True)
+
+
+def test_a_run_of_an_earlier_version_may_go_on_with_what_names_need(tiny: Config) -> None:
+    """From Python the version fills itself in, and an attack of one's own has to be imported."""
+    folder = train(dataclasses.replace(tiny, epochs=1, smoothify="0.0.1")).folder
+    assert train(dataclasses.replace(tiny, epochs=1, imports=["json"]), resume=True).folder == folder
 
 
 def test_what_trains_nothing_may_change_on_resuming(tiny: Config, stripes: Path) -> None:

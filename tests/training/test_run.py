@@ -113,7 +113,7 @@ def test_a_run_leaves_everything(tiny: Config) -> None:
     assert "adversarial.png" in card
     assert str(folder.path.parent) not in card, "a card must not name folders of this machine"
     assert len([note for note in listener.notes if note.startswith("epoch")]) == 3
-    assert len(list(folder.checkpoints.iterdir())) == 2
+    assert len(list(folder.checkpoints.glob("step-*"))) == 2
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_damaged_checkpoint_is_passed_over(tiny: Config) -> None:
     listener = Listener()
     resumed = train(tiny, resume=True, reporter=listener)
     warned = next(index for index, note in enumerate(listener.notes) if f"checkpoint {newest} is damaged" in note)
-    assert "resumed after step 10 (2.00 of 3 epochs)" in listener.notes[warned + 1]
+    assert "resumed after step 10 (2.00 of 3 epochs)" in listener.notes[warned + 1 :]
     assert same(weights(whole.folder.last), weights(resumed.folder.last))
     before.write_bytes(b"")
     for path in state.newest_first(whole.folder.checkpoints):
@@ -267,6 +267,39 @@ def test_a_folder_that_is_no_run_is_never_deleted(tiny: Config) -> None:
     assert precious.read_text() == "years of work"
     with pytest.raises(ConfigError, match="holds no run to resume"):
         train(tiny, resume=True)
+
+
+@pytest.mark.parametrize("config", ["lr: 0.1\n", "- smoothify\n", "smoothify", "{", "", "\xff"])
+def test_a_config_of_anything_else_makes_no_run_of_a_folder(tiny: Config, config: str) -> None:
+    """Half of all projects have a config.yaml."""
+    (Path(tiny.output) / ".git").mkdir(parents=True)
+    file = Path(tiny.output) / "config.yaml"
+    file.write_bytes(config.encode("latin-1"))
+    for options in ({}, {"overwrite": True}):
+        with pytest.raises(OutputExistsError, match="not a run of ours"):
+            train(tiny, **options)
+    with pytest.raises(ConfigError, match="holds no run to resume"):
+        train(tiny, resume=True)
+    assert file.read_bytes() == config.encode("latin-1") and (Path(tiny.output) / ".git").is_dir()
+
+
+def test_what_else_is_in_a_runs_folder_outlives_the_run(tiny: Config) -> None:
+    folder = train(with_changes(tiny, epochs=1)).folder
+    for name in ("thesis.tex", "figures/one.txt"):
+        (folder.path / name).parent.mkdir(exist_ok=True)
+        (folder.path / name).write_text("years of work")
+    stale = folder.path / "evaluation-autoattack.json"
+    stale.write_text("{}")
+    train(with_changes(tiny, epochs=1), overwrite=True)
+    assert (folder.path / "thesis.tex").exists() and (folder.path / "figures" / "one.txt").exists()
+    assert not stale.exists(), "it was about the model that is gone"
+
+
+def test_a_start_that_is_refused_leaves_the_place_free(tiny: Config) -> None:
+    bad = with_changes(tiny, model=ModelConfig(name=f"{__name__}:OwnCode"), attack=AttackConfig(precision="replica"))
+    with pytest.raises(SmoothifyError):
+        train(bad)
+    assert train(with_changes(tiny, epochs=1)).best_epoch == 1
 
 
 def test_non_finite_loss_names_step_and_checkpoint(tiny: Config) -> None:

@@ -123,7 +123,10 @@ def rescaled_logits(subject: Subject) -> Answer:
 
 
 def other_loss(subject: Subject) -> Answer:
-    """Does the DLR loss, which ignores the logits' size, break more than cross-entropy?"""
+    """Does the DLR loss, which ignores the logits' size, break more than cross-entropy?
+
+    Twice the usual slack, since these are two losses and not two runs of one.
+    """
     if importlib.util.find_spec("pyautoattack") is None or subject.classes < 3:
         return "not applicable", "needs pyautoattack and 3 classes"
     shares = [subject.share(AutoAttackPart(subject.threat, part, 20)) for part in ("apgd-ce", "apgd-dlr")]

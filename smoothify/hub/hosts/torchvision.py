@@ -14,7 +14,8 @@ from smoothify.errors import HubError, nearest, suggestion
 from smoothify.hub.checks import Checks, brief, printable
 from smoothify.hub.config import NEEDS_SMOOTHIFY, ModelConfig
 from smoothify.hub.hosts.bounds import bounded_construction
-from smoothify.hub.timm_fields import read_model_args
+from smoothify.hub.timm_fields import read_input_of, read_model_args
+from smoothify.models.from_torchvision import remember, remembered
 
 NAME = "torchvision"
 _REFUSED = ("weights", "weights_backbone", "progress", "backbone")
@@ -30,15 +31,22 @@ def owns(model: nn.Module) -> bool:
 
 
 def describe(model: nn.Module, architecture: str | None, overrides: Mapping[str, Any]) -> ModelConfig:
-    """Return the description of a classifier whose registered name is ``architecture``, which no model remembers."""
+    """Return the description of a classifier whose registered name is ``architecture``.
+
+    Only what smoothify has built or loaded remembers its name, and the arguments that go with it.
+    """
+    name, arguments = remembered(model)
+    architecture = architecture or name
     if architecture is None:
         raise HubError(
             f'{type(model).__name__}: torchvision models do not remember their name; pass architecture="resnet18" '
             f"or whatever it was built as"
         )
     checks = Checks("model_args")
+    overrides = {**(arguments if architecture == name else {}), **overrides}
     given = {name: list(value) if isinstance(value, tuple) else value for name, value in overrides.items()}
     model_args = read_model_args(given, checks, "model_args")
+    pretrained_cfg = read_input_of(model, checks)
     checks.raise_if_any()
     for name in ("transform_input", "aux_logits"):  # of GoogLeNet and Inception; their published weights change both
         if hasattr(model, name):
@@ -47,7 +55,7 @@ def describe(model: nn.Module, architecture: str | None, overrides: Mapping[str,
     last = layers[-1] if layers else None
     classes = last.out_features if isinstance(last, nn.Linear) else last.out_channels if last else None
     num_classes = model_args.pop("num_classes", classes)
-    return ModelConfig(architecture, host=NAME, num_classes=num_classes, model_args=model_args)
+    return ModelConfig(architecture, NAME, num_classes, model_args, pretrained_cfg)
 
 
 def build(config: ModelConfig, *, meta: bool = False, source: str = "config.json") -> nn.Module:
@@ -75,6 +83,9 @@ def build(config: ModelConfig, *, meta: bool = False, source: str = "config.json
                 f"{source}: torchvision cannot build {config.architecture} from these model_args "
                 f"({type(error).__name__}: {printable(error)[:300]})"
             ) from error
+    remember(model, config.architecture, config.model_args)
+    if config.pretrained_cfg:
+        model.pretrained_cfg = dict(config.pretrained_cfg)  # type: ignore[assignment]  # as timm describes its own
     return model
 
 
@@ -92,7 +103,11 @@ def native_documents(config: ModelConfig) -> list[dict[str, Any]]:
 
 def refusing_document(config: ModelConfig) -> dict[str, Any]:
     """timm has models of the same names and even the same keys: it must not take this for one of them."""
-    return {"architecture": NEEDS_SMOOTHIFY + config.architecture, "num_classes": config.num_classes}
+    return {
+        "architecture": NEEDS_SMOOTHIFY + config.architecture,
+        "num_classes": config.num_classes,
+        "pretrained_cfg": dict(config.pretrained_cfg),
+    }
 
 
 def load_alone(folder: Path) -> nn.Module:

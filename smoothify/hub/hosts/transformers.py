@@ -17,6 +17,7 @@ from smoothify.errors import HubError
 from smoothify.hub.checks import Checks, brief, printable
 from smoothify.hub.config import HIDDEN_WEIGHTS, NEEDS_SMOOTHIFY, ModelConfig
 from smoothify.hub.hosts.bounds import bounded_construction
+from smoothify.hub.timm_fields import read_input_of
 from smoothify.hub.weights import refuse_disagreements, refuse_larger
 from smoothify.models.from_transformers import quiet
 
@@ -87,7 +88,10 @@ def describe(model: nn.Module, architecture: str | None, overrides: Mapping[str,
     _, config_class = _classes(raw, source)
     kept = _kept_values(raw, config_class, source)
     model_args = {**_as_json(kept), "model_type": raw["model_type"]}
-    return ModelConfig(raw["architectures"][0], host=NAME, model_args=model_args)
+    checks = Checks("the model's description")
+    pretrained_cfg = read_input_of(model, checks)
+    checks.raise_if_any()
+    return ModelConfig(raw["architectures"][0], NAME, model_args=model_args, pretrained_cfg=pretrained_cfg)
 
 
 def build(config: ModelConfig, *, meta: bool = False, source: str = "config.json") -> nn.Module:
@@ -96,6 +100,8 @@ def build(config: ModelConfig, *, meta: bool = False, source: str = "config.json
     device = torch.device("meta") if meta else nullcontext()
     with bounded_construction(source), _any_error(model_class, source), device:
         model: nn.Module = model_class(checked)
+    if config.pretrained_cfg:
+        model.pretrained_cfg = dict(config.pretrained_cfg)  # type: ignore[assignment]  # as timm describes its own
     return model
 
 

@@ -33,7 +33,7 @@ class AttackConfig:
         precision: of the training attack's gradients: "replica" takes them on a bfloat16 copy of the model with batch
             norms folded, "folded" on such a copy in float32, "autocast" under bfloat16 autocast, "same" on the model as
             it is trained; "auto" is "replica" where the machine multiplies bfloat16, else "folded", or "same" where the
-            model is trained in mixed precision.
+            model is trained in mixed precision or cannot be copied so, which the run then says.
         check: attack on the held-out images after every epoch.
         final: attack on the test images at the end.
         sanity: with so many of the test images it is checked whether the final number can be believed, for the card;

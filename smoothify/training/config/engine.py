@@ -14,8 +14,8 @@ MixedPrecision = Literal["no", "bf16", "fp16"]
 class EngineConfig:
     """How a run is computed: with the same recipe, other values here give the same result to rounding.
 
-    Two are exceptions. Mixed precision rounds more coarsely. Batch norm takes its statistics, and AWP its move, from
-    what is computed together: one piece of a batch, on one process.
+    Two are exceptions. Mixed precision rounds more coarsely. Batch norm takes its statistics, AWP its move and mixup
+    its pairs from what is computed together, one piece of a batch on one process, and dropout draws for it.
 
     Args:
         mixed_precision: of the update: "no", "bf16" or "fp16"; what ``accelerate launch`` says if not given.

@@ -28,8 +28,9 @@ class Config:
         output: the folder that the run leaves.
         seed: of weights, order, noise and held-out images.
         epochs: passes over the training images.
-        patience: stop once so many epochs in a row have not bettered the robust accuracy on held-out images; the
-            learning rate falls as if the run were to be whole. Every epoch is run if not given.
+        patience: stop once so many epochs in a row have not bettered the robust accuracy on held-out images (the clean
+            one without an adversary); the learning rate falls as if the run were to be whole. Every epoch is run if
+            not given.
         batch_size: images a step, over all processes together.
         lr: peak learning rate for this batch size.
         objective: "pgd_at" (adversarial training), "mixture(clean=0.5)", "trades(beta=6)", "mart(beta=5)" or

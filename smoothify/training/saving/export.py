@@ -19,12 +19,14 @@ from smoothify.evaluation import RobustAccuracy, Sanity, card_results, robust_ac
 from smoothify.evaluation.plots import adversarial
 from smoothify.evaluation.sharing import shared_batch_size
 from smoothify.files import write_atomically
-from smoothify.hub import CardFacts, Result, from_pretrained, push_folder, save_pretrained
+from smoothify.hub import CardFacts, Result, from_pretrained, push_folder, save_pretrained, weights_digest
+from smoothify.hub.places import name_of, renamed
 from smoothify.models import PRESETS, PixelClassifier
 from smoothify.models.importing import is_import_path
 from smoothify.objectives import objective
 from smoothify.training.config import Config
 from smoothify.training.progress import Reporter
+from smoothify.training.saving.best import keep_aside
 from smoothify.training.saving.plots import curves
 from smoothify.training.saving.resuming import describe_changes
 from smoothify.training.saving.run_folder import RunFolder
@@ -47,11 +49,17 @@ class Exporter:
 
     def save(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         """Save the model as it is now; ``rows`` are the epochs behind it."""
+        if self.accelerator.is_main_process:
+            self._save(path, self.parts.classifier.model, _progress_of(rows), (), {})
+
+    def save_best(self, rows: Sequence[Mapping[str, Any]]) -> str | None:
+        """Save the model as the best, and keep the one before; return its weights' SHA-256 in the main process."""
         if not self.accelerator.is_main_process:
-            return
-        if path == self.folder.best:
-            self._logits_of_best = self._logits(self.parts.classifier)
-        self._save(path, self.parts.classifier.model, _progress_of(rows), (), {})
+            return None
+        self._logits_of_best = self._logits(self.parts.classifier)
+        keep_aside(self.folder)
+        self.save(self.folder.best, rows)
+        return weights_digest(self.folder.best)
 
     def measure_best(self, reporter: Reporter) -> tuple[RobustAccuracy, PixelClassifier, bool | None]:
         """Load the best model back from its folder and attack it on the test images.
@@ -144,20 +152,18 @@ class Exporter:
         settings = recipe(self.config)
         settings["model"] |= self._input()
         published = {name: value for name, value in settings.items() if name != "imports"}  # no model names code to run
-        path_of_data = Path(self.config.data.path)  # a card does not tell where its author keeps images
-        data = path_of_data.name if path_of_data.is_absolute() else self.config.data.path
         save_pretrained(
             model,
             path,
             architecture=self._own_code() or self._torchvision_name(),
             model_args=self._model_args(),
             card=CardFacts(
-                model_name=f"{re.split('[/:]', self.config.model.name)[-1]}-{self.config.model.activation}",
+                model_name=f"{re.split('[/:]', name_of(self.config.model.name))[-1]}-{self.config.model.activation}",
                 activation=self.config.model.activation,
-                dataset=data,
+                dataset=name_of(self.config.data.path),
                 about=" ".join([about, *describe_changes(self.folder.changes)]),
                 results=figures,
-                recipe={**flat(settings), "data.path": data},
+                recipe=renamed(flat(settings)),
                 images=tuple(pictures),
             ),
             files={"training.yaml": yaml.safe_dump(published, sort_keys=False).encode(), **pictures},

@@ -28,6 +28,7 @@ class Record:
         self.step = 0
         self.rows: list[dict[str, Any]] = []
         self.best = 0
+        self.weights_of_best: str | None = None  # their SHA-256, in the main process, once they are saved
         self._totals = torch.zeros(3, device=accelerator.device)  # images, loss, right answers
         self._bad_step = torch.full((), -1, device=accelerator.device)
 
@@ -80,11 +81,13 @@ class Record:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of it, after `agree`."""
-        return {"step": self.step, "rows": self.rows, "best": self.best, "totals": self._totals.tolist()}
+        figures = {"step": self.step, "rows": self.rows, "best": self.best, "totals": self._totals.tolist()}
+        return {**figures, "weights_of_best": self.weights_of_best}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where another record was."""
         self.step, self.rows, self.best = state["step"], list(state["rows"]), state["best"]
+        self.weights_of_best = state.get("weights_of_best")  # which earlier versions did not keep
         self._totals = torch.tensor(state["totals"], device=self._accelerator.device)
 
 

@@ -17,7 +17,7 @@ from smoothify.training.saving.settings import NOT_PART_OF_THE_RUN, flat, recipe
 # what is trained does not depend on these, so a run may be resumed with others
 _FREE = (
     *NOT_PART_OF_THE_RUN,
-    *("data.workers", "engine.checkpoint_every", "engine.log_with"),
+    *("data.workers", "engine.checkpoint_every", "engine.log_with", "imports", "smoothify"),
     *("attack.final", "attack.final_step_size", "attack.sanity"),
 )
 # what was left to the first machine may be said on the next one; its checkpoints know which precision it was

@@ -49,7 +49,10 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The model with the best robust accuracy on held-out images, to their precision, in Hub format."""
+        """The model with the best accuracy on held-out images, to their precision, in Hub format.
+
+        It is the robust accuracy, and the clean one where nothing is trained against.
+        """
         return self.path / "best"
 
     @property
@@ -92,12 +95,21 @@ class RunFolder:
         """Clean images, perturbations, attacked images and predictions."""
         return self.path / "adversarial.png"
 
+    @property
+    def holds_a_run(self) -> bool:
+        """Whether the config in it is one that a run has written: it names the smoothify that it was written for."""
+        try:
+            found = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, UnicodeDecodeError, yaml.YAMLError):
+            return False
+        return isinstance(found, dict) and "smoothify" in found
+
     def begin(self, config: Config) -> None:
-        """Write the config, delete what else a run left that was here, and name the first model `last`."""
+        """Write the config, delete what a run left that was here, and nothing else; name the first model `last`."""
         self.write_config(config)
-        for path in self.path.iterdir():
-            if path not in (self.config, self.beginning):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        left = (self.changes, self.metrics, self.best, self.last, self.checkpoints, self.diverged, self.measured)
+        for path in (*left, self.curves, self.adversarial, *self.path.glob("evaluation*.json")):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
         self.beginning.rename(self.last)
 
     def write_config(self, config: Config) -> None:
@@ -144,11 +156,11 @@ def refuse_occupied(config: Config, *, overwrite: bool = False, resume: bool = F
     begun_to_write = f".{folder.config.name}.*.part"  # by a run that was killed before it had its config
     found = list(folder.path.iterdir()) if folder.path.is_dir() else []
     occupied = any(not path.match(begun_to_write) for path in found)
-    if resume and not folder.config.is_file():
+    if resume and not folder.holds_a_run:
         raise ConfigError(f"output={config.output!r} holds no run to resume; name the folder of a run")
     if resume:
         differences(config, folder.config)
-    elif occupied and not folder.config.is_file():
+    elif occupied and not folder.holds_a_run:
         raise OutputExistsError(
             f"output={config.output!r} holds files that are not a run of ours; choose another folder"
         )
@@ -173,9 +185,15 @@ def open_run_folder(config: Config, *, overwrite: bool = False, resume: bool = F
     with _alone_in(folder.path):
         for place in (folder.path, folder.checkpoints):
             sweep(place)
-        if not folder.config.is_file():
+        nothing_was_here = not folder.config.is_file()
+        if nothing_was_here:
             folder.write_config(config)
-        yield folder
+        try:
+            yield folder
+        finally:
+            if nothing_was_here and not folder.last.exists():  # refused before its first step: the place is free again
+                folder.config.unlink(missing_ok=True)
+                shutil.rmtree(folder.beginning, ignore_errors=True)
 
 
 @contextmanager

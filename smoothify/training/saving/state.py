@@ -80,12 +80,15 @@ def load(folder: Path, warn: Callable[[str], None]) -> Checkpoint:
 
     Raises:
         SmoothifyError: the folder holds no undamaged checkpoint.
+        ConfigError: a newer smoothify wrote it.
     """
     for path in newest_first(folder):
         content = path.read_bytes()
         match = _NAME.fullmatch(path.name)
         if match is not None and match[2] == _digest(content):
-            return Checkpoint(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+            found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            refuse_newer(found["version"], str(path))
+            return Checkpoint(**found)
         warn(f"checkpoint {path} is damaged (its checksum differs); the one before it is used")
     raise SmoothifyError(f"{folder}: no undamaged checkpoint to resume from; start the run again")
 
@@ -150,7 +153,6 @@ class Saver:
                 another precision.
         """
         checkpoint = load(self._folder, warn)
-        refuse_newer(checkpoint.version, str(self._folder))
         if checkpoint.processes != self._accelerator.num_processes:
             raise ConfigError(
                 f"{self._folder} was written by {checkpoint.processes} processes and this run has "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -22,6 +23,7 @@ def attacked_model(
     *,
     compiled: bool,
     mixed: bool = False,
+    note: Callable[[str], None] = lambda line: None,
 ) -> nn.Module:
     """Return what the attack sees.
 
@@ -32,6 +34,7 @@ def attacked_model(
         images: a few images (batch, channels, height, width), on the device.
         compiled: whether models are compiled.
         mixed: whether the model computes in mixed precision.
+        note: hears it in a line where "auto" would be a replica and the model cannot have one.
 
     Raises:
         ConfigError: a replica is asked for of a model that cannot have one.
@@ -43,6 +46,7 @@ def attacked_model(
         except RuntimeError as error:
             if precision != "auto":
                 raise ConfigError(f"attack.precision={precision}: {error}; choose autocast or same") from error
+            note(f"training attacks the model itself, as with attack.precision=same: it has no replica ({error})")
             chosen = "same"
         else:
             if precision == "auto" and chosen == "folded" and not replica.folded:
