@@ -6,9 +6,10 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 from accelerate import Accelerator
 from jsonargparse import Namespace
@@ -32,6 +33,7 @@ from smoothify.training import Silent, Terminal
 from smoothify.training.accelerated import patient
 
 PROGRAM = "python -m smoothify.evaluate"
+T = TypeVar("T")
 
 
 def parser() -> Parser:
@@ -148,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise OutputExistsError(f"--report {page}: --output is the same file; give one of them another name")
     unfinished = Unfinished(output.with_name(f".{output.name}.partial"))
     own_code = _own_code(asked)
-    weights = {model: weights_digest(model) for model in (asked.model, asked.through) if model is not None}
+    weights = {model: _told(weights_digest, model) for model in (asked.model, asked.through) if model is not None}
     host = from_pretrained(asked.model, architecture=own_code.get(asked.model))
     setting = Setting.of(asked.model, data=asked.data, split=asked.split, norm=asked.norm, epsilon=asked.epsilon)
     if page is not None and setting.threat.radius == 0:
@@ -266,8 +268,16 @@ def _own_code(asked: Namespace) -> dict[str, str]:
     models = [model for model in (asked.model, asked.beside, asked.through) if model is not None]
     if asked.architecture is None or len(models) == 1:
         return {} if asked.architecture is None else {asked.model: asked.architecture}
-    own = [model for model in models if is_of_own_code(model)]
+    own = [model for model in models if _told(is_of_own_code, model)]
     return dict.fromkeys(own or models, asked.architecture)
+
+
+def _told(read: Callable[[str], T], model: str) -> T | None:
+    """Read what a model says of itself; None of one that cannot be read, since loading it says better what is wrong."""
+    try:
+        return read(model)
+    except HubError:
+        return None
 
 
 def _output(model: str, output: str | None, *, overwrite: bool) -> Path:
