@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from accelerate import Accelerator
-from jsonargparse import Namespace
 from rich.console import Console
 
 from smoothify.attacks.names import attacks_by
@@ -149,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if page is not None and page.resolve() == output.resolve():
         raise OutputExistsError(f"--report {page}: --output is the same file; give one of them another name")
     unfinished = Unfinished(output.with_name(f".{output.name}.partial"))
-    own_code = _own_code(asked)
+    own_code = _own_code(asked.architecture, [asked.model, asked.beside, asked.through])
     weights = {model: _told(weights_digest, model) for model in (asked.model, asked.through) if model is not None}
     host = from_pretrained(asked.model, architecture=own_code.get(asked.model))
     setting = Setting.of(asked.model, data=asked.data, split=asked.split, norm=asked.norm, epsilon=asked.epsilon)
@@ -263,13 +262,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     accelerator.end_training()
 
 
-def _own_code(asked: Namespace) -> dict[str, str]:
+def _own_code(architecture: str | None, models: Sequence[str | None]) -> dict[str, str]:
     """Say which of several models ``--architecture`` built: those that their authors' own code did."""
-    models = [model for model in (asked.model, asked.beside, asked.through) if model is not None]
-    if asked.architecture is None or len(models) == 1:
-        return {} if asked.architecture is None else {asked.model: asked.architecture}
-    own = [model for model in models if _told(is_of_own_code, model)]
-    return dict.fromkeys(own or models, asked.architecture)
+    given = [model for model in models if model is not None]
+    if architecture is None:
+        return {}
+    own = [model for model in given if _told(is_of_own_code, model)] if len(given) > 1 else given
+    return dict.fromkeys(own or given, architecture)
 
 
 def _told(read: Callable[[str], T], model: str) -> T | None:
