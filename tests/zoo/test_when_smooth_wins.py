@@ -420,9 +420,45 @@ def test_how_much_less_auto_attack_leaves() -> None:
     assert f"it leaves {relu} points less of those five than APGD-DLR does, and {smooth} less of the five with" in PAGE
 
 
+def over_precisions() -> Difference:
+    """What parametric softplus gains over ReLU with one step in bfloat16 and in float32, under AutoAttack."""
+    seeds = len(records("headline", "relu-same"))
+    rows = [[("headline", name), ("headline", f"{name}-same")] for name in ("parametric_softplus", "relu")]
+    return difference(*(together(both, AUTO_ATTACK, seeds) for both in rows))
+
+
+def test_the_replica_under_auto_attack() -> None:
+    def compared(ours: str, theirs: str) -> str:
+        return said(between(("headline", ours), ("headline", theirs), AUTO_ATTACK)).lstrip("+")
+
+    gain, both = compared("parametric_softplus-same", "relu-same"), said(over_precisions()).lstrip("+")
+    bfloat16 = compared("parametric_softplus", "relu")
+    assert f"which was run in two of them, it gains {bfloat16} and {gain}, and {both} over both." in PAGE
+    *some, last = (
+        said(one)
+        for one in seed_by_seed(("headline", "parametric_softplus-same"), ("headline", "relu-same"), AUTO_ATTACK)
+    )
+    assert f"in four seeds, it gains {gain}, in the single seeds {', '.join(some)} and {last}. As two fixed" in PAGE
+    assert f"fixed settings of four seeds the two show {both}. All eight of these networks pass" in PAGE
+    same = [record for row in ("relu-same", "parametric_softplus-same") for record in records("headline", row)]
+    assert len(same) == 8 and not any("failed" in record.measured[1].sanity for record in same)
+    assert f"in two of them: it gains {bfloat16}, five seeds, and {gain}, four." in README
+    page = " ".join((ROOT / "docs" / "speed.md").read_text(encoding="utf-8").split())
+    changes = [compared(name, f"{name}-same") for name in ("parametric_softplus", "relu")]
+    assert "it changes parametric softplus by {} and ReLU by {}; there".format(*changes) in page
+    everyone = [record for row in ("relu", "parametric_softplus") for record in records("headline", row)] + same
+    worst = [
+        min(robust(one, AUTO_ATTACK) for one in everyone if one.row.startswith(name))
+        for name in ("parametric_softplus", "relu")
+    ]
+    assert "of these smooth networks stands at {:.1f}%, the worst with ReLU at {:.1f}%.".format(*worst) in README
+
+
 UNDER_AUTO_ATTACK = {
     "ReLU, PGD-1": "relu",
     "parametric softplus, PGD-1": "parametric_softplus",
+    "ReLU, PGD-1 in float32": "relu-same",
+    "parametric softplus, PGD-1 in float32": "parametric_softplus-same",
     "ReLU, PGD-2": "relu-pgd-2",
     "parametric softplus, PGD-2": "parametric_softplus-pgd-2",
     "parametric softplus, PGD-1, weight decay 2e-3": "parametric_softplus-weight-decay-2e-3",
@@ -434,20 +470,19 @@ UNDER_AUTO_ATTACK = {
 def test_auto_attack() -> None:
     for named, row in UNDER_AUTO_ATTACK.items():
         found = accuracies("headline", row, AUTO_ATTACK)
-        seeds = " | ".join(f"{100 * one:.1f}" for one in found)
+        shown = [f"{100 * one:.1f}" for one in found]
+        seeds = " | ".join([*shown, *["not run"] * (5 - len(shown))])
         assert f"| {named} | {seeds} | {spread(found)} |" in PAGE
 
     def compared(ours: str, theirs: str, column: str | None = AUTO_ATTACK) -> str:
         return said(between(("headline", ours), ("headline", theirs), column)).lstrip("+")
 
     one_step = compared("parametric_softplus", "relu")
-    assert f"run in one of them, it gains {one_step}." in PAGE
     single = [
         f"{gain:.1f}" for gain in seed_by_seed(("headline", "parametric_softplus"), ("headline", "relu"), AUTO_ATTACK)
     ]
     seeds = f"{', '.join(single[:-1])} and {single[-1]}"
     assert f"parametric softplus gains {one_step}, in the single seeds {seeds}: two carry the mean" in PAGE
-    assert f"it gains {one_step}, five seeds" in README
     worst = [100 * min(accuracies("headline", row, AUTO_ATTACK)) for row in ("parametric_softplus", "relu")]
     assert "the worst smooth network stands at {:.1f}% and the worst ReLU network at {:.1f}%".format(*worst) in PAGE
     assert f"it is not ahead, {compared('parametric_softplus-pgd-2', 'relu-pgd-2')}" in PAGE
@@ -581,6 +616,9 @@ COMPARED = [  # here, and in no table
     (("table_1", "attacker"), ("table_1", "neither"), PGD),
     (("one_step", "parametric_softplus-n_fgsm"), ("one_step", "parametric_softplus"), CLEAN),
     (("headline", "relu-pgd-2"), ("headline", "parametric_softplus"), PGD),
+    (("headline", "parametric_softplus-same"), ("headline", "relu-same"), AUTO_ATTACK),
+    (("headline", "relu"), ("headline", "relu-same"), AUTO_ATTACK),
+    (("headline", "parametric_softplus"), ("headline", "parametric_softplus-same"), AUTO_ATTACK),
     (("headline", "relu-smooth-gradients"), ("headline", "relu-pgd-2"), AUTO_ATTACK),
     (("headline", "relu-smooth-gradients"), ("headline", "parametric_softplus"), AUTO_ATTACK),
 ]
@@ -591,7 +629,7 @@ def test_every_spread_and_interval_is_in_a_table_or_compared_here(page: str) -> 
     known = (ROOT / "zoo" / "RESULTS.md").read_text(encoding="utf-8")
     known += " ".join(str(between(*comparison)) for comparison in COMPARED)
     known += " ".join(str(over_settings(column)) for column in (APGD, CLEAN, PGD))
-    known += " ".join(str(over_rates(*two)) for two in OVER_RATES) + str(N_FGSM)
+    known += " ".join(str(over_rates(*two)) for two in OVER_RATES) + str(N_FGSM) + str(over_precisions())
     known += " ".join(str(monotone_against_dipping(lambda row, of=of: (row in FIRST) in of)) for of in FAMILIES)
     figures = re.findall(r"\d+\.\d ± \d+\.\d", (ROOT / page).read_text(encoding="utf-8"))
     assert figures and [figure for figure in figures if figure not in known] == []
