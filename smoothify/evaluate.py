@@ -25,7 +25,8 @@ from smoothify.evaluation.state import Unfinished
 from smoothify.evaluation.transfer import refuse_source
 from smoothify.evaluation.versions import library_versions
 from smoothify.files import write_atomically
-from smoothify.hub import from_pretrained, is_of_own_code, weights_digest
+from smoothify.hub import from_pretrained, weights_digest
+from smoothify.hub.extra import is_of_own_code
 from smoothify.hub.remote import refuse_run_folder
 from smoothify.models.importing import import_modules
 from smoothify.training import Silent, Terminal

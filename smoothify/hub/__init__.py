@@ -1,7 +1,7 @@
 """Publishing models and loading them: the Hub's format, proven at export, checked at import."""
 
 from smoothify.hub.card import CardFacts
-from smoothify.hub.extra import is_of_own_code, read_file, weights_digest
+from smoothify.hub.extra import read_file, weights_digest
 from smoothify.hub.load import from_pretrained
 from smoothify.hub.push import push_to_hub
 from smoothify.hub.remote import check_repo_id, push_folder
@@ -14,7 +14,6 @@ __all__ = [
     "Result",
     "check_repo_id",
     "from_pretrained",
-    "is_of_own_code",
     "push_folder",
     "push_to_hub",
     "read_evaluation",

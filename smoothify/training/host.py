@@ -11,8 +11,9 @@ from torch import nn
 from smoothify.data import Resizing
 from smoothify.errors import ConfigError
 from smoothify.hub import from_pretrained
-from smoothify.models import PixelClassifier, build, is_folder
+from smoothify.models import PixelClassifier, build
 from smoothify.models.importing import imported, is_import_path
+from smoothify.models.load import is_folder
 from smoothify.training.config import ModelConfig
 
 _HUB = "hf-hub:"
