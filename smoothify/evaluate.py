@@ -6,10 +6,9 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
 
 from accelerate import Accelerator
 from rich.console import Console
@@ -17,23 +16,21 @@ from rich.console import Console
 from smoothify.attacks.names import attacks_by
 from smoothify.cli import Parser, add_imports, run, use_cores
 from smoothify.data import labels_of, load, name_rows, representative
-from smoothify.errors import ConfigError, HubError, OutputExistsError
-from smoothify.evaluation import CHECKS, RobustAccuracy, Sanity, robust_accuracy, sanity, table
+from smoothify.errors import ConfigError, OutputExistsError
+from smoothify.evaluation import CHECKS, RobustAccuracy, Sanity, Unfinished, robust_accuracy, sanity, table
 from smoothify.evaluation.refusals import refuse_impossible
+from smoothify.evaluation.saved import StatedWeights, built_by
 from smoothify.evaluation.setting import Setting, called
-from smoothify.evaluation.state import Unfinished
 from smoothify.evaluation.transfer import refuse_source
 from smoothify.evaluation.versions import library_versions
 from smoothify.files import write_atomically
-from smoothify.hub import from_pretrained, weights_digest
-from smoothify.hub.extra import is_of_own_code
+from smoothify.hub import from_pretrained
 from smoothify.hub.remote import refuse_run_folder
 from smoothify.models.importing import import_modules
 from smoothify.training import Silent, Terminal
 from smoothify.training.accelerated import patient
 
 PROGRAM = "python -m smoothify.evaluate"
-T = TypeVar("T")
 
 
 def parser() -> Parser:
@@ -149,8 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if page is not None and page.resolve() == output.resolve():
         raise OutputExistsError(f"--report {page}: --output is the same file; give one of them another name")
     unfinished = Unfinished(output.with_name(f".{output.name}.partial"))
-    own_code = _own_code(asked.architecture, [asked.model, asked.beside, asked.through])
-    weights = {model: _told(weights_digest, model) for model in (asked.model, asked.through) if model is not None}
+    own_code = built_by(asked.architecture, asked.model, asked.beside, asked.through)
+    weights = StatedWeights(asked.model, asked.through)
     host = from_pretrained(asked.model, architecture=own_code.get(asked.model))
     setting = Setting.of(asked.model, data=asked.data, split=asked.split, norm=asked.norm, epsilon=asked.epsilon)
     if page is not None and setting.threat.radius == 0:
@@ -175,9 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else None
         for option in ("beside", "through")
     )
-    for model, stated in weights.items():
-        if weights_digest(model) != stated:
-            raise HubError(f"{model} was replaced while it was loaded; the same command measures what is there now")
+    weights.refuse_replaced()
     if beside is not None:
         models[asked.beside] = beside
     if through is not None:
@@ -243,10 +238,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "seconds": round(time.perf_counter() - started, 1),
                 "versions": library_versions(),
             }
-            _output(asked.model, asked.output, overwrite=asked.overwrite)  # another evaluation may have written it
+            _free(output, "--output", overwrite=asked.overwrite)  # another evaluation may have written it meanwhile
             write_atomically(output, json.dumps(described, indent=1) + "\n")
             unfinished.forget()
-            if weights_digest(asked.model) != weights[asked.model]:
+            if weights.replaced(asked.model):
                 reporter.note(f"{asked.model} was replaced meanwhile: this is about the weights that it held before")
             reporter.note(f"{setting.data}, {setting.split}: {name_rows(rows, len(source))}; {setting.threat}")
             reporter.note(table(results))
@@ -261,23 +256,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_atomically(page, text)
             reporter.note(f"report in {page}")
     accelerator.end_training()
-
-
-def _own_code(architecture: str | None, models: Sequence[str | None]) -> dict[str, str]:
-    """Say which of several models ``--architecture`` built: those that their authors' own code did."""
-    given = [model for model in models if model is not None]
-    if architecture is None:
-        return {}
-    own = [model for model in given if _told(is_of_own_code, model)] if len(given) > 1 else given
-    return dict.fromkeys(own or given, architecture)
-
-
-def _told(read: Callable[[str], T], model: str) -> T | None:
-    """Read what a model says of itself; None of one that cannot be read, since loading it says better what is wrong."""
-    try:
-        return read(model)
-    except HubError:
-        return None
 
 
 def _output(model: str, output: str | None, *, overwrite: bool) -> Path:

@@ -9,6 +9,7 @@ from smoothify.evaluation.precision import full_precision
 from smoothify.evaluation.results import RobustAccuracy, Share, Verdicts, table
 from smoothify.evaluation.robustbench import as_robustbench, leaderboard_entry
 from smoothify.evaluation.sanity import Sanity, sanity
+from smoothify.evaluation.state import Unfinished
 from smoothify.evaluation.subject import Subject
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Sanity",
     "Share",
     "Subject",
+    "Unfinished",
     "Verdicts",
     "as_robustbench",
     "card_results",

@@ -16,7 +16,7 @@ from smoothify.data import Images, Resizing, Source
 from smoothify.errors import ConfigError, HubError, SmoothifyError
 from smoothify.hub import from_pretrained, read_file
 from smoothify.hub.checks import printable
-from smoothify.hub.training_file import read_training
+from smoothify.hub.training_file import TRAINING, read_training
 from smoothify.models import PixelClassifier, input_size
 
 
@@ -66,7 +66,7 @@ class Setting:
                 the training, without an epsilon.
             HubError: ``training.yaml`` is no plain YAML, or says something that cannot be.
         """
-        stored = read_file(model, "training.yaml")
+        stored = read_file(model, TRAINING)
         asked = {"data": data, "split": split, "norm": norm, "epsilon": epsilon}
         found: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         if stored is not None:

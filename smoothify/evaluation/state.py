@@ -25,6 +25,8 @@ class Unfinished:
     Args:
         folder: where they keep what they have finished.
         made: the checksums of the measurements that were made with this object.
+
+    >>> Unfinished(Path("no/such/folder")).forget()
     """
 
     folder: Path

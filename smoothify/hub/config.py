@@ -24,7 +24,7 @@ _BLOCK_KEYS = {
     *("format", "host", "architecture", "model_args", "pretrained_cfg", "conversions", "native", "native_exact"),
     *("weights_file", "weights_sha256", "signature", "versions"),
 }
-WEIGHTS = "model.safetensors"
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 # Where transformers would load the weights into a model with ReLU, whatever its config says, they are named so.
 HIDDEN_WEIGHTS = "smoothify.safetensors"
 _CONVERSION_KEYS = {"to", "replace", "only", "exclude", "strict", "sites", "imports"}

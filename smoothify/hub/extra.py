@@ -9,6 +9,7 @@ from huggingface_hub import errors as hub_errors
 
 from smoothify.errors import HubError
 from smoothify.hub.checks import parse_object
+from smoothify.hub.config import CONFIG
 from smoothify.hub.remote import check_repo_id, readable_errors
 
 _LARGEST = 2**20  # bytes
@@ -73,8 +74,8 @@ def is_of_own_code(repo_or_folder: str | Path) -> bool:
 
 
 def _stated(repo_or_folder: str | Path, name: str) -> object:
-    config = read_file(repo_or_folder, "config.json")
-    block = parse_object(config, "config.json").get("smoothify") if config is not None else None
+    config = read_file(repo_or_folder, CONFIG)
+    block = parse_object(config, CONFIG).get("smoothify") if config is not None else None
     return block.get(name) if isinstance(block, dict) else None
 
 

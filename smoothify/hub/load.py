@@ -11,7 +11,7 @@ from torch import nn
 from smoothify import surgery
 from smoothify.errors import HubError
 from smoothify.hub.checks import MAX_CONFIG_BYTES, parse_object, printable
-from smoothify.hub.config import WEIGHTS, ModelConfig, read_config, remedy
+from smoothify.hub.config import CONFIG, WEIGHTS, ModelConfig, read_config, remedy
 from smoothify.hub.hosts import HOSTS
 from smoothify.hub.hosts import timm as timm_host
 from smoothify.hub.hosts import transformers as transformers_host
@@ -21,8 +21,6 @@ from smoothify.hub.remote import fetch, refuse_run_folder
 from smoothify.hub.shards import read_index_file, read_sharded
 from smoothify.hub.weights import disagreements, load_exactly, read_weights, refuse_disagreements, refuse_larger
 from smoothify.models.importing import Factory
-
-CONFIG = "config.json"
 
 
 def from_pretrained(

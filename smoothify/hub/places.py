@@ -13,13 +13,13 @@ from typing import Any
 
 import yaml
 
-from smoothify.hub.training_file import parse_yaml
+from smoothify.hub.config import CARD
+from smoothify.hub.training_file import TRAINING, parse_yaml
 
 EMBEDDED = ("fashion_mnist_sample", "fashion_mnist")
 """Data sets that go by these names on every machine, whatever folders it has."""
 
 _CERTAIN = re.compile(r"[/~\\]|\.{1,2}(?:[/\\]|$)|[A-Za-z]:[/\\]")
-_TRAINING, _CARD = "training.yaml", "README.md"
 
 
 def is_place(text: str, *bases: Path) -> bool:
@@ -92,7 +92,7 @@ def without_places(files: Mapping[str, bytes], folder: Path, repo_id: str) -> di
 
     found = dict(files)
     for file, content in files.items():
-        if file == _TRAINING:
+        if file == TRAINING:
             found[file] = _training(content, str(folder / file), name, bases)
         elif file.endswith(".json") and (measured := _evaluation(content)) is not None:
             model = measured["model"]
@@ -102,7 +102,7 @@ def without_places(files: Mapping[str, bytes], folder: Path, repo_id: str) -> di
             if shown != measured:
                 found[file] = (json.dumps(shown, indent=1) + "\n").encode()
     for file, content in found.items():
-        if file == _CARD or file.endswith(".html"):
+        if file == CARD or file.endswith(".html"):
             found[file] = _replaced(content, told)
     return found
 

@@ -16,7 +16,7 @@ from huggingface_hub import errors as hub_errors
 from smoothify.errors import HubError
 from smoothify.hub.card import check_license, published_card
 from smoothify.hub.checks import parse_object
-from smoothify.hub.config import read_config, weights_file
+from smoothify.hub.config import CARD, CONFIG, read_config, weights_file
 from smoothify.hub.hosts import transformers as transformers_host
 from smoothify.hub.places import bases_of, name_of, without_places
 from smoothify.hub.results import Evaluation, Result, read_evaluation
@@ -25,7 +25,7 @@ from smoothify.hub.tokens import refuse_tokens, without_tokens
 from smoothify.hub.weights import digest, read_weights
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w\-]*(\.[\w\-]+)*/[A-Za-z0-9_][\w\-]*(\.[\w\-]+)*")
-EVALUATION, CARD = "evaluation.json", "README.md"
+EVALUATION = "evaluation.json"
 _LOGIN = "log in with `hf auth login`, set HF_TOKEN, or pass token="
 
 
@@ -54,7 +54,7 @@ def fetch(
         )
 
     with readable_errors(repo_id, token, revision):
-        config = get("config.json", revision)
+        config = get(CONFIG, revision)
         # The cache names a snapshot's folder by its commit: both files come from the same one.
         raw = parse_object(config.read_bytes(), f"{repo_id}/config.json")
         commit = config.parent.name
@@ -142,7 +142,7 @@ def push_folder(
 
 def refuse_run_folder(folder: Path) -> None:
     """Point from the folder of a training run to the model in it."""
-    if not (folder / "config.json").exists() and (folder / "best" / "config.json").is_file():
+    if not (folder / CONFIG).exists() and (folder / "best" / "config.json").is_file():
         raise HubError(f"{folder}: is the folder of a run; its model is {folder / 'best'}")
 
 
@@ -151,16 +151,16 @@ def _contents(
 ) -> Iterator[tuple[Path, bytes | Path]]:
     """Yield what is published of a whole folder: plain files, not links, folders or hidden files."""
     refuse_run_folder(folder)
-    if not (folder / "config.json").is_file():
+    if not (folder / CONFIG).is_file():
         raise HubError(f"{folder}: is not a folder that save_pretrained made (no config.json)")
-    config = read_config((folder / "config.json").read_bytes(), f"{folder}/config.json")
+    config = read_config((folder / CONFIG).read_bytes(), f"{folder}/config.json")
     weights = folder / config.weights_file
     if not weights.is_file():
         raise HubError(f"{folder}: is not a folder that save_pretrained made (no {weights.name})")
     read_weights(weights.read_bytes(), str(weights), config.weights_sha256)
     if measured and measured.weights_sha256 not in (None, config.weights_sha256):
         raise HubError(f"{folder}: holds other weights than those that were evaluated; evaluate it as it is now")
-    for path in (folder / "config.json", weights):
+    for path in (folder / CONFIG, weights):
         if path.is_symlink():
             raise HubError(f"{path}: is a link, and links are not published; put the file itself there")
     found = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.is_symlink()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -20,7 +19,8 @@ from smoothify import surgery
 from smoothify.errors import HubError
 from smoothify.files import refuse_existing, whole_folder, write_atomically
 from smoothify.hub.card import CardFacts, render_card
-from smoothify.hub.config import HIDDEN_WEIGHTS, WEIGHTS, ModelConfig, render_config
+from smoothify.hub.config import CARD, CONFIG, HIDDEN_WEIGHTS, WEIGHTS, ModelConfig, render_config
+from smoothify.hub.extra import weights_digest
 from smoothify.hub.hosts import HOSTS, Host, host_of
 from smoothify.hub.hosts import transformers as transformers_host
 from smoothify.hub.hosts import user as user_host
@@ -29,7 +29,6 @@ from smoothify.hub.proof import difference, twin
 from smoothify.hub.weights import digest, weights_of
 from smoothify.models.importing import Factory
 
-CONFIG, CARD = "config.json", "README.md"
 # A kernel of ours (mish) and the host's compute one function with other last bits; relative to the largest logit.
 ROUNDING = 1e-5
 _OWN_FILES = (CONFIG, CARD, WEIGHTS, HIDDEN_WEIGHTS)
@@ -199,15 +198,15 @@ def _kept(folder: Path) -> list[Path]:
         return []
     entries = [path for path in folder.iterdir() if path.name not in _OWN_FILES]
     strange = [path for path in entries if path.is_symlink() or (path.is_dir() and path.name[0] != ".")]
-    if strange or not _is_ours(folder / CONFIG):
+    if strange or not _is_ours(folder):
         raise HubError(f"{folder}: holds something else than a saved model, so it is not replaced; choose another")
     return entries
 
 
-def _is_ours(config: Path) -> bool:
+def _is_ours(folder: Path) -> bool:
     try:
-        return "smoothify" in dict(json.loads(config.read_text(encoding="utf-8")))
-    except (FileNotFoundError, IsADirectoryError, ValueError, TypeError):
+        return weights_digest(folder) is not None
+    except HubError:  # its config.json is of something else
         return False
 
 

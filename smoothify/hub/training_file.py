@@ -11,6 +11,7 @@ from smoothify.errors import HubError
 from smoothify.hub.checks import Checks, printable
 from smoothify.hub.timm_fields import INPUT, read_pretrained_cfg
 
+TRAINING = "training.yaml"
 _LARGEST = 2**16  # bytes
 
 

@@ -11,13 +11,13 @@ from torch import nn
 from smoothify.data import Resizing
 from smoothify.errors import ConfigError
 from smoothify.hub import from_pretrained
+from smoothify.hub.timm_fields import INPUT
 from smoothify.models import PixelClassifier, build
 from smoothify.models.importing import imported, is_import_path
 from smoothify.models.load import is_folder
 from smoothify.training.config import ModelConfig
 
 _HUB = "hf-hub:"
-_INPUT = ("input_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
 
 
 def host_of(config: ModelConfig, *, num_classes: int) -> nn.Module:
@@ -30,7 +30,7 @@ def host_of(config: ModelConfig, *, num_classes: int) -> nn.Module:
         SmoothifyError: nothing goes by that name, or it cannot be loaded.
     """
     host = _host(config, num_classes)
-    given = {name: value for name in _INPUT if (value := getattr(config, name)) is not None}
+    given = {name: value for name in INPUT if (value := getattr(config, name)) is not None}
     if given:
         told = dict(getattr(host, "pretrained_cfg", None) or {})
         for name in given:

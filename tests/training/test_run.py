@@ -283,6 +283,17 @@ def test_a_config_of_anything_else_makes_no_run_of_a_folder(tiny: Config, config
     assert file.read_bytes() == config.encode("latin-1") and (Path(tiny.output) / ".git").is_dir()
 
 
+def test_whatever_a_run_leaves_goes_when_another_begins(tmp_path: Path) -> None:
+    """A file that a run folder has from now on belongs into what `begin` deletes."""
+    folder = RunFolder(tmp_path)
+    left = [getattr(folder, name) for name, value in vars(RunFolder).items() if isinstance(value, property)]
+    places = [place for place in left if isinstance(place, Path)]
+    for place in places:
+        place.mkdir() if place == folder.beginning else place.write_text("of the run before")
+    folder.begin(Config())
+    assert len(places) > 10 and sorted(tmp_path.iterdir()) == sorted([folder.config, folder.last])
+
+
 def test_what_else_is_in_a_runs_folder_outlives_the_run(tiny: Config) -> None:
     folder = train(with_changes(tiny, epochs=1)).folder
     for name in ("thesis.tex", "figures/one.txt"):

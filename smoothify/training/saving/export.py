@@ -21,6 +21,7 @@ from smoothify.evaluation.sharing import shared_batch_size
 from smoothify.files import write_atomically
 from smoothify.hub import CardFacts, Result, from_pretrained, push_folder, save_pretrained, weights_digest
 from smoothify.hub.places import name_of, renamed
+from smoothify.hub.training_file import TRAINING
 from smoothify.models import PRESETS, PixelClassifier
 from smoothify.models.importing import is_import_path
 from smoothify.objectives import objective
@@ -166,7 +167,7 @@ class Exporter:
                 recipe=renamed(flat(settings)),
                 images=tuple(pictures),
             ),
-            files={"training.yaml": yaml.safe_dump(published, sort_keys=False).encode(), **pictures},
+            files={TRAINING: yaml.safe_dump(published, sort_keys=False).encode(), **pictures},
             overwrite=True,
         )
 
