@@ -27,6 +27,10 @@ class Activation:
     exact module type, how to read the parameters back (None from a reader: this module computes something
     else); without any, a class given as ``module`` is read by its attributes. ``sharpness`` names the
     parameter whose growth turns the function into ReLU.
+
+    >>> entry = get("celu")
+    >>> entry.source, dict(entry.defaults), entry.order()
+    ('Barron 2017 (ref. 3); paper eq. 8', {'alpha': 1.0}, 1)
     """
 
     name: str

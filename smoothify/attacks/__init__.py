@@ -1,8 +1,9 @@
 """The inner maximisation: adversaries that move images inside a threat model."""
 
 from smoothify.attacks.autoattack import AutoAttack, AutoAttackPart
-from smoothify.attacks.base import Attack, Found, forget_caches, inference_mode_of
+from smoothify.attacks.base import Attack, Found
 from smoothify.attacks.ensemble import Ensemble, restarts
+from smoothify.attacks.mode import forget_caches, inference_mode_of
 from smoothify.attacks.names import attack, register_attack
 from smoothify.attacks.noise import Randomness, SampleNoise, sample_keys
 from smoothify.attacks.norms import L2, NORMS, Linf, Norm

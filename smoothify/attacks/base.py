@@ -1,10 +1,8 @@
-"""What every attack shares: checks, the model's mode, and staying inside the threat model."""
+"""What every attack shares: checks, and staying inside the threat model."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from smoothify.attacks.gradients import Guarded
+from smoothify.attacks.mode import inference_mode_of
 from smoothify.attacks.noise import Randomness
 from smoothify.attacks.threat import ThreatModel
 from smoothify.errors import ConfigError, DataError
@@ -29,6 +28,15 @@ class Attack(ABC):
         threat: norm and epsilon.
         batch_norm: ``"eval"``, it uses its running statistics, as SAT's authors do; ``"train"``, it uses those of the
             attacked batch, and the running ones stay as they are.
+
+    >>> class Noise(Attack):
+    ...     def run(self, model, images, labels, generator):
+    ...         return images + 3 * self.threat.ball.start(images, self.threat.radius, generator)
+    >>> noise = Noise(ThreatModel("linf", 0.1))
+    >>> images, model = torch.rand(2, 1, 4, 4), nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    >>> attacked = noise(model, images, torch.tensor([0, 2]))
+    >>> bool((attacked - images).abs().max() < 0.1001), bool(attacked.min() >= 0)
+    (True, True)
     """
 
     threat: ThreatModel = field(default_factory=ThreatModel)
@@ -155,6 +163,10 @@ class Found:
         fell: (batch,), whether that image is classified wrong.
         step: (batch,), at which step it was: 0 is the random start; -1 where it did not fall or the attack cannot say.
         attack: per image, the name of the attack that looked at it last.
+
+    >>> found = Found(torch.rand(2, 1, 4, 4), torch.tensor([True, False]), torch.tensor([3, -1]), ("PGD-5", "PGD-5"))
+    >>> found.fell.tolist(), found.step.tolist()
+    ([True, False], [3, -1])
     """
 
     images: Tensor
@@ -187,51 +199,3 @@ def refuse_probabilities(labels: Tensor, attack: Attack) -> None:
             f"labels {tuple(labels.shape)}: {attack} takes (batch,), whole numbers, and no probabilities; give each "
             "image its class, such as labels.argmax(1)"
         )
-
-
-@contextmanager
-def inference_mode_of(model: nn.Module, *, batch_statistics: bool = False) -> Iterator[None]:
-    """Put every module in eval mode, and afterwards each back into the mode that it was in.
-
-    Args:
-        model: of any kind.
-        batch_statistics: batch norms use those of the batch meanwhile, and forget them.
-
-    >>> model = nn.Dropout().train()
-    >>> with inference_mode_of(model):
-    ...     print(model.training)
-    False
-    >>> model.training
-    True
-    """
-    training = [module for module in model.modules() if module.training]
-    forget_caches(model)
-    norms = [
-        module
-        for module in model.modules()
-        if batch_statistics and isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
-    ]
-    for module in training:
-        module.training = False
-    for norm in norms:
-        norm.training, norm.track_running_stats = True, False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.training, norm.track_running_stats = False, True
-        for module in training:
-            module.training = True
-
-
-def forget_caches(model: nn.Module) -> None:
-    """Have modules drop what they keep of their weights in eval mode, as LeViT does with its position biases.
-
-    They drop it when they are told to train, which setting a flag does not tell them. All flags stay as they are.
-    """
-    for module in model.modules():
-        if type(module).train is not nn.Module.train:
-            flags = [(inner, inner.training) for inner in module.modules()]
-            module.train()
-            for inner, training in flags:
-                inner.training = training

@@ -14,7 +14,11 @@ from smoothify.attacks.noise import Randomness, normal, uniform
 
 
 class Norm(ABC):
-    """A ball around an image. Perturbations have shape (batch, channels, height, width), in [0, 1] pixel units."""
+    """A ball around an image. Perturbations have shape (batch, channels, height, width), in [0, 1] pixel units.
+
+    >>> NORMS["linf"].size(torch.full((1, 1, 2, 2), 0.25)), NORMS["l2"].size(torch.full((1, 1, 2, 2), 0.25))
+    (tensor([0.2500]), tensor([0.5000]))
+    """
 
     @abstractmethod
     def start(self, images: Tensor, epsilon: float, generator: Randomness) -> Tensor:
@@ -34,7 +38,11 @@ class Norm(ABC):
 
 
 class Linf(Norm):
-    """The largest change of any pixel."""
+    """The largest change of any pixel.
+
+    >>> Linf().project(torch.tensor([[[[0.02, -0.5]]]]), epsilon=0.1)
+    tensor([[[[ 0.0200, -0.1000]]]])
+    """
 
     def start(self, images: Tensor, epsilon: float, generator: Randomness) -> Tensor:
         """Return independent uniform noise in [-epsilon, epsilon]."""
@@ -54,7 +62,11 @@ class Linf(Norm):
 
 
 class L2(Norm):
-    """The Euclidean length of the change of all pixels of an image."""
+    """The Euclidean length of the change of all pixels of an image.
+
+    >>> L2().project(torch.tensor([[[[3.0, 4.0]]]]), epsilon=1.0)
+    tensor([[[[0.6000, 0.8000]]]])
+    """
 
     def start(self, images: Tensor, epsilon: float, generator: Randomness) -> Tensor:
         """Return noise uniform in the ball: a Gaussian direction, a radius with the ball's density."""

@@ -26,7 +26,12 @@ CLASS_FOLDERS = "give each class, two at least, a folder: train/cat/1.png, train
 
 @dataclass(frozen=True)
 class Source:
-    """One split of an image classification data set, its two columns found and its classes known."""
+    """One split of an image classification data set, its two columns found and its classes known.
+
+    >>> source = load(split="test")
+    >>> source.image_column, source.describe(0)
+    ('image', "data set 'fashion_mnist_sample', split 'test', row 0")
+    """
 
     name: str
     split: str

@@ -36,6 +36,12 @@ class Stream:
         count: how many rows the data set says it has; None where it does not say.
         buffer: how many rows are read ahead, to be drawn from at random (rows).
         without: digests of the images that are passed over.
+
+    >>> from importlib.resources import files
+    >>> stream = open_stream(str(files("smoothify.data") / "sample"), "test", classes=(), buffer=100)
+    >>> rows = stream.in_order(seed=0, epoch=0)
+    >>> stream.label_of(next(rows)) in range(10)
+    True
     """
 
     name: str
@@ -152,6 +158,11 @@ def open_stream(name: str, split: str, *, classes: tuple[str, ...], buffer: int)
     Raises:
         ConfigError: pictures in folders, which gain nothing from it.
         SmoothifyError: what `smoothify.data.load` raises.
+
+    >>> from importlib.resources import files
+    >>> stream = open_stream(str(files("smoothify.data") / "sample"), "test", classes=(), buffer=100)
+    >>> len(stream.classes)
+    10
     """
     import datasets
 
@@ -197,6 +208,13 @@ class StreamedImages(Dataset[tuple[Tensor, int]]):
         augmentation: as `Images` has it.
         auto_augment: as `Images` has it.
         resizing: how a picture of another size is fitted, where no random crop does it.
+
+    >>> from importlib.resources import files
+    >>> stream = open_stream(str(files("smoothify.data") / "sample"), "test", classes=(), buffer=100)
+    >>> images = StreamedImages(stream, images=2000, input_size=(1, 28, 28))
+    >>> pixels, label = images[next(stream.in_order(seed=0, epoch=0))]
+    >>> tuple(pixels.shape)
+    (1, 28, 28)
     """
 
     def __init__(

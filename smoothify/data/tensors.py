@@ -44,9 +44,8 @@ class TensorImages(Images):
         self.indices = list(range(len(labels)))
         if not classes and len(labels):
             classes = tuple(map(str, range(int(self.labels.max()) + 1)))
-        digest = sha256(self.pixels.numpy().tobytes()).hexdigest()[
-            :16
-        ]  # an evaluation goes on with the same images only
+        # an evaluation goes on with the same images only
+        digest = sha256(self.pixels.numpy().tobytes()).hexdigest()[:16]
         rows = datasets.Dataset.from_dict({"label": self.labels.tolist()})
         self.source = Source(f"tensors {digest}", "given", rows, "image", "label", tuple(classes))
 
@@ -64,6 +63,9 @@ def as_images(images: Any) -> Images:
 
     Raises:
         DataError: something else.
+
+    >>> as_images((torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 1]))).input_size
+    (3, 8, 8)
     """
     if isinstance(images, Images):
         return images

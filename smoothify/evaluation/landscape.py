@@ -29,6 +29,11 @@ class Landscape:
         offsets: (points,), in epsilons.
         second: what the second direction is.
         attack: what found the first direction, and within which threat model.
+
+    >>> loss = torch.tensor([[0.1, 0.2, 0.4], [0.1, 0.2, 0.4], [0.1, 0.2, 0.4]])
+    >>> around = Landscape(loss, loss > 0.3, torch.tensor([-1.0, 0.0, 1.0]), "random", "PGD-5, Linf, epsilon 0.1")
+    >>> around.wrong[1].tolist()
+    [False, False, True]
     """
 
     loss: Tensor

@@ -39,6 +39,9 @@ class Section:
         head: the columns of its table.
         rows: the table; a cell that is a check's verdict, or begins with "WARNING", is coloured.
         pictures: captions and PNG files.
+
+    >>> Section("Accuracy", head=("attack", "robust"), rows=(("PGD-50", "71.5%"),)).pictures
+    ()
     """
 
     title: str

@@ -32,6 +32,12 @@ def adversarial(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack
         labels: (columns,), whole numbers.
         attack: the adversary.
         classes: the names of the labels.
+
+    >>> from smoothify.attacks import PGD, ThreatModel
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
+    >>> pgd = PGD(ThreatModel("linf", 0.1), steps=2)
+    >>> adversarial(model, torch.rand(3, 1, 4, 4), torch.tensor([0, 1, 1]), pgd, ("cat", "dog"))[1:4]
+    b'PNG'
     """
     attacked = attack(model, images, labels, generator=torch.Generator(images.device).manual_seed(0))
     epsilon = attack.threat.radius
@@ -81,6 +87,10 @@ def robustness(
         against: what the pairs' first numbers are.
         chance: accuracy of a guess, in [0, 1]; drawn as a line.
         norm: of the epsilons.
+
+    >>> curve = [(0.0, Share(86, 100)), (0.1, Share(74, 100))]
+    >>> robustness({"smooth": curve}, against="epsilon", chance=0.1)[1:4]
+    b'PNG'
     """
     figure = Figure(figsize=(5.6, 3.8), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
@@ -118,6 +128,11 @@ def landscapes(around: Mapping[str, Landscape]) -> bytes:
 
     Args:
         around: the titles and what `landscape` measured, for example of a ReLU network and of a smooth one.
+
+    >>> offsets = torch.tensor([-1.0, 0.0, 1.0])
+    >>> around = Landscape(torch.rand(3, 3), torch.zeros(3, 3) > 0, offsets, "random", "PGD-5, Linf, epsilon 0.1")
+    >>> landscapes({"smooth": around})[1:4]
+    b'PNG'
     """
     figure = Figure(figsize=(4.6 * len(around), 4.4), dpi=110)
     FigureCanvasAgg(figure)

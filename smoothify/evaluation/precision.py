@@ -29,6 +29,10 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
     torch has two interfaces to these settings since 2.9, and reading the old one is an error once the new one was used.
     Both are set where both may be, so that whoever reads either inside finds what is true.
+
+    >>> with torch.autocast("cpu"), full_precision(torch.device("cpu")):
+    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    torch.float32
     """
     before = [backend.fp32_precision for backend in _BACKENDS]
     old = _old_interface()

@@ -44,6 +44,10 @@ def report(
         checked: what the sanity checks found, if they were made.
         pictures: captions and PNG files.
         setting: what the numbers depend on, by name; of the JSON file, all but the results.
+
+    >>> measured = RobustAccuracy("PGD-50", "linf", 0.1, 0.005, 0, (True,) * 4, (True, True, True, False))
+    >>> "PGD-50" in report("resnet10_28px", [measured], setting={"data": "fashion_mnist_sample"})
+    True
     """
     warned = any(result.warnings for result in results)
     sections = [
@@ -114,6 +118,13 @@ def draw(
         threat: norm and epsilon.
         results: of the first model; those of PGD tell robustness against steps.
         seed: of the random starts.
+
+    >>> from smoothify.data import TensorImages
+    >>> images = TensorImages(torch.rand(4, 1, 4, 4), torch.tensor([0, 1, 1, 0]), classes=("cat", "dog"))
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
+    >>> pictures = draw({"linear": model}, images, ThreatModel("linf", 0.1), [])
+    >>> pictures[0][0], pictures[0][1][1:4]
+    ('4 images under PGD-20.', b'PNG')
     """
     model = next(iter(models.values()))
     shown = representative(images.labels, _COLUMNS)

@@ -44,7 +44,13 @@ class Share:
 
 
 class Verdicts:
-    """Clean and robust accuracy of whatever keeps a verdict for each image."""
+    """Clean and robust accuracy of whatever keeps a verdict for each image.
+
+    >>> class Ours(Verdicts):
+    ...     clean_correct, robust_correct = (True, True, True, False), (True, False, False, False)
+    >>> Ours().clean.value, Ours().robust.value
+    (0.75, 0.25)
+    """
 
     clean_correct: tuple[bool, ...]
     robust_correct: tuple[bool, ...]
@@ -80,6 +86,10 @@ class RobustAccuracy(Verdicts):
         sanity: in one line, what the sanity checks came to; None where they were not made.
         split_images: how many images the whole split has that these are from; None where it is not known.
         through: the other model that the images were found on, by name; None where it was the measured one.
+
+    >>> print(RobustAccuracy("PGD-5", "linf", 0.1, 0.05, 0, (True,) * 900, (True,) * 450 + (False,) * 450))
+    clean accuracy   100.0% [99.6, 100.0]
+    robust accuracy  50.0% [46.7, 53.3]  (PGD-5, Linf, epsilon 0.1, 900 images, step 0.05)
     """
 
     attack: str

@@ -107,6 +107,14 @@ def sanity(
     Raises:
         DataError: no images, or a label that the model has no class for.
         UnsupportedModelError: an output that is not (batch, classes), or a surrogate for a model without a ReLU.
+
+    >>> import torch
+    >>> from smoothify.attacks import PGD, ThreatModel
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
+    >>> pixels = torch.rand(20, 1, 4, 4)
+    >>> found = sanity(model, (pixels, model(pixels).argmax(1)), PGD(ThreatModel("linf", 0.1), steps=5))
+    >>> found.attack, found.images, found.results[0].check
+    ('PGD-5', 20, 'inputs in [0, 1]')
     """
     images = as_images(images)
     if len(images) == 0:

@@ -53,6 +53,12 @@ class Subject:
         batch_size: images that go through the model at a time.
         surrogate: the activation whose derivative the measuring attack sees in ReLU's place.
         accelerator: shares the searches among its processes; one process if not given.
+
+    >>> linear = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
+    >>> images = torch.rand(8, 1, 4, 4)
+    >>> subject = Subject(linear, images, linear(images).argmax(1), PGD(ThreatModel("linf", 0.0), steps=5))
+    >>> subject.classes, subject.share(subject.attack), subject.slack > 2
+    (3, 100.0, True)
     """
 
     model: nn.Module

@@ -68,7 +68,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The results of one ``evaluation.json``, and the SHA-256 of the weights that they were measured on, if it says."""
+    """The results of one ``evaluation.json``, and the SHA-256 of the weights that they were measured on, if it says.
+
+    >>> measured = Evaluation((Result("none", 0.86), Result("pgd-50", 0.74, epsilon=0.1)))
+    >>> [result.value for result in measured.results]
+    ['86.0%', '74.0%']
+    """
 
     results: tuple[Result, ...]
     weights_sha256: str | None = None

@@ -17,6 +17,10 @@ class Preset:
         architecture: what timm calls it.
         arguments: of timm's constructor.
         input: fields of timm's ``pretrained_cfg`` that differ from the architecture's own.
+
+    >>> preset = PRESETS["resnet10_28px"]
+    >>> preset.architecture, preset.arguments["layers"], preset.input["input_size"]
+    ('resnet18', (1, 1, 1, 1), (1, 28, 28))
     """
 
     name: str

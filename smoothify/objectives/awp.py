@@ -32,6 +32,9 @@ class WeightPerturbation(Objective):
         inner: the objective.
         gamma: length of the move over that of the layer's weight, at least 0; 0.01 for adversarial training and 0.005
             for TRADES in the authors' experiments.
+
+    >>> WeightPerturbation(AdversarialTraining(label_smoothing=0.1), gamma=0.01).label_smoothing
+    0.1
     """
 
     name: ClassVar[str] = "awp"

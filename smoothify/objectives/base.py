@@ -20,6 +20,12 @@ class Loss:
     Args:
         value: a scalar with a gradient history.
         logits: (batch, classes), of the images that the parameters are updated on, detached.
+
+    >>> import torch
+    >>> logits = torch.zeros(4, 10, requires_grad=True)
+    >>> loss = Loss(logits.logsumexp(1).mean(), logits.detach())
+    >>> loss.value.requires_grad, loss.logits.requires_grad
+    (True, False)
     """
 
     value: Tensor
@@ -35,6 +41,17 @@ class Objective(ABC):
 
     Args:
         label_smoothing: in [0, 1); the paper uses none.
+
+    >>> import torch
+    >>> from smoothify.attacks import PGD, ThreatModel
+    >>> class Margin(Objective):
+    ...     name = "margin"
+    ...     def compare(self, model, images, attacked, labels):
+    ...         logits = model(attacked)
+    ...         return Loss(nn.functional.multi_margin_loss(logits, labels), logits.detach())
+    >>> model, pgd = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), PGD(ThreatModel("linf", 0.1), steps=1)
+    >>> Margin().loss(model, model, pgd, torch.rand(2, 1, 4, 4), torch.tensor([0, 2])).logits.shape
+    torch.Size([2, 3])
     """
 
     name: ClassVar[str]

@@ -21,6 +21,10 @@ class Difference:
     Args:
         value: mean over seeds, in [-1, 1].
         half_width: of the 95% interval; None when one seed cannot tell how much seeds differ.
+
+    >>> gain = Difference(0.026, 0.010)
+    >>> print(gain, gain.significant)
+    +2.6 ± 1.0 True
     """
 
     value: float

@@ -28,6 +28,9 @@ class Divergence:
         epoch: that it belongs to, counted from 1.
         versions: of the libraries.
         machine: what it ran on.
+
+    >>> print(Divergence("relu", 0, "45dbfcb7", ("--lr=9",), "the loss is not finite", 310, 4, {"torch": "2.15.0"}))
+    diverged in epoch 4: the loss is not finite, at step 310
     """
 
     row: str
@@ -68,7 +71,13 @@ class Divergence:
 
 
 def read_divergences(table: Table, row: Row) -> list[Divergence]:
-    """Read which runs of a row, as it is now, diverged, by seed."""
+    """Read which runs of a row, as it is now, diverged, by seed.
+
+    >>> from smoothify.reproduction import read_table
+    >>> table = read_table(Path("zoo/fashion_mnist/table_1/table.yaml"))
+    >>> read_divergences(table, table.rows[0])
+    []
+    """
     files = (file_of(table.results, row.name, seed, ".diverged") for seed in table.seeds)
     found = [Divergence.read(file) for file in files if file.is_file()]
     return [one for one in found if one.digest == row.digest]

@@ -33,7 +33,13 @@ Row by row, with seed {seed}:
 
 
 def guides(tables: Sequence[Table]) -> dict[str, str]:
-    """Return the pages, as Markdown, by file name; tables of the same name, for several data sets, share one."""
+    """Return the pages, as Markdown, by file name; tables of the same name, for several data sets, share one.
+
+    >>> from pathlib import Path
+    >>> from smoothify.reproduction import find_tables
+    >>> print(guides(find_tables(Path("zoo")))["table_1.md"].splitlines()[1])
+    # Table 1
+    """
     by_name = sorted(tables, key=lambda table: (table.folder.name, table.name))
     pages = {name: list(group) for name, group in groupby(by_name, key=lambda table: table.folder.name)}
     return {

@@ -23,6 +23,10 @@ class Machine:
             Python if empty.
         data: where the data set lies here, in place of the recipe's ``data.path``.
         side_by_side: how many runs share the machine at a time.
+
+    >>> Machine(side_by_side=0)
+    Traceback (most recent call last):
+    smoothify.errors.ConfigError: side_by_side=0: at least 1 is needed
     """
 
     launcher: tuple[str, ...] = ()

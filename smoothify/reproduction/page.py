@@ -39,7 +39,13 @@ _NOT_RUN = "**Nobody ran this table here.**"
 
 
 def results_page(tables: Sequence[Table]) -> str:
-    """Return the page of all results, as Markdown, with a section for each table."""
+    """Return the page of all results, as Markdown, with a section for each table.
+
+    >>> from pathlib import Path
+    >>> from smoothify.reproduction import read_table
+    >>> print(results_page([read_table(Path("zoo/fashion_mnist/table_1/table.yaml"))]).splitlines()[0])
+    # Results
+    """
     run_first = sorted(tables, key=lambda table: not any(_runs(table, row) for row in table.rows))
     ending = "To run it: `python -m smoothify reproduce {}`\n"
     return "\n".join(

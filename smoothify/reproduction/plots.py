@@ -27,6 +27,12 @@ def held_out_curves(table: Table) -> Figure:
 
     Raises:
         DataError: nobody ran the table.
+
+    >>> from pathlib import Path
+    >>> from smoothify.reproduction import read_table
+    >>> table = read_table(Path("zoo/fashion_mnist/table_1/table.yaml"))
+    >>> [panel.get_title() for panel in held_out_curves(table).axes]
+    ['neither', 'attacker', 'optimizer', 'both']
     """
     known = [(row, records) for row in table.rows if (records := read_records(table, row))]
     if not known:
@@ -64,6 +70,12 @@ def gap_against_accuracy(tables: Sequence[Table], column: str) -> Figure:
 
     Raises:
         DataError: no run was attacked like this.
+
+    >>> from pathlib import Path
+    >>> from smoothify.reproduction import read_table
+    >>> table = read_table(Path("zoo/fashion_mnist/table_1/table.yaml"))
+    >>> gap_against_accuracy([table], "APGD-DLR, Linf 0.1 (1,000 images)").axes[0].get_ylabel()
+    'APGD-DLR, Linf 0.1 (1,000 images) (%)'
     """
     found = {
         record.run: (_kind(row), record)
@@ -106,6 +118,12 @@ def differences(tables: Sequence[Table]) -> Figure:
 
     Raises:
         DataError: no smooth row and its ReLU row ran with the same seed.
+
+    >>> from pathlib import Path
+    >>> from smoothify.reproduction import read_table
+    >>> table = read_table(Path("zoo/fashion_mnist/learning_rate/table.yaml"))
+    >>> differences([table]).axes[0].get_yticklabels()[0].get_text()
+    'learning_rate: parametric_softplus-0.1'
     """
     distinct: dict[tuple[str, str, str], _Gain] = {}
     for gain in (gain for table in tables for gain in _gains(table)):

@@ -25,6 +25,9 @@ def find_tables(zoo: Path) -> list[Table]:
 
     Raises:
         ConfigError: there is none, or one cannot be read.
+
+    >>> "fashion_mnist/headline" in [table.name for table in find_tables(Path("zoo"))]
+    True
     """
     files = sorted(zoo.glob(f"*/*/{TABLE_FILE}"))
     if not files:
@@ -37,6 +40,10 @@ def read_table(file: Path) -> Table:
 
     Raises:
         ConfigError: the file cannot be understood, or names a recipe that is not there.
+
+    >>> table = read_table(Path("zoo/fashion_mnist/table_1/table.yaml"))
+    >>> table.name, table.seeds, table.rows[0].name
+    ('fashion_mnist/table_1', (0, 1, 2), 'neither')
     """
     content = mapping_in(file)
     _only(content, {"title", "about", "recipe", "seeds", "rows", "measure"}, str(file))

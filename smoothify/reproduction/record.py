@@ -32,6 +32,9 @@ class Measurement(Verdicts):
         surrogate: the activation whose derivative the attack saw in ReLU's place.
         sanity: what the sanity checks came to, in a line; None where they were not made.
         fell_to: how many images fell to which attack of an ensemble; empty where a record does not say.
+
+    >>> Measurement("PGD-50", "linf", 0.1, 0.005, 0, (True,) * 1000, (True,) * 740 + (False,) * 260).column
+    'PGD-50, Linf 0.1 (1,000 images)'
     """
 
     attack: str
@@ -93,6 +96,10 @@ class Record:
         measuring_seconds: wall-clock time of the table's measures; None where an evaluation did not keep it.
         versions: of the libraries, when it was trained.
         machine: what it ran on.
+
+    >>> record = Record.read(Path("zoo/fashion_mnist/table_1/results/neither.seed-0.json"))
+    >>> record.row, record.epochs, record.measured[0].attack
+    ('neither', 25, 'PGD-50')
     """
 
     row: str
@@ -203,7 +210,13 @@ def file_of(folder: Path, row: str, seed: int, kind: str = "") -> Path:
 
 
 def read_records(table: Table, row: Row) -> list[Record]:
-    """Read the records of a row that belong to it as it is now, by seed."""
+    """Read the records of a row that belong to it as it is now, by seed.
+
+    >>> from smoothify.reproduction import read_table
+    >>> table = read_table(Path("zoo/fashion_mnist/table_1/table.yaml"))
+    >>> [record.seed for record in read_records(table, table.rows[0])]
+    [0, 1, 2]
+    """
     files = (file_of(table.results, row.name, seed) for seed in table.seeds)
     records = [Record.read(file) for file in files if file.is_file()]
     return [record for record in records if record.digest == row.digest]

@@ -47,6 +47,12 @@ def reproduce(
         UnknownNameError: a row that the table does not have.
         ConfigError: a seed that it does not have.
         SmoothifyError: a run failed; the others were finished first, and the message names its log.
+
+    >>> from smoothify.reproduction import read_table
+    >>> table = read_table(Path("zoo/fashion_mnist/table_1/table.yaml"))
+    >>> reproduce(table, runs=Path("runs"), only=["either"])
+    Traceback (most recent call last):
+    smoothify.errors.UnknownNameError: unknown row 'either' of fashion_mnist/table_1; did you mean 'neither'?
     """
     machine = machine or Machine()
     for seed in () if seeds is None else seeds:

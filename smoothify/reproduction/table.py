@@ -25,6 +25,9 @@ class Measure:
         step_size: of PGD, likewise; its default if not given.
         surrogate: the activation whose derivative the attack sees in ReLU's place (§3.2).
         sanity: whether it is put through the sanity checks (§6); then these are what it is for, and it has no column.
+
+    >>> Measure("autoattack", images=1000).arguments
+    ['--attack=autoattack', '--images=1000']
     """
 
     attack: str
@@ -61,6 +64,9 @@ class Row:
         note: what a reader must know, such as an assumption of ours.
         start: the row whose best model, trained with the same seed, this one starts from.
         against: the name of the row that it is compared with, if that is not the table's first.
+
+    >>> Row("silu", Path("zoo/fashion_mnist/default.yaml"), {"model.activation": "silu"}, {}).changes
+    ['--model.activation=silu']
     """
 
     name: str
@@ -121,6 +127,12 @@ class Table:
         seeds: every row is trained once with each.
         rows: the first one is the baseline of all that name no other.
         measures: attacks on the trained models, beside each run's own final one.
+
+    >>> recipe = Path("zoo/fashion_mnist/default.yaml")
+    >>> rows = tuple(Row(name, recipe, {"model.activation": name}, {}) for name in ("relu", "silu"))
+    >>> table = Table(Path("zoo/fashion_mnist/mine"), "SiLU against ReLU", "A first look.", (0, 1, 2), rows)
+    >>> table.name, table.baseline(rows[1]).name
+    ('fashion_mnist/mine', 'relu')
     """
 
     folder: Path

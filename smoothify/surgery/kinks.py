@@ -19,7 +19,11 @@ _NOISE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Kink:
-    """A jump of a directional derivative that does not shrink with the interval around it."""
+    """A jump of a directional derivative that does not shrink with the interval around it.
+
+    >>> print(Kink(position=0.25, width=1e-12, jump=0.04))
+    kink at 0.250000: the derivative jumps by 4.00e-02 of its scale
+    """
 
     position: float
     """Where along the segment, from 0 (the input) to 1 (its end)."""

@@ -12,7 +12,11 @@ How = Literal["module", "attribute", "graph", "source", "runtime"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A recognised activation function with the arguments it was found with (all of them, defaults too)."""
+    """A recognised activation function with the arguments it was found with (all of them, defaults too).
+
+    >>> Found("leaky_relu", {"negative_slope": 0.2}, inplace=True).arguments["negative_slope"]
+    0.2
+    """
 
     function: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -28,6 +32,9 @@ class Site:
     ``smooth`` is None where nothing could prove or refute it. ``becomes`` describes what the site runs
     after a conversion and is None where it was left alone; ``how`` says by which means it was, or would
     be, rewritten.
+
+    >>> print(Site("layer1.act1", "module", "relu", smooth=False, owner="torch.nn.modules.activation.ReLU"))
+    layer1.act1: relu (torch.nn.modules.activation.ReLU)
     """
 
     path: str
@@ -74,7 +81,11 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation on the input's path that is no activation site: non-smooth, or of unknown smoothness."""
+    """An operation on the input's path that is no activation site: non-smooth, or of unknown smoothness.
+
+    >>> print(Operation("stem.pool", "max_pool2d", count=2))
+    stem.pool: max_pool2d ×2
+    """
 
     path: str
     name: str

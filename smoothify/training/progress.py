@@ -9,7 +9,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class Reporter(Protocol):
-    """What a run tells as it goes. The core calls it; a command line decides what is shown."""
+    """What a run tells as it goes. The core calls it; a command line decides what is shown.
+
+    >>> class Lines(Silent):
+    ...     def note(self, text):
+    ...         print("smoothify:", text)
+    >>> reporter: Reporter = Lines()
+    >>> reporter.note("epoch 1 of 25")
+    smoothify: epoch 1 of 25
+    """
 
     def note(self, text: str) -> None:
         """Say one line."""
@@ -25,7 +33,10 @@ class Reporter(Protocol):
 
 
 class Silent:
-    """A reporter that says nothing."""
+    """A reporter that says nothing.
+
+    >>> Silent().note("epoch 1 of 25")
+    """
 
     def note(self, text: str) -> None:
         """Say nothing."""
@@ -41,7 +52,14 @@ class Silent:
 
 
 class Terminal:
-    """A reporter that prints notes, and on a terminal a bar with figures, images per second and the time left."""
+    """A reporter that prints notes, and on a terminal a bar with figures, images per second and the time left.
+
+    >>> with Terminal(Console()) as reporter:
+    ...     reporter.begin("epoch 1", total=256)
+    ...     reporter.advance(128, "loss 1.2")
+    ...     reporter.note("half of it")
+    half of it
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console

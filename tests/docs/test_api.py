@@ -1,6 +1,7 @@
-"""Every public name stands on an API page, once, and every name on an API page exists."""
+"""Every public name stands on an API page, once, every name on an API page exists, and shows how it is used."""
 
 import importlib
+import inspect
 import pkgutil
 import re
 from collections import Counter
@@ -42,3 +43,13 @@ def test_every_public_name_is_shown(package: str) -> None:
 
 def test_no_name_is_shown_twice() -> None:
     assert [name for name, times in Counter(SHOWN).items() if times > 1] == []
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_every_class_and_function_has_an_example(name: str) -> None:
+    """In its own docstring: one that is inherited, or stands at a method, is not what its page opens with."""
+    shown = thing(name)
+    if inspect.isclass(shown):
+        assert ">>>" in (vars(shown).get("__doc__") or "")
+    elif inspect.isroutine(shown):
+        assert ">>>" in (inspect.getdoc(shown) or "")

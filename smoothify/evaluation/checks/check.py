@@ -23,6 +23,9 @@ class CheckResult:
         verdict: ``"pass"``, ``"fail"``, or ``"not applicable"`` where the question does not arise.
         found: what was seen, in one line, with the numbers.
         about: ``"model"``, or ``"attack"`` where it says something of one attack's numbers alone.
+
+    >>> print(CheckResult("inputs in [0, 1]", "pass", "pixels in [0, 1]"))
+    pass            inputs in [0, 1]: pixels in [0, 1]
     """
 
     check: str
@@ -42,6 +45,14 @@ class Check:
         name: as a table shows it.
         ask: returns the verdict and what was found, in one line.
         about: ``"attack"`` if the answer says something of the measuring attack alone.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from smoothify.attacks import PGD
+    >>> enough = Check("enough images", lambda asked: (passes(len(asked.images) >= 100), f"{len(asked.images)} images"))
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    >>> print(enough(Subject(model, torch.rand(8, 1, 4, 4), torch.zeros(8).long(), PGD())))
+    fail            enough images: 8 images
     """
 
     name: str

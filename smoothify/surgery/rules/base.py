@@ -94,6 +94,10 @@ class Rule:
     is a qualified name, so that nothing need be imported), ``functions`` the plain functions. ``arguments``
     names the function's arguments after the input, in order, with their defaults; a module is expected to
     hold them as attributes. ``original`` rebuilds the function as a module.
+
+    >>> rule = Rule("ramp", becomes=lambda found, to: to.make(found), arguments=(("slope", 1.0),))
+    >>> rule.smoothness(Found("ramp")), rule.becomes(Found("ramp"), Target("silu"))
+    (0, SiLU())
     """
 
     function: str

@@ -39,6 +39,10 @@ class AttackConfig:
         sanity: with so many of the test images it is checked whether the final number can be believed, for the card;
             0 leaves that out.
         final_step_size: of it, where it is PGD, in [0, 1] pixel units; its own default if not given.
+
+    >>> config = AttackConfig(epsilon="8/255", steps=3)
+    >>> print(f"{config.build()}, then {config.build_final()}, {config.threat}")
+    PGD-3, then PGD-50, Linf, epsilon 8/255
     """
 
     method: Literal["pgd", "fgsm_rs", "n_fgsm", "free"] = "pgd"

@@ -19,6 +19,10 @@ class AveragingConfig:
         decay: of "ema", in (0, 1); it rises to this as training goes on.
         start: the first epoch, counted from 1, whose weights "swa" averages.
         batch_norm_images: attacked training images from which "swa" measures its batch statistics anew (images).
+
+    >>> AveragingConfig("ema", decay=1)
+    Traceback (most recent call last):
+    smoothify.errors.ConfigError: averaging.decay=1: it must be in (0, 1)
     """
 
     kind: Literal["none", "ema", "swa"] = "none"

@@ -31,6 +31,12 @@ class DataConfig:
         images: how many images of a stream make an epoch (images); all but the held-out ones, if the data set says how
             many it has.
         buffer: how many rows of a stream are read ahead, to be drawn from at random (rows).
+
+    >>> DataConfig("my_images", augmentation="imagenet", auto_augment="rand-m9-mstd0.5").held_out
+    500
+    >>> DataConfig(mix_probability=2)
+    Traceback (most recent call last):
+    smoothify.errors.ConfigError: data.mix_probability=2: it must be in [0, 1]
     """
 
     path: str = SAMPLE

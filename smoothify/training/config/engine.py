@@ -28,6 +28,12 @@ class EngineConfig:
         accumulation: pieces that every batch is computed in, one after the other, to fit in memory.
         checkpoint_every: steps between checkpoints, besides those after each epoch; 0 for none.
         log_with: an experiment tracker that Accelerate knows, such as "tensorboard"; none by default.
+
+    >>> EngineConfig(mixed_precision="bf16", accumulation=4).compile
+    False
+    >>> EngineConfig(accumulation=0)
+    Traceback (most recent call last):
+    smoothify.errors.ConfigError: engine.accumulation=0: at least 1 is needed
     """
 
     mixed_precision: MixedPrecision | None = None

@@ -38,6 +38,12 @@ class ModelConfig:
             not given.
         mean: subtracted from every channel, in [0, 1] pixel units; the architecture's own if not given.
         std: every channel is divided by it, in [0, 1] pixel units; the architecture's own if not given.
+
+    >>> ModelConfig("timm/resnet50", activation="celu(alpha=1.4)", pretrained=True).activation
+    'celu(alpha=1.4)'
+    >>> ModelConfig(crop_pct=2)
+    Traceback (most recent call last):
+    smoothify.errors.ConfigError: model.crop_pct=2: it must be in (0, 1]
     """
 
     name: str = "resnet10_28px"

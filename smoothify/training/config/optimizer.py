@@ -29,6 +29,12 @@ class OptimizerConfig:
         warmup: share of all steps in which "one_cycle" rises, in (0, 1).
         warmup_epochs: epochs in which the other schedules rise linearly from zero first; the paper has none.
         milestones: epochs at which "step" divides by ten; the paper's 30, 60, 90 of 100.
+
+    >>> OptimizerConfig("adamw", weight_decay=0.05).betas
+    (0.9, 0.999)
+    >>> OptimizerConfig(momentum=0)
+    Traceback (most recent call last):
+    smoothify.errors.ConfigError: optimizer.nesterov needs a positive momentum; set nesterov to false
     """
 
     name: Literal["sgd", "adamw"] = "sgd"

@@ -47,6 +47,13 @@ class Config:
         imports: your own modules that register activations, rules, objectives or attacks, such as my_acts, or
             [my_acts, my_attacks]; the command imports them before it reads their names.
         smoothify: the version that this config was written for; a newer one than is installed is refused.
+
+    >>> config = Config(epochs=5, model=ModelConfig(activation="silu"), attack=AttackConfig(epsilon="8/255"))
+    >>> config.attack.threat.radius == 8 / 255
+    True
+    >>> Config(lr=0)
+    Traceback (most recent call last):
+    smoothify.errors.ConfigError: lr=0: it must be a positive number
     """
 
     output: str = "runs/train"

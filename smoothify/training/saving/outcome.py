@@ -21,6 +21,12 @@ class Outcome:
         parameters: how many numbers were trained.
         training_seconds: wall-clock time of the epochs, checks and checkpoints included.
         total_seconds: wall-clock time from the command's first line to the last figure.
+
+    >>> from pathlib import Path
+    >>> final = RobustAccuracy("PGD-50", "linf", 0.1, 0.005, 0, (True,) * 4, (True, True, True, False))
+    >>> outcome = Outcome(RunFolder(Path("runs/mine")), final, 21, True, 312_000, 200.0, 240.0)
+    >>> outcome.final.robust.value, outcome.folder.best.as_posix()
+    (0.75, 'runs/mine/best')
     """
 
     folder: RunFolder
