@@ -51,6 +51,18 @@ def remembered(model: nn.Module) -> tuple[str | None, dict[str, Any]]:
     return name, dict(arguments)
 
 
+def classes_of_head(model: nn.Module) -> int | None:
+    """How many classes the last linear or convolutional layer tells apart; None where a model has neither.
+
+    >>> classes_of_head(nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3)))
+    3
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    if not layers:
+        return None
+    return layers[-1].out_features if isinstance(layers[-1], nn.Linear) else layers[-1].out_channels
+
+
 def _with_weights(name: str, published: Any, arguments: Mapping[str, Any]) -> nn.Module:
     """Have torchvision load its weights, as it knows how: old keys renamed, GoogLeNet's input transformed.
 

@@ -13,6 +13,7 @@ from smoothify.errors import ConfigError
 from smoothify.hub import from_pretrained
 from smoothify.hub.timm_fields import INPUT
 from smoothify.models import PixelClassifier, build
+from smoothify.models.from_torchvision import classes_of_head
 from smoothify.models.importing import imported, is_import_path
 from smoothify.models.load import is_folder
 from smoothify.training.config import ModelConfig
@@ -107,9 +108,6 @@ def _saved(config: ModelConfig, source: str | Path, num_classes: int) -> nn.Modu
     return host.train()
 
 
-def _classes(host: nn.Module) -> int:
+def _classes(host: nn.Module) -> int | None:
     told = getattr(host, "num_classes", None) or getattr(getattr(host, "config", None), "num_labels", None)
-    if told is not None:
-        return int(told)
-    layers = [layer for layer in host.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    return layers[-1].out_features if isinstance(layers[-1], nn.Linear) else layers[-1].out_channels
+    return classes_of_head(host) if told is None else int(told)

@@ -15,7 +15,7 @@ from smoothify.hub.checks import Checks, brief, printable
 from smoothify.hub.config import NEEDS_SMOOTHIFY, ModelConfig
 from smoothify.hub.hosts.bounds import bounded_construction
 from smoothify.hub.timm_fields import read_input_of, read_model_args
-from smoothify.models.from_torchvision import remember, remembered
+from smoothify.models.from_torchvision import classes_of_head, remember, remembered
 
 NAME = "torchvision"
 _REFUSED = ("weights", "weights_backbone", "progress", "backbone")
@@ -51,10 +51,7 @@ def describe(model: nn.Module, architecture: str | None, overrides: Mapping[str,
     for name in ("transform_input", "aux_logits"):  # of GoogLeNet and Inception; their published weights change both
         if hasattr(model, name):
             model_args.setdefault(name, getattr(model, name))
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    last = layers[-1] if layers else None
-    classes = last.out_features if isinstance(last, nn.Linear) else last.out_channels if last else None
-    num_classes = model_args.pop("num_classes", classes)
+    num_classes = model_args.pop("num_classes", classes_of_head(model))
     return ModelConfig(architecture, NAME, num_classes, model_args, pretrained_cfg)
 
 
