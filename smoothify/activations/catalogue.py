@@ -205,13 +205,13 @@ def is_smooth(spec: str) -> bool:
 def describe(module: nn.Module) -> str | None:
     """The spec of a module, or None where it is no activation of the catalogue: the inverse of ``create``.
 
-    Types are compared exactly: a subclass may compute anything. For a learned parameter the value it
-    started from is given; the value it has now is in the state dict.
+    Types are compared exactly: a subclass may compute anything, and so may a ``forward`` that somebody put on the
+    instance. For a learned parameter the value it started from is given; the value it has now is in the state dict.
 
     >>> describe(nn.CELU(1.4)), describe(nn.Softplus(beta=5)), describe(nn.Linear(1, 1))
     ('celu(alpha=1.4)', 'parametric_softplus(alpha=5)', None)
     """
-    for name, reader in _READERS.get(type(module), ()):
+    for name, reader in _READERS.get(type(module), ()) if "forward" not in module.__dict__ else ():
         parameters = reader(module)
         if parameters is not None and all(map(math.isfinite, parameters.values())):
             return join_spec(name, parameters, get(name).defaults)

@@ -141,6 +141,7 @@ def _is_simple(x: Tensor, tensors: Sequence[Tensor], parameters: Sequence[Number
     """Real dense tensors with scalar parameters, watched by nobody: memory may be walked in a line."""
     return (
         all(type(tensor) in (Tensor, torch.nn.Parameter) and tensor.shape == x.shape for tensor in tensors)
+        and all(map(torch._C._has_storage, tensors))  # batched gradients come as tensors that have none
         and all(not isinstance(parameter, Tensor) or parameter.numel() == 1 for parameter in parameters)
         and x.device.type in ("cpu", "cuda")
         and _is_dense(x)

@@ -79,8 +79,8 @@ def differing(
 def proven_smooth(runs: Collection[Run], inside: Collection[int]) -> bool:
     """Whether modules, by id, ran, and all that they ran is known to be smooth."""
     events = [event for one in runs for event in one.events if id(event.module) in inside]
-    ran = any(key in one.called for one in runs for key in inside)
-    return ran and all(event.found is not None and is_smooth(event.found) for event in events)
+    seen = any(key in one.looked_into for one in runs for key in inside)
+    return seen and all(event.found is not None and is_smooth(event.found) for event in events)
 
 
 def still_kinked(event: Event) -> bool:

@@ -114,7 +114,7 @@ def convert_(
     root = unwrapped(model)
     target, scope = Target(to), Scope.of(only, exclude, replace)
     paths = [path for node in walk(root) for path in node.paths]
-    scope.check(root, [*paths, *(thing.path for thing in held(root))])
+    scope.check(root, [*paths, *(path for thing in held(root) for path in (thing.path, *thing.aliases))])
     snapshot = Snapshot()
     try:
         # Modules first: without function calls, the run that looks for calls is the proof as well.
@@ -209,10 +209,14 @@ def _once(seen: list[Site], calls: list[Site]) -> list[Site]:
 def _left(sites: Iterable[Site], scope: Scope) -> list[Site]:
     """Return the sites in scope that would not be smooth."""
     return [
-        with_fields(site, note=site.note or f"becomes {site.becomes}, which is not smooth")
+        with_fields(site, note=site.note or f"{_fate(site)}, which is not smooth")
         for site in sites
         if site.now_smooth is False and not site.note.startswith("kept: ") and scope.holds((site.path, *site.aliases))
     ]
+
+
+def _fate(site: Site) -> str:
+    return f"stays {site.function}" if site.becomes is None else f"becomes {site.becomes}"
 
 
 def _refusal(root: nn.Module, left: list[Site]) -> str:

@@ -89,8 +89,7 @@ def built_by(planned: Iterable[Planned]) -> set[int]:
 def _become_all(root: nn.Module, planned: Collection[Planned], snapshot: Snapshot) -> dict[int, Planned]:
     """Return, by id, the instances that do not write over their input where the original did."""
     elsewhere: dict[int, Planned] = {}
-    held = [item.held for item in planned if item.new is not None and item.held is not None]
-    own = own_copies(root, [one.container for one in held if one.container is not one.owner.__dict__], snapshot)
+    own = own_copies([item.held for item in planned if item.new is not None and item.held is not None], snapshot)
     for item in planned:
         if item.new is None or item.found is None:
             continue
@@ -100,8 +99,8 @@ def _become_all(root: nn.Module, planned: Collection[Planned], snapshot: Snapsho
             become(item.module, item.new)
         else:
             instance = slot_for(item.held.value, item.new, item.found)
-            container = own.get(id(item.held.container), item.held.container)
-            container[item.held.key] = instance
+            at = id(item.held.owner), id(item.held.container)
+            own.get(at, item.held.container)[item.held.key] = instance
         if leaves_its_input(item.new, item.found):
             elsewhere[id(instance)] = item
     return elsewhere

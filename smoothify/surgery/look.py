@@ -17,7 +17,7 @@ from smoothify.surgery.probing.events import Event
 from smoothify.surgery.probing.probe import Example, ProbeError, Run, probe
 from smoothify.surgery.probing.shell import has_hooks
 from smoothify.surgery.recognition.attributes import everything
-from smoothify.surgery.recognition.edges import Node, walk
+from smoothify.surgery.recognition.edges import Node
 from smoothify.surgery.recognition.modules import is_smooth
 from smoothify.surgery.rules.base import qualified_name, spelled
 from smoothify.surgery.sites import Found, Operation, Site
@@ -81,7 +81,7 @@ def run(root: nn.Module, example_input: Any, watched: frozenset[int]) -> tuple[E
 
 def unseen(root: nn.Module, runs: Collection[Run]) -> str:
     """Say what the probe has not seen, forward hooks and what its runs doubt; '' where it has seen everything."""
-    paths = [node.path or "(root)" for node in walk(root) if has_hooks(node.module)]
+    paths = [node.path or "(root)" for node in everything(root) if has_hooks(node.module)]
     shown = f"{', '.join(paths[:3])}{' …' * (len(paths) > 3)}"
     hooks = [f"the forward hooks of {shown} were not run"] if paths else []
     return "; ".join(dict.fromkeys((*hooks, *(doubt for one in runs for doubt in one.doubts))))
@@ -89,7 +89,7 @@ def unseen(root: nn.Module, runs: Collection[Run]) -> str:
 
 def _settled(sites: list[Planned], events: list[Event], runs: list[Run]) -> Iterable[Planned]:
     """Decide subclasses with their own forward, and replacements that nobody knows, by what they were seen to run."""
-    called = {key for one in runs for key in one.called}
+    seen = {key for one in runs for key in one.looked_into}
     doubtful = {id(event.module) for event in events if event.category != "activation"}
     calling = {id(event.module) for event in events if event.category == "activation"}
     for item in sites:
@@ -98,7 +98,7 @@ def _settled(sites: list[Planned], events: list[Event], runs: list[Run]) -> Iter
             inside |= {id(module) for module in item.new.modules()}
             proven = proven_smooth(runs, inside)
             yield replace(item, site=replace(item.site, becomes_smooth=True)) if proven else item
-        elif item.site.smooth is not None or id(item.module) not in called or id(item.module) in doubtful:
+        elif item.site.smooth is not None or id(item.module) not in seen or id(item.module) in doubtful:
             yield item
         elif id(item.module) not in calling:  # else its calls are sites of their own
             name = type(item.module).__qualname__

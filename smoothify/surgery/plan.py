@@ -71,7 +71,8 @@ def _held_site(thing: Held) -> Planned | None:
         owner, module, place = qualified_name(type(thing.owner)), thing.owner, thing
     if found is None:
         return None
-    site = Site(thing.path, "attribute", spelled(found), is_smooth(found), owner, how="attribute")
+    smooth = is_smooth(found)
+    site = Site(thing.path, "attribute", spelled(found), smooth, owner, aliases=thing.aliases, how="attribute")
     return Planned(site, module, found, held=place)
 
 

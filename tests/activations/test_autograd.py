@@ -11,7 +11,7 @@ from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
 
 from smoothify import activations
 from smoothify.activations import functional
-from smoothify.activations.paths import BLOCK, kernel_path
+from smoothify.activations.paths import BLOCK, SMALL, kernel_path
 from tests.activations.references import exact, grid
 
 # torch's own forward-mode decompositions still use what torch deprecates.
@@ -96,6 +96,22 @@ def test_transforms_agree_with_plain_autograd(name: str) -> None:
     if expected.requires_grad:
         (second,) = torch.autograd.grad(expected.sum(), leaf)
         torch.testing.assert_close(hessian(lambda v: module(v).sum())(x).diagonal(), second)
+
+
+def test_batched_gradients_of_large_tensors_are_those_of_each(name: str) -> None:
+    module = activations.create(name)
+    x = torch.randn(SMALL, requires_grad=True)
+    y, wanted = module(x), (x, *module.parameters())
+    gradients = torch.randn(2, SMALL)
+    expected = [torch.autograd.grad(y, wanted, each, retain_graph=True) for each in gradients]
+
+    def pulled(gradient: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(y, wanted, gradient, retain_graph=True)
+
+    batched = torch.autograd.grad(y, wanted, gradients, retain_graph=True, is_grads_batched=True)
+    for got in (batched, vmap(pulled)(gradients)):
+        for together, apart in zip(got, zip(*expected, strict=True), strict=True):
+            torch.testing.assert_close(together, torch.stack(apart), rtol=1e-4, atol=1e-4)
 
 
 def test_a_second_forward_derivative_is_refused_where_torch_would_make_it_zero() -> None:

@@ -96,6 +96,18 @@ def test_describe(module: nn.Module, spec: str | None) -> None:
     assert activations.describe(module) == spec
 
 
+def test_a_forward_of_its_own_makes_an_instance_no_entry() -> None:
+    module = activations.create("swish")
+    module.forward = lambda x: x.clamp(min=0)
+    assert activations.describe(module) is None and not activations.set_sharpness_(module, 10.0)
+    linear, x = nn.Linear(3, 3), torch.randn(4, 3)
+    model = nn.Sequential(linear, module, nn.Linear(3, 1))
+    expected = torch.autograd.grad(model(x).sum(), [*model.parameters()])
+    with activations.recompute(model):
+        y = model(x)
+    assert all(map(torch.equal, torch.autograd.grad(y.sum(), [*model.parameters()]), expected))
+
+
 @pytest.mark.parametrize(
     ("spec", "error", "says"),
     [

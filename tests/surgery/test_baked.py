@@ -140,6 +140,47 @@ def test_what_is_changed_elsewhere_after_the_conversion_is_heeded(
     torch.testing.assert_close(model(X), y)
 
 
+class Configures(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.configure(gain=1.0, steps=1)
+
+    def configure(self, **settings: Any) -> None:
+        for name, value in settings.items():
+            setattr(self, name, value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(self.steps):
+            x = F.relu(self.linear(x)) * self.gain
+        return x
+
+
+class ConfiguresByDict(Configures):
+    def configure(self, **settings: Any) -> None:
+        self.__dict__.update(settings)
+
+
+class ConfiguresByVariables(Configures):
+    def configure(self, **settings: Any) -> None:
+        vars(self).update(settings)
+
+
+class ConfiguresInAProperty(Configures):
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.__dict__
+
+    def configure(self, **settings: Any) -> None:
+        self.settings.update(settings)
+
+
+@pytest.mark.parametrize("cls", [Configures, ConfiguresByDict, ConfiguresByVariables, ConfiguresInAProperty])
+def test_what_a_method_writes_past_setting_is_heeded(cls: type[nn.Module]) -> None:
+    model = smoothify.convert(cls(), example_input=X)
+    model.configure(gain=3.0, steps=2)
+    torch.testing.assert_close(model(X), F.silu(model.linear(F.silu(model.linear(X)) * 3)) * 3)
+
+
 class OfTheProcesses(Plain):
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.linear(x))

@@ -14,7 +14,7 @@ from smoothify.errors import UnconvertedError, UnverifiedWarning
 from .awkward import Functional, Plain
 
 X = torch.linspace(-1, 1, 24).reshape(4, 6)
-ZERO = torch.zeros(())
+ZERO, ONES = torch.zeros(()), torch.ones(6, dtype=torch.bool)
 
 
 class Zeros(Plain):
@@ -212,6 +212,23 @@ JUDGED = {
     "a maximum of parts": (lambda x: x.scatter_reduce(1, torch.zeros(4, 6, dtype=torch.int64), x, "amax"), False),
     "a logit": (lambda x: torch.logit(x.sigmoid()), True),
     "a clamped logit": (lambda x: torch.logit(x.sigmoid(), eps=1e-3), False),
+    "a quotient": (lambda x: x.div(0.25), True),
+    "a quotient that is rounded": (lambda x: torch.div(x, 0.25, rounding_mode="floor"), False),
+    "one that is rounded in place": (lambda x: x.clone().div_(0.25, rounding_mode="trunc"), False),
+    "a view of complex numbers": (lambda x: x.view(torch.complex64).view(torch.float32), True),
+    "a sum in double precision": (lambda x: x.sum(dtype=torch.float64), True),
+    "a sum of whole numbers": (lambda x: x * x.sum(dtype=torch.int64), False),
+    "a product of whole numbers": (lambda x: x * x.prod(1, keepdim=True, dtype=torch.int64), False),
+    "sums of whole numbers": (lambda x: x * x.cumsum(1, dtype=torch.int32), False),
+    "products of whole numbers": (lambda x: x * x.cumprod(1, dtype=torch.int32), False),
+    "a sum into whole numbers": (lambda x: x * torch.sum(x, 0, out=torch.zeros(6, dtype=torch.int64)), False),
+    "numbers": (lambda x: torch.zeros(6).fill_(x.sum()), True),
+    "whole numbers": (lambda x: x * torch.zeros(6, dtype=torch.int64).fill_(x.sum()), False),
+    "some whole numbers": (lambda x: x * torch.zeros(6, dtype=torch.int64).masked_fill_(ONES, x.sum()), False),
+    "draws": (lambda x: x * torch.empty_like(x).bernoulli_(0.5), True),
+    "draws by the input": (lambda x: x * torch.bernoulli(x.sigmoid()), False),
+    "a smooth loss": (lambda x: torch._C._nn.smooth_l1_loss(x, 0 * x), True),
+    "a loss with a kink": (lambda x: torch._C._nn.smooth_l1_loss(x, 0 * x, beta=0.0), False),
 }
 
 
@@ -230,6 +247,12 @@ def test_some_operations_are_judged_by_their_arguments(name: str) -> None:
     report = smoothify.inspect(Runs(function), example_input=X)
     assert (not report.operations) is smooth
     assert not report.unverified
+
+
+@pytest.mark.parametrize("sign", [lambda x: x.view(torch.int32) >> 31, lambda x: x.view(torch.uint8)[:, 3::4] >> 7])
+def test_the_bits_of_a_number_are_no_smooth_function_of_it(sign: object) -> None:
+    report = smoothify.inspect(Runs(lambda x: x * (1 + sign(x.contiguous()))), example_input=X)
+    assert [operation.name for operation in report.unverified] == ["view"] and not report.verified
 
 
 def test_conversions_in_several_threads_put_torch_back() -> None:

@@ -108,6 +108,26 @@ def test_an_attribute_called_with_other_arguments_than_it_was_converted_for_is_s
     torch.testing.assert_close(model(X), 0.01 * y + 0.99 * F.silu(y) + 0.5 * y + 0.5 * F.silu(y))
 
 
+class ByKeyword(Block):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        return self.function(input=x) + x
+
+
+@pytest.mark.parametrize("example", [X, None])
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("module", [False, True])
+def test_an_attribute_may_be_called_by_keyword(module: bool, inplace: bool, example: Tensor | None) -> None:
+    model = ByKeyword(nn.ReLU(inplace) if module else functools.partial(F.relu, inplace=inplace))
+    smoothify.convert_(model, "softplus", example_input=example)
+    y = model.linear(X)
+    torch.testing.assert_close(model(X), F.softplus(y) + (F.softplus(y) if inplace else y))
+
+
 class Shifted(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.silu(x - 1) + 1
@@ -168,9 +188,60 @@ def test_a_container_that_holds_itself_is_copied_once() -> None:
     config: dict[str, Any] = {"functions": [F.relu], "untouched": []}
     config["around"] = (config,)
     model = Pair(config)
-    own = own_copies(model, [config["functions"]], Snapshot())[id(config)]
+    places = [thing for thing in held(model) if thing.container is config["functions"]]
+    own = own_copies(places, Snapshot())[id(model.first), id(config)]
     assert model.first.config is model.settings[0] is own is own["around"][0] and own is not config
     assert own["functions"] is not config["functions"] and own["untouched"] is config["untouched"]
+
+
+class Picks(Block):
+    def __init__(self, table: dict[str, Any]) -> None:
+        super().__init__()
+        self.table = table
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.table["second"](self.table["first"](self.linear(x)))
+
+
+@pytest.mark.parametrize(
+    ("scope", "smooth"),
+    [
+        ({"exclude": "1"}, [(True, True), (False, False)]),
+        ({"only": "0"}, [(True, True), (False, False)]),
+        ({"exclude": "0.table['first']"}, [(False, True), (True, True)]),
+        ({"exclude": ["0.table['first']", "1.table['second']"]}, [(False, True), (True, False)]),
+    ],
+)
+def test_what_several_modules_hold_in_one_container_is_replaced_where_it_is_asked(
+    scope: dict[str, Any], smooth: list[tuple[bool, bool]]
+) -> None:
+    table = {"first": F.relu, "second": functools.partial(F.leaky_relu, negative_slope=0.2)}
+    model = nn.Sequential(Picks(table), Picks(table))
+    original = dict(table)
+    report = smoothify.convert_(model, strict=False, example_input=X, **scope)
+    assert [tuple(block.table[key] is not original[key] for key in table) for block in model] == smooth
+    replaced = [site for site in report.converted if site.kind == "attribute"]
+    assert len(replaced) == sum(map(sum, smooth)) and table == original
+    assert smooth[1] != (False, False) or model[1].table is table
+
+
+def test_a_module_that_several_hold_unregistered_stays_where_any_of_them_is_left_out() -> None:
+    table = {"first": nn.ReLU(), "second": nn.Sequential(nn.ReLU())}
+    model = nn.Sequential(Picks(table), Picks(table))
+    sites = smoothify.inspect(model, example_input=X).sites
+    assert [(site.path, site.aliases) for site in sites] == [
+        ("0.table['first']", ("1.table['first']",)),
+        ("0.table['second'].0", ("1.table['second'].0",)),
+    ]
+    report = smoothify.convert_(model, exclude=["0.table['first']", "1.table['second']"], strict=False, example_input=X)
+    assert not report.converted and type(table["first"]) is type(table["second"][0]) is nn.ReLU
+    assert len(smoothify.convert_(model, only=["0", "1"], example_input=X).converted) == 2
+
+
+def test_a_function_of_a_module_that_is_there_twice_stays_by_either_path() -> None:
+    block = Picks({"first": F.relu, "second": F.silu})
+    smoothify.convert_(nn.Sequential(block, block), exclude="1", strict=False, example_input=X)
+    assert block.table["first"] is F.relu
 
 
 def test_a_refused_conversion_leaves_the_containers_in_place() -> None:

@@ -3,6 +3,7 @@
 import copy
 import importlib
 import warnings
+from types import MethodType
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import smoothify
-from smoothify.errors import UnconvertedError, UnsupportedModelError
+from smoothify.errors import UnconvertedError, UnsupportedModelError, UnverifiedWarning
+from smoothify.surgery.rules.base import Rule, register_rule, unregister_rule
 
 from . import awkward
 
@@ -29,6 +31,35 @@ def test_a_forward_that_somebody_put_on_an_instance_is_seen_and_redirected(bound
     assert torch.equal(model(X), F.silu(foreign.linear(X)))
     compiled = torch.compile(model, backend="eager")
     assert torch.equal(compiled(X), model(X))
+
+
+@pytest.mark.parametrize("cls", [nn.ReLU, nn.SiLU, nn.GELU])
+def test_an_activation_with_a_forward_of_its_own_is_not_taken_for_its_class(cls: type[nn.Module]) -> None:
+    model = nn.Sequential(nn.Linear(6, 6), cls())
+    model[1].forward = MethodType(lambda module, x: F.relu(x) * 1.5, model[1])
+    assert [site.smooth for site in smoothify.inspect(model, example_input=X).sites if site.kind == "call"] == [False]
+    assert smoothify.convert_(model, example_input=X).verified
+    torch.testing.assert_close(model(X), F.silu(model[0](X)) * 1.5)
+
+
+class Whole(nn.Module):
+    """A rule knows the whole, so that nothing inside it is looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = type("Inner", (nn.ReLU,), {"forward": lambda module, x: F.hardshrink(x)})()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x)
+
+
+def test_what_was_not_looked_into_is_not_called_smooth() -> None:
+    register_rule(Rule("whole", becomes=lambda found, to: to.make(found), modules=(Whole,)))
+    try:
+        sites = smoothify.inspect(nn.Sequential(Whole()), example_input=X).sites
+    finally:
+        unregister_rule("whole")
+    assert {site.path: site.smooth for site in sites} == {"0": False, "0.inner": None}
 
 
 def test_a_forward_on_an_instance_comes_back_where_conversion_fails() -> None:
@@ -79,6 +110,25 @@ def test_hooks_are_not_run_and_the_report_says_so() -> None:
     model = nn.Sequential(nn.Linear(6, 6), nn.ReLU())
     model[0].register_forward_hook(lambda module, args, output: F.relu(output))
     assert "the forward hooks of 0 were not run" in str(smoothify.convert_(model))
+
+
+def test_a_hook_on_a_module_that_is_held_unregistered_is_said_too() -> None:
+    model = awkward.Plain()
+    model.held = [nn.Tanh()]
+    model.held[0].register_forward_hook(lambda module, args, output: F.relu(output))
+    model.forward = MethodType(lambda module, x: module.held[0](module.linear(x)), model)
+    report = smoothify.inspect(model, example_input=X)
+    assert not report.verified and "the forward hooks of held[0] were not run" in report.verdict
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_forward_that_keeps_the_weights_of_the_original_in_a_copy_is_doubted(frozen: bool) -> None:
+    model = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 2)).requires_grad_(not frozen)
+    model[0].forward = lambda x, original=model[0].forward: F.relu(original(x))
+    with pytest.warns(UnverifiedWarning, match="computes with a weight that is none of this model"):
+        copied = smoothify.convert(model, example_input=X)
+    assert not smoothify.inspect(copied, example_input=X).verified
+    assert smoothify.convert_(model, example_input=X).verified
 
 
 def test_quantised_and_lazy_models_are_refused_with_the_remedy() -> None:

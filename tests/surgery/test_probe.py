@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -177,6 +178,34 @@ def test_nothing_is_verified_where_no_input_was_found() -> None:
 
     report = smoothify.inspect(Samples(), example_input=(3,))
     assert not report.verified and "no tensor was found in the input" in report.verdict
+
+
+class Logs(nn.Module):
+    def __init__(self, read: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.linear, self.read = nn.Linear(8, 8), read
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.linear(x)
+        self.read(h.detach())
+        self.read(torch.arange(3))
+        return F.relu(h)
+
+
+READS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "numpy": lambda x: x.numpy(),
+    "an array": np.asarray,
+    "a list": lambda x: x.tolist(),
+    "a number": lambda x: x.sum().item(),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_values_that_leave_torch_are_those_of_real_tensors_and_not_verified(read: str) -> None:
+    report = smoothify.convert_(Logs(READS[read]), example_input=torch.randn(4, 8))
+    assert [site.function for site in report.converted] == ["relu"]
+    assert [operation.name for operation in report.unverified] == ["_local_scalar_dense"]
+    assert "numpy" not in vars(torch.Tensor) and "tolist" not in vars(torch.Tensor)
 
 
 class InThreads(nn.Module):

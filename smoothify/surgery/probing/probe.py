@@ -25,6 +25,7 @@ from smoothify.surgery.probing.reach import Reach
 from smoothify.surgery.probing.recorder import Recorder
 from smoothify.surgery.probing.shell import Shell, fake_tensor, real_tensor, spec_of
 from smoothify.surgery.probing.strangers import Strangers
+from smoothify.surgery.probing.values import leaving_seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class Run:
     trace: tuple[tuple[int, str], ...]
     """Every operation in order, with the id of the module in whose call it ran."""
     called: frozenset[int]
+    looked_into: frozenset[int]
+    """Of these, those whose operations were seen: not what is known, nor what runs inside it."""
     shared: Mapping[int, list[tuple[nn.Module, str]]]
     """For each learnable activation module, by id: the module and method of every call, in order."""
     read_after: frozenset[int] = frozenset()
@@ -154,9 +157,16 @@ def _run(
     args, kwargs = spec_of(given, device, convert, attacked=mode == "eval" and grad)
     shell.root.train(mode == "train")
     seed()  # the same draws in every probe, so that two of them compare
-    recorder, strangers = Recorder(shell, (args, kwargs), watched), Strangers(shell, convert)
+    strangers = Strangers(shell, convert)
+    recorder = Recorder(shell, (args, kwargs), watched, strangers)
     try:
-        with _calls_followed(recorder, strangers), warnings.catch_warnings(), torch.set_grad_enabled(grad), recorder:
+        with (
+            _calls_followed(recorder, strangers),
+            leaving_seen(),
+            warnings.catch_warnings(),
+            torch.set_grad_enabled(grad),
+            recorder,
+        ):
             warnings.simplefilter("ignore")  # what the model warns about, it warns about in a real forward
             result = shell.root(*args, **kwargs)
             if isinstance(result, Generator):  # it has run nothing yet
@@ -171,6 +181,7 @@ def _run(
         tuple(recorder.events),
         tuple(recorder.trace),
         frozenset(recorder.called),
+        frozenset(recorder.looked_into),
         recorder.shared,
         frozenset(recorder.inputs.read_after),
         frozenset(recorder.redirected),
@@ -197,7 +208,7 @@ def _calls_followed(recorder: Recorder, strangers: Strangers) -> Iterator[None]:
             result = original(module, *args, **kwargs)
         finally:
             recorder.leave()
-        recorder.returned(module, args, result)
+        recorder.returned(module, (*args, *kwargs.values()), result)
         return result
 
     apply = vars(torch.autograd.Function)["apply"]

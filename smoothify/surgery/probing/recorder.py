@@ -19,6 +19,7 @@ from smoothify.surgery.probing.events import KEPT, Category, Event
 from smoothify.surgery.probing.frames import has_own_backward, is_redirected, is_run_again, on_boxes, place
 from smoothify.surgery.probing.inputs import Inputs, form, tensors
 from smoothify.surgery.probing.shell import Shell
+from smoothify.surgery.probing.strangers import Strangers
 from smoothify.surgery.recognition.attributes import FunctionSlot, everything
 from smoothify.surgery.recognition.modules import described, recognised
 from smoothify.surgery.recognition.slots import SLOT
@@ -42,20 +43,21 @@ _INPUT, _LEARNED = 1, 2
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not type its modes
     """Sees every operation, follows which tensors depend on the input, keeps what is not smooth.
 
-    ``watched`` are modules by id whose ``inputs`` are watched.
+    ``watched`` are modules by id whose ``inputs`` are watched; ``strangers`` are told what operations are given.
     """
 
     supports_higher_order_operators = True
 
-    def __init__(self, shell: Shell, inputs: Any, watched: frozenset[int] = frozenset()) -> None:
+    def __init__(self, shell: Shell, inputs: Any, watched: frozenset[int], strangers: Strangers) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
-        self.shell = shell
+        self.shell, self._strangers = shell, strangers
         self.events: list[Event] = []
         self.trace: list[tuple[int, str]] = []
         self.made: list[weakref.ref[Tensor]] = []
         """The results of all operations, which nobody may hold when the run is forgotten."""
         self._stack = [0]
         self.called: set[int] = set()
+        self.looked_into: set[int] = set()
         self.shared: dict[int, list[tuple[nn.Module, str]]] = {}
         self.slot_calls: Counter[int] = Counter()
         self.redirected: set[int] = set()
@@ -99,6 +101,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         self.called.add(id(self.shell.original[id(module)]))
         self._stack.append(id(self.shell.original[id(module)]))
         self._opaque.append(self._opaque[-1] + self._known.get(id(module), False))
+        if not self._opaque[-1]:
+            self.looked_into.add(self._stack[-1])
 
     def leave(self) -> None:
         """The call has ended."""
@@ -128,6 +132,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
             return func(*args, **kwargs)
         name = full.rstrip("_") if not full.endswith("__") else full
         marks = [(tensor, self._mark_of(tensor)) for tensor in tensors((args, kwargs))]
+        self._strangers.given(tensor for tensor, _ in marks)
         if name not in FACTORIES:
             self.inputs.read((args, kwargs))
         if name == "_transformer_encoder_layer_fwd":
@@ -203,8 +208,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch doe
         elif name in SAMPLERS and not (marks[1][1] & _INPUT):
             return
         else:
-            known = namespace == "aten" and name in {*NONSMOOTH, *CONDITIONS} and given.get("dtype") is not torch.bool
-            self._add("nonsmooth" if known else "unverified", name, None)
+            known = namespace == "aten" and name in {*NONSMOOTH, *CONDITIONS}
+            masks = name == "view" or given.get("dtype") is torch.bool  # by its sign bit, x becomes a ReLU of itself
+            self._add("nonsmooth" if known and not masks else "unverified", name, None)
 
     def _with_bounds(self, given: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of an operation with the value of every bound that is a known tensor."""

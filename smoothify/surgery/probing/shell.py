@@ -53,6 +53,10 @@ class Shell:
             )
         return self.original[id(module)]
 
+    def has_copy_of(self, tensor: Tensor) -> bool:
+        """Whether a tensor is one of the model's, of which the shell has a copy."""
+        return id(tensor) in self._copies.memo
+
     def holds(self, tensor: Tensor) -> bool:
         """Whether a tensor is the shell's copy of one of the model's."""
         return any(tensor is copied for copied in self._copies.memo.values())

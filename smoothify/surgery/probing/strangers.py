@@ -1,13 +1,15 @@
-"""Modules that a forward calls past the shell: a closure or an object that cannot be copied holds the real ones."""
+"""Modules and weights that a forward uses past the shell: a closure or an object that cannot be copied holds them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from smoothify.surgery.probing.shell import Shell
+from smoothify.surgery.probing.shell import Shell, real_tensor
+
+_HOLDS = "a closure, an object or a global variable holds it, and in a copy of a model it may still be the original's"
 
 
 class Strangers:
@@ -35,11 +37,15 @@ class Strangers:
         if id(module) not in self._shells:
             self._shells[id(module)] = Shell(module, self._tensor)
             self._ours |= set(map(id, self._shells[id(module)].modules))
-            self.doubts.append(
-                f"the forward calls a {type(module).__name__} that is no module of this model; a closure, an object or "
-                f"a global variable holds it, and in a copy of a model it may still be the original's"
-            )
+            self.doubts.append(f"the forward calls a {type(module).__name__} that is no module of this model; {_HOLDS}")
         return self._shells[id(module)].root
+
+    def given(self, tensors: Iterable[Tensor]) -> None:
+        """Tensors are given to an operation: in a run on fake ones, a real one that learns is no shell's."""
+        for tensor in tensors if self._tensor is not real_tensor else ():
+            learns = isinstance(tensor, nn.Parameter) or (tensor.requires_grad and tensor.is_floating_point())
+            if learns and not isinstance(tensor, FakeTensor) and not self._shell.has_copy_of(tensor):
+                self.doubts.append(f"the forward computes with a weight that is none of this model; {_HOLDS}")
 
     def elsewhere(self, module: nn.Module) -> None:
         """A module is called in another thread."""

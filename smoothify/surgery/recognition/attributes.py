@@ -29,6 +29,8 @@ class Held:
     value: Any
     container: Any
     key: Any
+    aliases: tuple[str, ...] = ()
+    """All further paths: of an owner that has several, and of whoever else holds the same module."""
 
 
 class FunctionSlot(Composite):
@@ -41,17 +43,17 @@ class FunctionSlot(Composite):
         super().__init__(activation)
         self.function, self.word = function, spelled(found)
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Map a tensor as the function would, smoothly."""
-        if not args and not kwargs:  # what the slot was made for
-            alone: Tensor = self.activation(x)
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Map a tensor, given in whatever way the function takes it, as the function would, smoothly."""
+        if len(args) == 1 and not kwargs:  # what the slot was made for
+            alone: Tensor = self.activation(*args)
             return alone
         function, given = unbound(self.function)
-        call = read_call(function, (x, *args), {**given, **kwargs})
+        call = read_call(function, args, {**given, **kwargs})
         operands = operands_for(self.activation, self.word, call) if call is not None else None
         if call is not None and operands is not None:
             return run_as(self.activation, call.found.inplace, *operands)
-        original: Tensor = self.function(x, *args, **kwargs)
+        original: Tensor = self.function(*args, **kwargs)
         return original
 
     def formula(self, inner: str) -> str:
@@ -63,35 +65,43 @@ def held(root: nn.Module) -> list[Held]:
     """Return what the modules of a model hold in plain attributes: callables and unregistered modules."""
     nodes = walk(root)
     found: list[Held] = []
-    seen = {id(node.module) for node in nodes}
+    modules: dict[int, int] = {}
+    registered = {id(node.module) for node in nodes}
     for node in nodes:
         opened: set[int] = set()
         for name, value in attributes(node.module):
-            path = f"{node.path}.{name}" if node.path else name
-            found += _inside(path, Held("", node.module, value, node.module.__dict__, name), seen, opened)
+            place = Held("", node.module, value, node.module.__dict__, name)
+            for thing in _inside(name, place, registered, opened):
+                below = thing.path, *thing.aliases
+                path, *others = (f"{above}.{path}" if above else path for above in node.paths for path in below)
+                first = modules.setdefault(id(thing.value), len(found)) if isinstance(thing.value, nn.Module) else None
+                if first is not None and first < len(found):
+                    found[first] = replace(found[first], aliases=(*found[first].aliases, path, *others))
+                else:
+                    found.append(replace(thing, path=path, aliases=tuple(others)))
     return found
 
 
 def everything(root: nn.Module) -> list[Node]:
     """Return the registered modules and then those that they hold unregistered, each once."""
     things = (thing for thing in held(root) if isinstance(thing.value, nn.Module))
-    return [*walk(root), *(Node(thing.value, (thing.path,), thing.owner) for thing in things)]
+    return [*walk(root), *(Node(thing.value, (thing.path, *thing.aliases), thing.owner) for thing in things)]
 
 
-def _inside(path: str, at: Held, seen: set[int], opened: set[int]) -> Iterator[Held]:
+def _inside(path: str, at: Held, registered: set[int], opened: set[int]) -> Iterator[Held]:
     """Yield what is held at a place, or in the containers there; ``opened`` are those that were looked into, by id."""
     value = at.value
     if isinstance(value, nn.Module):
-        for node in walk(value) if id(value) not in seen else ():
-            if id(node.module) not in seen:
-                seen.add(id(node.module))
-                yield replace(at, path=f"{path}.{node.path}" if node.path else path, value=node.module)
+        for node in walk(value) if id(value) not in registered else ():
+            if id(node.module) not in registered:
+                first, *others = (f"{path}.{below}" if below else path for below in node.paths)
+                yield replace(at, path=first, aliases=tuple(others), value=node.module)
     elif inside := entries(value):
         fixed = isinstance(value, (tuple, set))
         for key, item in inside if id(value) not in opened else ():
             opened.add(id(value))  # it may hold itself
             if type(item) not in _LEAVES:
-                for thing in _inside(f"{path}[{key!r}]", Held("", at.owner, item, value, key), seen, opened):
+                for thing in _inside(f"{path}[{key!r}]", Held("", at.owner, item, value, key), registered, opened):
                     if not fixed or thing.container is not value or isinstance(thing.value, nn.Module):
                         yield thing  # a function in a tuple cannot be exchanged: it is a call like any other
     elif callable(value) and not isinstance(value, type) and held_function(value) is not None:

@@ -85,10 +85,12 @@ def build(found: Found, to: Target) -> nn.Module | None:
 def described(module: nn.Module) -> tuple[str, bool | None]:
     """Return the spec or formula of a replacement, and whether it is smooth (None: nobody knows).
 
+    Of an instance that has a ``forward`` of its own nobody does, whatever its class is.
+
     >>> described(nn.SiLU())
     ('silu', True)
     """
-    if isinstance(module, Composite):
+    if isinstance(module, Composite) and "forward" not in module.__dict__:
         inner, smooth = described(module.activation)
         return module.formula(inner), smooth
     spec = activations.describe(module)

@@ -11,18 +11,30 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from smoothify.surgery.probing.bytecode import catches, chains, compares, imports, matches, read_of, sets
+from smoothify.surgery.probing.bytecode import (
+    catches,
+    chains,
+    codes,
+    compares,
+    imports,
+    is_foreign,
+    matches,
+    read_of,
+    sets,
+)
 from smoothify.surgery.probing.frames import TORCH, is_of_a_model, is_standard
 
 _STATE = frozenset(nn.Module().__dict__) - {"training"}
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _INSIDES = frozenset(nn.Module().__dict__) - {"training"} | {"__dict__"}
+_OURS = str(Path(__file__).parent)
 _FIXED = (str, bytes, int, float, complex, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
 _SETTLED = (ModuleType, type, tuple, frozenset, logging.Logger, torch.dtype, torch.device)
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodDescriptorType, type, torch.jit.ScriptFunction, nn.Module)
@@ -68,6 +80,20 @@ def _is_function(value: Any) -> bool:
 def of_the_class(module: nn.Module, name: str, value: Any) -> bool:
     """Whether an attribute is a plain value in the class of a module, which nobody hears of when it is set anew."""
     return not hasattr(nn.Module, name) and inspect.getattr_static(type(module), name, None) is value
+
+
+def goes_past_setting(cls: type[nn.Module]) -> bool:
+    """Whether a method of a class takes the ``__dict__`` of an instance: what it writes there nobody hears of."""
+    held = [value for base in cls.__mro__ if not is_foreign(base.__module__) for value in vars(base).values()]
+    held += [part for value in held if isinstance(value, property) for part in (value.fget, value.fset)]
+    functions = (value.__func__ if isinstance(value, (staticmethod, classmethod)) else value for value in held)
+    own = (value.__code__ for value in functions if isinstance(value, FunctionType))
+    return any(
+        "__dict__" in code.co_names or "vars" in _globals_of(code)
+        for inside in own
+        for code in codes(inside)
+        if not code.co_filename.startswith(_OURS)
+    )
 
 
 def is_empty(state: Mapping[str, Any], name: str) -> bool:

@@ -26,6 +26,7 @@ from smoothify.surgery.probing.shell import Shell
 from smoothify.surgery.recognition.modules import described
 from smoothify.surgery.rewriting.ambient import Ambient, TraceRefusedError
 from smoothify.surgery.rewriting.baked import (
+    goes_past_setting,
     is_empty,
     is_registered,
     numpy_draws,
@@ -88,6 +89,8 @@ def trace(module: nn.Module, method: str, training: bool) -> Traced:
         raise TraceRefusedError("it draws random numbers in numpy")
     if any(node.op == "get_attr" and "_tensor_constant" in str(node.target) for node in graph.nodes):
         raise TraceRefusedError("it computes a constant tensor")
+    if reads | absent and goes_past_setting(type(module)):
+        raise TraceRefusedError("a method of its class takes its __dict__, and may set there what the trace has read")
     gone_through = ((path, below) for path, below in copied.named_modules() if id(below) in ambient.counted)
     return Traced(
         graph,

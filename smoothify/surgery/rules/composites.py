@@ -174,9 +174,11 @@ class InPlace(Composite):
 
     inplace = True
 
-    def forward(self, x: Tensor, *others: Any) -> Tensor:
-        """Map a tensor of any shape to itself, with new values."""
-        return x.copy_(self.activation(x.clone(), *others))
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Map a tensor of any shape, whatever the original called it, to itself, with new values."""
+        x, *others = *args, *kwargs.values()
+        written: Tensor = x.copy_(self.activation(x.clone(), *others))
+        return written
 
     def formula(self, inner: str) -> str:
         """Return what is computed, with ``inner`` as the spelling of T."""

@@ -76,15 +76,40 @@ def _between(power: Any) -> bool:
     return power is None or 1 < float(power) < float("inf")
 
 
+Condition = Callable[[Mapping[str, Any]], bool]
+
+
+def _keeps_fractions(given: Mapping[str, Any]) -> bool:
+    dtype = given.get("dtype") or getattr(given.get("out"), "dtype", None)
+    return dtype is None or _is_continuous(dtype)
+
+
+def _writes_fractions(given: Mapping[str, Any]) -> bool:
+    return _is_continuous(given["self"].dtype)
+
+
+def _reads_the_same_numbers(given: Mapping[str, Any]) -> bool:
+    return given.get("dtype") is None or given["dtype"].to_real() == given["self"].dtype.to_real()
+
+
+def _takes_no_extreme(given: Mapping[str, Any]) -> bool:
+    return given.get("reduce") not in ("amax", "amin")
+
+
 # Those of them that are so for some arguments only.
-CONDITIONS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+CONDITIONS: dict[str, Condition] = {
+    **dict.fromkeys(_words("sum nansum prod cumsum cumprod _to_copy to_dense _to_dense"), _keeps_fractions),
+    **dict.fromkeys(_words("copy fill masked_fill index_fill"), _writes_fractions),
+    **dict.fromkeys(_words("scatter_reduce _sparse_mm"), _takes_no_extreme),
+    "view": _reads_the_same_numbers,
+    "div": lambda given: given.get("rounding_mode") is None,
+    # Drawn with a probability that is a tensor, it is 0 or 1 by that tensor's values.
+    "bernoulli": lambda given: not isinstance(given.get("p", given["self"]), torch.Tensor),
+    "smooth_l1_loss": lambda given: given.get("beta", 1) > 0,
     "linalg_vector_norm": lambda given: _between(given.get("ord", 2)),
     "norm": lambda given: _between(given.get("p", 2)),
     "_cdist_forward": lambda given: _between(given["p"]),
-    "scatter_reduce": lambda given: given.get("reduce") not in ("amax", "amin"),
     "logit": lambda given: given.get("eps") is None,
-    "_to_copy": lambda given: given.get("dtype") is None or _is_continuous(given["dtype"]),
-    "copy": lambda given: _is_continuous(given["self"].dtype),
 }
 
 
