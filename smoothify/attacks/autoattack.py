@@ -6,7 +6,7 @@ images outside [0, 1] as they are, and fails on gradients that are laid out chan
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -38,7 +38,8 @@ class AutoAttackPart(Attack):
 
     Raises:
         UnknownNameError: no such part.
-        ConfigError: on use, without pyautoattack, or for a model with too few classes for the loss.
+        ConfigError: on use, without pyautoattack, for a model with too few classes for the loss, or, of Square under
+            L2, for images of a size that its tiles do not fit.
         DataError: on use, for images outside [0, 1], or labels that are probabilities.
 
     >>> from smoothify.attacks import ThreatModel
@@ -86,13 +87,21 @@ class AutoAttackPart(Attack):
     def require(self, classes: int) -> None:
         """Pyautoattack, and as many classes as the loss compares."""
         if classes < _FEWEST_CLASSES[self.part]:
-            raise ConfigError(
-                f"{self} needs {_FEWEST_CLASSES[self.part]} classes, the model has {classes}; use apgd-ce"
-            )
+            instead = "use apgd-ce" if classes > 1 else "give it two logits, (-z, z)"
+            raise ConfigError(f"{self} needs {_FEWEST_CLASSES[self.part]} classes, the model has {classes}; {instead}")
         try:
             import pyautoattack.autopgd_base  # noqa: F401 (only whether it is there)
         except ImportError as error:
             raise ConfigError(f"{self} needs pyautoattack; pip install pyautoattack") from error
+
+    def require_shape(self, shape: Sequence[int]) -> None:
+        """Of Square under L2, images that its tiles fit into; the others take any."""
+        if self.part == "square" and self.threat.norm == "l2" and not _tiles_fit(*shape[-2:]):
+            raise ConfigError(
+                f"{self} under L2 does not take images of shape {tuple(shape)}: pyautoattack begins with tiles as high "
+                "as a fifth of the image, and here they do not fit; give images of another size, such as 28x28 or "
+                "32x32, or leave Square out: apgd-ce, apgd-t and fab-t take any"
+            )
 
     def _watch(self, model: nn.Module, labels: Tensor) -> Watch:
         if self.part == "square":
@@ -106,6 +115,7 @@ class AutoAttackPart(Attack):
         refuse_probabilities(labels, self)
         classes = count_classes(watch.model, images)
         self.require(classes)
+        self.require_shape(images.shape[1:])
         runner = self._runner(watch, classes, seed_of(generator) + self.restart - 1, images.device)
         cuda = [torch.cuda.current_device()] if images.is_cuda else []
         with torch.random.fork_rng(devices=cuda), _frozen(watch.model):
@@ -139,11 +149,17 @@ class AutoAttack(Attack):
 
     Args:
         threat: norm and epsilon.
+        restart: which of several runs it is, from 1; each has seeds of its own.
+
+    Raises:
+        ConfigError: on use, as its parts; under L2 also for images of a size that Square does not take.
 
     >>> from smoothify.attacks import ThreatModel
     >>> print(AutoAttack(ThreatModel("l2", 0.5)))
     AutoAttack
     """
+
+    restart: int = 1
 
     def __str__(self) -> str:
         return "AutoAttack"
@@ -162,11 +178,20 @@ class AutoAttack(Attack):
         """Return the attacks that a model with so many classes is put through."""
         second: tuple[Part, ...] = ("apgd-t",) if classes > 3 else ("apgd-dlr",) if classes == 3 else ()
         parts: tuple[Part, ...] = ("apgd-ce", *second, "fab-t", "square")
-        return Ensemble(self.threat, str(self), tuple(AutoAttackPart(self.threat, part) for part in parts))
+        members = (AutoAttackPart(self.threat, part, restart=self.restart) for part in parts)
+        return Ensemble(self.threat, str(self), tuple(members))
+
+    def restarted(self, number: int) -> AutoAttack:
+        """Restart every part."""
+        return replace(self, restart=number)
 
     def require(self, classes: int) -> None:
         """What its parts require."""
         self.members(classes).require(classes)
+
+    def require_shape(self, shape: Sequence[int]) -> None:
+        """What Square requires, which is among its parts whatever the model."""
+        AutoAttackPart(self.threat, "square").require_shape(shape)
 
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
         """Attack with one after the other."""
@@ -184,6 +209,19 @@ def count_classes(model: nn.Module, images: Tensor) -> int:
     with torch.no_grad():
         logits: Tensor = model(images[:1])
     return logits.shape[1]
+
+
+def _tiles_fit(height: int, width: int) -> bool:
+    """Tell whether `SquareAttack.attack_single_run` can lay its first tiles under L2 over an image.
+
+    They are height // 5 wide and high, and as many as fit into the image from its edge; but they are laid from where
+    five of them would stand in the middle of the height. Of tiles of one pixel the last may lie outside: none is added.
+    """
+    tile = height // 5
+    if tile < 2 or width < tile:
+        return tile > 0
+    first = (height - 5 * tile) // 2
+    return all(first + side // tile * tile <= side for side in (height, width))
 
 
 class _Unheard:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -61,6 +62,10 @@ class Attack(ABC):
 
     def require(self, classes: int) -> None:
         """Raise ConfigError if a model with so many classes cannot be attacked; most attacks take any."""
+        return
+
+    def require_shape(self, shape: Sequence[int]) -> None:
+        """Raise ConfigError if images (channels, height, width) cannot be attacked; most attacks take any."""
         return
 
     @abstractmethod

@@ -80,6 +80,11 @@ class Ensemble(Attack):
         for member in self.members:
             member.require(classes)
 
+    def require_shape(self, shape: Sequence[int]) -> None:
+        """What every member requires."""
+        for member in self.members:
+            member.require_shape(shape)
+
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
         """Search; an image that stands is as the last member leaves it."""
         return self.find(model, images, labels, generator=generator).images
@@ -89,6 +94,7 @@ class Ensemble(Attack):
     ) -> Found:
         """Search with each member among what still stands; the randomness goes on from one to the next."""
         refuse_probabilities(labels, self)
+        self.require_shape(images.shape[1:])  # before the first member has run, which may take hours
         result, fell = images.clone(), torch.zeros_like(labels, dtype=torch.bool)
         step, by = torch.full_like(labels, -1), [self.names[0]] * len(labels)
         standing = torch.arange(len(labels), device=labels.device)
@@ -152,6 +158,10 @@ class Restart(Attack):
     def require(self, classes: int) -> None:
         """What the attack requires."""
         self.attack.require(classes)
+
+    def require_shape(self, shape: Sequence[int]) -> None:
+        """What the attack requires."""
+        self.attack.require_shape(shape)
 
     def run(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Randomness) -> Tensor:
         """Run the attack."""

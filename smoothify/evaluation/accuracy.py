@@ -15,11 +15,12 @@ from smoothify.attacks.base import refuse_outside_pixels
 from smoothify.attacks.gradients import Guarded
 from smoothify.data import Images, Source, as_images
 from smoothify.errors import ConfigError, DataError
+from smoothify.evaluation.checksum import checksum
 from smoothify.evaluation.logits import device_of, predict
 from smoothify.evaluation.precision import full_precision
 from smoothify.evaluation.refusals import refuse_impossible, refuse_outside
 from smoothify.evaluation.results import RobustAccuracy
-from smoothify.evaluation.state import Finished, Unfinished, digest
+from smoothify.evaluation.state import Finished, Unfinished
 from smoothify.evaluation.transfer import find_through, refuse_source
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def robust_accuracy(
         through_name: what the result calls that model; not empty.
         accelerator: shares the batches among its processes; one process if not given.
         state: a folder that keeps what is finished, so that the same call goes on where one was interrupted; or an
-            `Unfinished` of it, which then knows what to delete.
+            `Unfinished` of it, which then knows what to delete. It goes on with the same libraries only, and with what
+            the model, the attack and the images hold now.
         advance: called with the number of images done after each batch.
 
     Raises:
@@ -106,33 +108,37 @@ def robust_accuracy(
         images.input_size,
         images.resizing,
         images.indices,
-        images.labels.tolist(),
+        images.labels,
     )
     protocol: tuple[object, ...] = (attack, batch_size, seed, full_protocol, surrogate, which)
     if state is not None and through is not None:
-        protocol = (*protocol, "through", digest(through))
+        protocol = (*protocol, "through", checksum(through))
     finished = Finished.read(state, model, protocol, rank)
-    if accelerator and processes > 1:
-        accelerator.wait_for_everyone()  # all have read before anyone writes
-    starts = range(0, len(images), batch_size)
+    batches = [range(first, min(first + batch_size, len(images))) for first in range(0, len(images), batch_size)]
+    known = finished.still(images, batches)
+    if accelerator and processes > 1 and state is not None:
+        # all have read before anyone writes; what one of them does not know, all do again: they share what is left
+        mask = torch.tensor([number in known for number in range(len(batches))], device=device).long()
+        of_all = (accelerator.reduce(mask, reduction="sum") == processes).tolist()
+        known = {number: rows for number, rows in known.items() if of_all[number]}
     verdicts = torch.zeros((4, len(images)), dtype=torch.int64, device=device)
-    left = [number for number in range(len(starts)) if number not in finished.batches]
-    for number, known in finished.batches.items():
+    left = [number for number in range(len(batches)) if number not in known]
+    for number, rows in known.items():
         if rank == 0:
-            verdicts[:, starts[number] : starts[number] + batch_size] = torch.tensor(known, device=device)
+            verdicts[:, batches[number].start : batches[number].stop] = torch.tensor(rows, device=device)
         if advance:
-            advance(len(known[0]))
+            advance(len(batches[number]))
     with full_precision(device), inference_mode_of(model):
         refuse_without_relu(model, images.batch(range(1))[0].to(device), surrogate)
         for turn, number in enumerate(left):
-            positions = range(starts[number], min(starts[number] + batch_size, len(images)))
+            positions = batches[number]
             if turn % processes == rank:
                 batch, labels = (tensor.to(device) for tensor in images.batch(positions))
-                rows = torch.tensor([images.indices[position] for position in positions], device=device)
-                noise = SampleNoise(sample_keys(seed, 0, rows))
+                samples = torch.tensor([images.indices[position] for position in positions], device=device)
+                noise = SampleNoise(sample_keys(seed, 0, samples))
                 part = _verdicts(model, batch, labels, attack, noise, full_protocol, surrogate, through)
                 verdicts[:, positions.start : positions.stop] = part
-                finished.add(number, part.tolist())
+                finished.add(number, part.tolist(), batch, labels)
             if advance:
                 advance(len(positions))
     if accelerator and processes > 1:
@@ -154,6 +160,7 @@ def robust_accuracy(
         split_images=len(images.source),
         through=None if through is None else through_name,
         caveats=_other_classes(images.source, classes),
+        known_by=checksum(attack, surrogate),
     )
 
 

@@ -50,6 +50,24 @@ def refuse_labels(labels: Tensor, classes: int) -> None:
         )
 
 
+def refuse_one_logit(classes: int) -> None:
+    """Refuse a model with a single logit: it would be right whatever an attack does.
+
+    Raises:
+        UnsupportedModelError: there are fewer than two.
+
+    >>> refuse_one_logit(1)
+    Traceback (most recent call last):
+    smoothify.errors.UnsupportedModelError: the model gives 1 logit(s), and the largest of one is always the same; of a
+    binary classifier with the logit z give two, (-z, z)
+    """
+    if classes < 2:
+        raise UnsupportedModelError(
+            f"the model gives {classes} logit(s), and the largest of one is always the same; of a binary classifier "
+            "with the logit z give two, (-z, z)"
+        )
+
+
 def device_of(model: nn.Module) -> torch.device:
     """Return where a model's parameters are; the CPU if it has none."""
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from smoothify.attacks import Attack, inference_mode_of
 from smoothify.data import Images
 from smoothify.errors import ConfigError
-from smoothify.evaluation.logits import device_of, logits_of, refuse_labels, refuse_other_precision
+from smoothify.evaluation.logits import device_of, logits_of, refuse_labels, refuse_one_logit, refuse_other_precision
 from smoothify.evaluation.precision import full_precision
 
 
@@ -17,9 +17,11 @@ def refuse_impossible(model: nn.Module, images: Images, attacks: Sequence[Attack
     """Refuse what cannot be measured, before the first attack has begun; return how many classes the model has.
 
     Raises:
-        ConfigError: an attack that leaves its threat model, or needs more classes than the model has; augmented images.
+        ConfigError: an attack that leaves its threat model, needs more classes than the model has, or does not take
+            images of this shape; augmented images.
         DataError: a label that the model has no class for.
-        UnsupportedModelError: an output that is not (batch, classes), or parameters that are not float32.
+        UnsupportedModelError: an output that is not (batch, classes), a single logit, or parameters that are not
+            float32.
     """
     for attack in attacks:
         if not isinstance(attack, Attack):
@@ -33,10 +35,13 @@ def refuse_impossible(model: nn.Module, images: Images, attacks: Sequence[Attack
         )
     refuse_other_precision(model)
     device = device_of(model)
+    image = images.batch([0])[0].to(device)
     with full_precision(device), inference_mode_of(model):
-        classes = logits_of(model, images.batch([0])[0].to(device)).shape[1]
+        classes = logits_of(model, image).shape[1]
+    refuse_one_logit(classes)
     for attack in attacks:
         refuse_as_measure(attack, classes)
+        attack.require_shape(image.shape[1:])
     refuse_labels(images.labels, classes)
     return classes
 

@@ -11,6 +11,7 @@ from typing import Any
 from smoothify.protocol import published_name, settings, show
 
 _Z_95 = 1.959963984540054  # the normal distribution's 97.5% quantile
+SEEN = "images that it was trained on"  # a caveat of an accuracy
 _WIDE = 0.1  # an interval of more than ten points decides nothing that papers argue about
 
 
@@ -86,6 +87,7 @@ class RobustAccuracy(Verdicts):
         sanity: in one line, what the sanity checks came to; None where they were not made.
         split_images: how many images the whole split has that these are from; None where it is not known.
         through: the other model that the images were found on, by name; None where it was the measured one.
+        known_by: a checksum of the attack with all its settings, and of the surrogate; None where it is not known.
 
     >>> print(RobustAccuracy("PGD-5", "linf", 0.1, 0.05, 0, (True,) * 900, (True,) * 450 + (False,) * 450))
     clean accuracy   100.0% [99.6, 100.0]
@@ -107,6 +109,7 @@ class RobustAccuracy(Verdicts):
     sanity: str | None = None
     split_images: int | None = None
     through: str | None = None
+    known_by: str | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:

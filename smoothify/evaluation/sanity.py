@@ -6,17 +6,18 @@ After Carlini et al., "On Evaluating Adversarial Robustness" (arXiv:1902.06705),
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from smoothify.activations import refuse_without_relu
-from smoothify.attacks import Attack, inference_mode_of
+from smoothify.attacks import Attack, ThreatModel, inference_mode_of
 from smoothify.data import Images, as_images
 from smoothify.errors import DataError
 from smoothify.evaluation.checks import CHECKS, Check, CheckResult
-from smoothify.evaluation.logits import device_of, logits_of, refuse_labels
+from smoothify.evaluation.checksum import checksum
+from smoothify.evaluation.logits import device_of, logits_of, refuse_labels, refuse_one_logit
 from smoothify.evaluation.precision import full_precision
 from smoothify.evaluation.results import RobustAccuracy
 from smoothify.evaluation.subject import Subject
@@ -33,6 +34,8 @@ class Sanity:
         attack: the attack whose numbers were put through the checks that are about an attack.
         images: on how many images.
         results: one for each check.
+        threat: within which threat model the checks attacked; None where it is not known.
+        known_by: `RobustAccuracy.known_by` of the attack's numbers; None where it is not known.
 
     >>> print(Sanity("PGD-50", 200, (CheckResult("inputs in [0, 1]", "pass", "pixels in [0, 1]"),)))
     pass            inputs in [0, 1]: pixels in [0, 1]
@@ -42,6 +45,9 @@ class Sanity:
     attack: str
     images: int
     results: tuple[CheckResult, ...]
+    _: KW_ONLY
+    threat: ThreatModel | None = None
+    known_by: str | None = None
 
     @property
     def verdict(self) -> str:
@@ -55,10 +61,15 @@ class Sanity:
     def attached_to(self, result: RobustAccuracy) -> RobustAccuracy:
         """Return a result that carries its verdict, and as caveats the failures that concern it.
 
-        What was found about one attack is not said of another.
+        What was found about one attack is not said of another, be it of the same name with another step size, nor what
+        was found within one threat model of another.
         """
-        same = result.attack == self.attack and result.through is None
-        results = tuple(one for one in self.results if one.about == "model" or same)
+        concerned = {"model"}
+        if self.threat is not None and (self.threat.norm, self.threat.radius) == (result.norm, result.epsilon):
+            concerned.add("threat model")
+        if self.known_by is not None and self.known_by == result.known_by and result.through is None:
+            concerned.add("attack")
+        results = tuple(one for one in self.results if one.about in concerned)
         failed = tuple(f"{one.check}: {one.found}" for one in results if one.verdict == "fail")
         return replace(result, caveats=(*failed, *result.caveats), sanity=_verdict(results))
 
@@ -106,7 +117,8 @@ def sanity(
 
     Raises:
         DataError: no images, or a label that the model has no class for.
-        UnsupportedModelError: an output that is not (batch, classes), or a surrogate for a model without a ReLU.
+        UnsupportedModelError: an output that is not (batch, classes), a single logit, or a surrogate for a model
+            without a ReLU.
 
     >>> import torch
     >>> from smoothify.attacks import PGD, ThreatModel
@@ -123,11 +135,14 @@ def sanity(
     batch, labels = (tensor.to(device) for tensor in images.batch(range(len(images))))
     results = []
     with full_precision(device), inference_mode_of(model):
-        refuse_labels(labels, logits_of(model, batch[:1]).shape[1])
+        classes = logits_of(model, batch[:1]).shape[1]
+        refuse_one_logit(classes)
+        refuse_labels(labels, classes)
         refuse_without_relu(model, batch[:1], surrogate)
         subject = Subject(model, batch, labels, attack, seed, batch_size, surrogate, accelerator)
         for check in CHECKS if checks is None else checks:
             results.append(check(subject))
             if advance:
                 advance(1)
-    return Sanity(str(attack), len(images), tuple(results))
+    known_by = checksum(attack, surrogate)
+    return Sanity(str(attack), len(images), tuple(results), threat=attack.threat, known_by=known_by)

@@ -32,6 +32,7 @@ class Setting:
         resizing: what of `Resizing` the training named; the rest is the host's.
         mean: per channel, of the normalisation; None where the host says so.
         std: likewise.
+        seen: whether the model was trained on these images.
     """
 
     data: str
@@ -41,6 +42,7 @@ class Setting:
     resizing: Mapping[str, Any] = field(default_factory=dict)
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    seen: bool = False
 
     @classmethod
     def of(
@@ -84,14 +86,16 @@ class Setting:
             raise ConfigError(f"{model} was trained on data of its author's own, which it does not name; give --data")
         if missing:
             raise ConfigError(f"{model} does not say what it was trained with; give {', '.join(missing)}")
+        split = found.get("split", "test")
         return cls(
             str(found["data"]),
-            found.get("split", "test"),
+            split,
             ThreatModel(found["norm"], found["epsilon"]),
             found.get("input_size"),
             {name: found[name] for name in Resizing.__dataclass_fields__ if name in found},
             found.get("mean"),
             found.get("std"),
+            seen=data is None and found.get("train_split") == split,
         )
 
     def classifier(self, host: nn.Module) -> PixelClassifier:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
+from smoothify.data import Images
+from smoothify.evaluation.checksum import checksum
+from smoothify.evaluation.versions import installed
 from smoothify.files import write_atomically
 
-_PLAIN = (bool, int, float, str, bytes, type(None))
+Kept = list[Any]
+"""What is kept of a batch: its four rows of verdicts, and the checksum of its images and labels."""
 
 
 @dataclass
@@ -49,12 +51,12 @@ class Finished:
 
     Args:
         file: this process's own; None keeps nothing.
-        batches: by number, the rows of verdicts of every batch that was done when the measurement began.
+        batches: by number, what was kept of every batch that was done when the measurement began.
     """
 
     file: Path | None
-    batches: Mapping[int, list[list[int]]]
-    _mine: dict[int, list[list[int]]] = field(default_factory=dict)
+    batches: Mapping[int, Kept]
+    _mine: dict[int, Kept] = field(default_factory=dict)
 
     @classmethod
     def read(cls, state: Path | Unfinished | None, model: nn.Module, protocol: object, rank: int) -> Self:
@@ -62,17 +64,18 @@ class Finished:
 
         Args:
             state: where the files are; made when there is something to keep. None keeps nothing.
-            model: its parameters and buffers are part of what is measured.
-            protocol: everything else that the verdicts depend on; its ``repr`` tells one from another.
+            model: all that it holds is part of what is measured.
+            protocol: everything else that the verdicts depend on, but for the images' pixels and the libraries.
             rank: of this process.
         """
         if state is None:
             return cls(None, {})
-        folder, known_by = state.folder if isinstance(state, Unfinished) else state, digest(model, protocol)
+        folder = state.folder if isinstance(state, Unfinished) else state
+        known_by = checksum(model, protocol, installed())
         if isinstance(state, Unfinished):
             state.made.add(known_by)
-        known: dict[int, list[list[int]]] = {}
-        mine: dict[int, list[list[int]]] = {}
+        known: dict[int, Kept] = {}
+        mine: dict[int, Kept] = {}
         own = folder / f"{known_by}.{rank}.json"
         for file in sorted(folder.glob(f"{known_by}.*.json")):
             batches = {int(number): rows for number, rows in json.loads(file.read_text(encoding="utf-8")).items()}
@@ -80,24 +83,17 @@ class Finished:
             mine = batches if file == own else mine
         return cls(own, dict(sorted(known.items())), mine)
 
-    def add(self, number: int, verdicts: list[list[int]]) -> None:
+    def still(self, images: Images, batches: Sequence[range]) -> dict[int, list[list[int]]]:
+        """Return the verdicts of the batches whose images are what they were: files may have been written anew."""
+        return {
+            number: kept[:-1]
+            for number, kept in self.batches.items()
+            if kept[-1] == checksum(*images.batch(batches[number]))
+        }
+
+    def add(self, number: int, verdicts: list[list[int]], images: Tensor, labels: Tensor) -> None:
         """Keep a batch."""
         if self.file is not None:
-            self._mine[number] = verdicts
+            self._mine[number] = [*verdicts, checksum(images, labels)]
             self.file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.file, json.dumps(self._mine))
-
-
-def digest(model: nn.Module, protocol: object = None) -> str:
-    """Return a checksum of a model, its tensors and plain attributes, and of a protocol's ``repr``."""
-    known = hashlib.sha256(repr(protocol).encode())
-    known.update(repr(model).encode())  # an activation without parameters shows here only
-    for path, module in model.named_modules():
-        plain = {
-            name: value for name, value in vars(module).items() if isinstance(value, _PLAIN) and name != "training"
-        }
-        known.update(repr((path, type(module).__qualname__, plain)).encode())
-    for name, value in (*model.named_parameters(), *model.named_buffers()):
-        known.update(name.encode())
-        known.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return known.hexdigest()[:16]

@@ -14,6 +14,7 @@ from smoothify.activations import surrogate_gradients
 from smoothify.attacks import PGD, Attack, SampleNoise, ThreatModel, sample_keys
 from smoothify.attacks.gradients import Guarded
 from smoothify.errors import SmoothifyError
+from smoothify.evaluation.checksum import checksum
 from smoothify.evaluation.logits import predict
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Subject:
         Raises:
             SmoothifyError: the attack failed, in whichever process.
         """
-        key = (repr(attack), attack is self.attack, model)
+        key = (checksum(attack), attack is self.attack, model)
         if key not in self._searched:
             self._searched[key] = self._search(attack, model or self.model)
         return self._searched[key]

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from smoothify.attacks import Attack, Ensemble, Found, Randomness, inference_mode_of
+from smoothify.attacks.ensemble import Restart
 from smoothify.attacks.gradients import Guarded
 from smoothify.attacks.noise import narrow
 from smoothify.data import Images
 from smoothify.errors import ConfigError, UnsupportedModelError
+from smoothify.evaluation.checksum import checksum
 from smoothify.evaluation.logits import device_of, logits_of, predict, refuse_other_precision
 from smoothify.evaluation.precision import full_precision
-from smoothify.evaluation.state import digest
 
 
 def find_through(
@@ -40,12 +41,12 @@ def find_through(
     result, fell = images.clone(), torch.zeros_like(labels, dtype=torch.bool)
     by = [""] * len(labels)
     standing = torch.arange(len(labels), device=labels.device)
-    for one in _single(attack):
+    for one, name in _single(attack):
         attacked = one.perturb(Guarded(source, one), images[standing], labels[standing], generator=generator)
         falls = predict(model, attacked) != labels[standing]
         result[standing], fell[standing] = attacked, falls
         for position in standing.tolist():
-            by[position] = str(one)
+            by[position] = name
         left = (~falls).nonzero().flatten()
         standing, generator = standing[left], narrow(generator, left)
         if len(standing) == 0:
@@ -77,7 +78,7 @@ def refuse_source(
             f"surrogate={surrogate} and through: an attack follows another derivative or another model; leave one out"
         )
     for attack in attacks:
-        for one in _single(attack):
+        for one, _ in _single(attack):
             if not one.keeps_attempts:
                 raise ConfigError(
                     f"{attack} through another model: {one} gives back clean images where it does not succeed there, "
@@ -100,16 +101,23 @@ def refuse_source(
         raise UnsupportedModelError(
             f"through: it has {classes} classes, the measured model {measured}; give one of the same classes"
         )
-    if digest(source) == digest(model):
+    if checksum(source) == checksum(model):
         raise ConfigError(
             "through: it has the measured model's own weights; give another model, or leave it out, and the attack is "
             "a white-box one"
         )
 
 
-def _single(attack: Attack) -> Iterator[Attack]:
+def _single(attack: Attack) -> Iterator[tuple[Attack, str]]:
+    """Yield the attacks that an attack is made of, in their order, and by what of its names what falls to each goes.
+
+    A restart of an ensemble is taken apart as well: as a whole it would stop at what fools the source.
+    """
     if isinstance(attack, Ensemble):
         for member in attack.members:
             yield from _single(member)
+    elif isinstance(attack, Restart):
+        for one, _ in _single(attack.attack):
+            yield Restart(attack.threat, one, attack.number), str(attack)
     else:
-        yield attack
+        yield attack, str(attack)

@@ -18,14 +18,23 @@ def library_versions() -> dict[str, str]:
     >>> list(library_versions())[:3]
     ['python', 'smoothify', 'torch']
     """
+    commit = commit_of(Path(__file__).parents[1])
+    return installed() if commit is None else {**installed(), "commit": commit}
+
+
+def installed() -> dict[str, str]:
+    """Return the versions without the commit, which changes with every file of the code.
+
+    >>> "commit" in installed()
+    False
+    """
     from smoothify import __version__
 
     found = {"python": platform.python_version(), "smoothify": __version__}
     for name in ("torch", "timm", "pyautoattack"):
         with suppress(PackageNotFoundError):
             found[name] = version(name)
-    commit = commit_of(Path(__file__).parents[1])
-    return found if commit is None else {**found, "commit": commit}
+    return found
 
 
 def commit_of(package: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -115,6 +116,57 @@ def test_restarts_start_elsewhere(part: Part, source: Randomness) -> None:
         half = len(model.asked) // 2
         first_run, second_run = torch.cat(model.asked[:half]), torch.cat(model.asked[half:])
         assert first_run.shape == second_run.shape and not torch.equal(first_run, second_run)
+
+
+def test_restarts_of_autoattack_have_seeds_of_their_own(monkeypatch) -> None:
+    """The first run's are those of AutoAttack alone."""
+    seeds: list[int] = []
+    built = AutoAttackPart._runner
+
+    def runner(part: AutoAttackPart, watch: nn.Module, classes: int, seed: int, device: torch.device) -> object:
+        seeds.append(seed)
+        return built(replace(part, steps=2), watch, classes, seed, device)
+
+    monkeypatch.setattr(AutoAttackPart, "_runner", runner)
+    model = network(10)
+    source = torch.Generator().manual_seed(7)
+    for adversary in (whole := AutoAttack(ThreatModel("linf", 1e-6)), restarts(whole, 3)):
+        adversary.find(model, *right(model, 4), generator=source)
+    assert seeds == 4 * [7] + 4 * [7] + 4 * [8] + 4 * [9]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "fits"),
+    [(4, 4, False), (5, 5, True), (8, 8, True), (12, 12, False), (24, 24, False), (28, 28, True), (32, 32, True),
+     (12, 8, False), (10, 8, True), (16, 10, True), (32, 36, False), (24, 3, True)],
+)  # fmt: skip
+def test_square_under_l2_says_first_which_images_it_does_not_take(height: int, width: int, fits: bool) -> None:
+    """Which they are is what a run of the library over all sizes to 40x40 fails on."""
+    images = torch.rand(2, 1, height, width, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    model = Queried(nn.Sequential(nn.Flatten(), nn.Linear(height * width, 4)).eval())
+    labels = model(images).argmax(1)
+    for norm in ("linf", "l2"):
+        threat = ThreatModel(norm, 1e-4)
+        part = attack("square-3", threat)
+        for adversary in (part, restarts(Ensemble(threat, "two", (PGD(threat), part)), 2)):
+            model.asked.clear()
+            if fits or norm == "linf":
+                assert adversary(model, images, labels).shape == images.shape
+            else:
+                told = rf"Square-3 under L2 does not take images of shape \(1, {height}, {width}\): .* leave Square out"
+                with pytest.raises(ConfigError, match=told):
+                    adversary(model, images, labels)
+                assert len(model.asked) <= 1, "no member has run yet"
+        assert whole_fits(threat, images) == (fits or norm == "linf")
+
+
+def whole_fits(threat: ThreatModel, images: Tensor) -> bool:
+    try:
+        AutoAttack(threat).require_shape(images.shape[1:])
+    except ConfigError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(("norm", "epsilon"), NORMS)

@@ -3,16 +3,28 @@
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from matplotlib.axes import Axes
 from torch import nn
 
-from smoothify.attacks import PGD, Attack, AutoAttackPart, ThreatModel
+from smoothify.attacks import PGD, Attack, AutoAttack, AutoAttackPart, ThreatModel
 from smoothify.data import Images, load
-from smoothify.errors import DataError
-from smoothify.evaluation import CHECKS, Check, CheckResult, RobustAccuracy, Sanity, Subject, sanity
+from smoothify.errors import ConfigError, DataError, UnsupportedModelError
+from smoothify.evaluation import (
+    CHECKS,
+    Check,
+    CheckResult,
+    RobustAccuracy,
+    Sanity,
+    Subject,
+    as_robustbench,
+    robust_accuracy,
+    sanity,
+)
+from smoothify.evaluation.checks.of_the_model import finite_differences
 from smoothify.evaluation.plots import adversarial
 from smoothify.models import PixelClassifier
 from tests.evaluation import frauds
@@ -124,21 +136,55 @@ def test_a_failure_is_said_of_what_it_concerns() -> None:
         120,
         (
             CheckResult("deterministic", "fail", "logits differ"),
+            CheckResult("steps and restarts converge", "fail", "they do not", about="threat model"),
             CheckResult("within epsilon", "fail", "twice as far", about="attack"),
             CheckResult("eval mode", "pass", "they do not differ"),
             CheckResult("smoothness", "not applicable", "none asked"),
         ),
+        threat=ThreatModel("linf", 0.1),
+        known_by="pgd-5",
     )
-    own, other = (
-        found.attached_to(RobustAccuracy(name, "linf", 0.1, None, 0, (True,) * 900, (True,) * 900, caveats=("old",)))
-        for name in ("PGD-5", "Square")
+
+    def result(norm: str = "linf", epsilon: float = 0.1, **values) -> RobustAccuracy:
+        stands = (True,) * 900
+        return RobustAccuracy("PGD-5", norm, epsilon, None, 0, stands, stands, caveats=("old",), **values)
+
+    own, other = (found.attached_to(result(known_by=name)) for name in ("pgd-5", "pgd-5 with another step"))
+    model, threat, attack = ("deterministic: logits differ", "steps and restarts converge: they do not",
+                             "within epsilon: twice as far")  # fmt: skip
+    assert (
+        own.sanity
+        == found.verdict
+        == "1 of 4 checks passed; failed: "
+        + "; ".join(["deterministic", "steps and restarts converge", "within epsilon"])
     )
-    assert own.sanity == found.verdict == "1 of 3 checks passed; failed: deterministic; within epsilon"
-    assert own.warnings == ("deterministic: logits differ", "within epsilon: twice as far", "old")
-    assert other.sanity == "1 of 2 checks passed; failed: deterministic"
-    assert other.warnings == ("deterministic: logits differ", "old")
-    assert json.loads(json.dumps(found.to_dict()))["checks"][1]["about"] == "attack"
+    assert own.warnings == (model, threat, attack, "old")
+    assert other.sanity == "1 of 3 checks passed; failed: deterministic; steps and restarts converge"
+    assert other.warnings == (model, threat, "old")
+    for elsewhere in (result(epsilon=0.2), result("l2"), result(epsilon=0.2, known_by="another")):
+        assert found.attached_to(elsewhere).warnings == (model, "old")
+    assert Sanity("PGD-5", 120, found.results).attached_to(result()).warnings == (model, "old"), "of which attack?"
+    assert json.loads(json.dumps(found.to_dict()))["checks"][2]["about"] == "attack"
     assert own.to_dict()["sanity"] == own.sanity
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        PGD(LINF, steps=20, step_size=EPSILON / 1000),
+        PGD(LINF, steps=20, step_size=EPSILON / 4, random_start=False),
+        PGD(ThreatModel("linf", EPSILON / 2), steps=20, step_size=EPSILON / 4),
+        PGD(ThreatModel("l2", EPSILON), steps=20, step_size=EPSILON / 4),
+    ],
+)
+def test_an_attack_of_the_same_name_is_another(trained, test_images: Images, other: PGD) -> None:
+    checks = [check for check in CHECKS if check.name in ("within epsilon", "gradients of zero", "finite logits")]
+    found = sanity(trained, test_images, HONEST, checks=checks)
+    own, others = (robust_accuracy(trained, test_images, attack) for attack in (HONEST, other))
+    assert own.attack == others.attack and found.attached_to(own).sanity == "3 of 3 checks passed"
+    left = 2 if other.threat == LINF else 1
+    assert found.attached_to(others).sanity == f"{left} of {left} checks passed"
+    assert found.attached_to(replace(own, through="relu")).sanity == "2 of 2 checks passed"
 
 
 def test_a_check_of_ones_own(trained: PixelClassifier, test_images: Images) -> None:
@@ -154,8 +200,45 @@ def test_nothing_to_attack_is_no_crash(trained: PixelClassifier, test_images: Im
     """On images that are all wrong already most questions do not arise."""
     wrong = Images(test_images.source, input_size=(1, 28, 28), indices=range(6))
     wrong.labels = (trained(wrong.batch(range(6))[0]).argmax(1) + 1) % 10
-    outcomes = sanity(trained, wrong, HONEST).results
-    assert {one.verdict for one in outcomes if one.about == "attack"} <= {"not applicable", "pass"}
+    outcomes = {one.check: one for one in sanity(trained, wrong, HONEST).results}
+    asked = [check.name for check in CHECKS if check.ask.__module__.endswith("of_the_attack")]
+    assert len(asked) == 10
+    for name in asked:
+        assert (outcomes[name].verdict, outcomes[name].found) == (
+            "not applicable",
+            "no clean image is classified right",
+        )
+
+
+def test_a_single_logit_is_refused(test_images: Images) -> None:
+    one = nn.Sequential(nn.Flatten(), nn.Linear(784, 1))
+    images = test_images.batch(range(4))[0], torch.zeros(4, dtype=torch.long)
+    for measure in (robust_accuracy, sanity):
+        for attack in (HONEST, AutoAttack(LINF)):
+            with pytest.raises(UnsupportedModelError, match=r"gives 1 logit\(s\).* give two, \(-z, z\)"):
+                measure(one, images, attack)
+    with pytest.raises(ConfigError, match=r"the model has 1; give it two logits, \(-z, z\)"):
+        AutoAttack(LINF)(one, *images)
+
+
+def test_where_square_does_not_fit_its_check_does_not_apply() -> None:
+    pytest.importorskip("pyautoattack")
+    pixels = torch.rand(6, 1, 12, 8, generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(96, 3)).eval()
+    images, black_box = (pixels, model(pixels).argmax(1)), [check for check in CHECKS if "black box" in check.name]
+    for norm, verdict in (("l2", "not applicable"), ("linf", "pass")):
+        (found,) = sanity(model, images, PGD(ThreatModel(norm, 1e-4), steps=2), checks=black_box).results
+        assert found.verdict == verdict, found
+    with pytest.raises(ConfigError, match=r"Square under L2 does not take images of shape \(1, 12, 8\)"):
+        robust_accuracy(model, images, AutoAttack(ThreatModel("l2", 0.1)))
+
+
+def test_finite_differences_stay_where_images_are(trained: PixelClassifier, test_images: Images) -> None:
+    """RobustBench's form of a model refuses others, and images have black and white pixels."""
+    pixels, labels = test_images.batch(range(20))
+    pixels = (2 * pixels - 0.5).clamp(0, 1)
+    found = finite_differences(Subject(as_robustbench(trained), pixels, labels, HONEST))
+    assert found[0] == "pass" and (pixels == 0).any() and (pixels == 1).any()
 
 
 @pytest.mark.parametrize("label", [11, -1])

@@ -109,6 +109,8 @@ def test_an_interrupted_evaluation_goes_on(trained, test_images, tmp_path) -> No
     """Kill it in the third batch; what was finished is not attacked again, and the verdicts are the same."""
     pgd, whole = PGD(LINF, steps=5), robust_accuracy(trained, test_images, PGD(LINF, steps=5), batch_size=30)
     done: list[int] = []
+    seen: list[int] = []
+    handle = trained.register_forward_hook(lambda module, inputs, logits: seen.append(len(logits)))
 
     def interrupt(images: int) -> None:
         done.append(images)
@@ -119,8 +121,7 @@ def test_an_interrupted_evaluation_goes_on(trained, test_images, tmp_path) -> No
         robust_accuracy(trained, test_images, pgd, batch_size=30, state=tmp_path, advance=interrupt)
     (file,) = tmp_path.iterdir()
     assert sorted(json.loads(file.read_text())) == ["0", "1"]
-    seen = []
-    handle = trained.register_forward_hook(lambda module, inputs, logits: seen.append(len(logits)))
+    seen.clear()  # a hook may change what the model answers, and so belongs to it
     resumed = robust_accuracy(trained, test_images, pgd, batch_size=30, state=tmp_path)
     handle.remove()
     assert resumed == whole

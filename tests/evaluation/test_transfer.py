@@ -11,7 +11,7 @@ from torch import nn
 
 import smoothify
 from smoothify import evaluate
-from smoothify.attacks import PGD, Attack, SampleNoise, ThreatModel, attack, restarts, sample_keys
+from smoothify.attacks import PGD, Attack, Ensemble, SampleNoise, ThreatModel, attack, restarts, sample_keys
 from smoothify.errors import ConfigError, UnsupportedModelError
 from smoothify.evaluation import CheckResult, Sanity, card_results, leaderboard_entry, robust_accuracy
 from smoothify.evaluation.setting import called
@@ -51,6 +51,18 @@ def test_it_is_the_plain_loop_on_the_source(trained, twin, test_images, count: i
     assert set(measured.fell_to) <= {"", *restarts(pgd, count).names} and set(measured.fell_at) == {-1}
 
 
+def test_a_restarted_ensemble_is_taken_apart(trained, twin, test_images) -> None:
+    """As a whole each run would stop at the images that fool the source, which may not fool the measured model."""
+    members = (PGD(THREAT, steps=3), PGD(THREAT, steps=5, random_start=False))
+    both = Ensemble(THREAT, "both", members)
+    twice, plain = (
+        robust_accuracy(trained, test_images, adversary, through=twin)
+        for adversary in (restarts(both, 2), Ensemble(THREAT, "four", members * 2))
+    )
+    assert twice.robust_correct == plain.robust_correct
+    assert {"", "both, restart 1"} <= set(twice.fell_to) <= {"", *restarts(both, 2).names}
+
+
 def test_it_is_never_called_a_white_box_number(trained, twin, test_images) -> None:
     own, other = (
         robust_accuracy(trained, test_images, PGD(THREAT, steps=5), through=source, through_name="relu/best")
@@ -65,8 +77,11 @@ def test_it_is_never_called_a_white_box_number(trained, twin, test_images) -> No
     with pytest.raises(ConfigError, match="the images were found on relu/best, not on the model"):
         paper = dict.fromkeys(("name", "authors", "link", "venue", "architecture"), "")
         leaderboard_entry(replace(other, norm="linf"), dataset="cifar10", additional_data=False, **paper)
-    checked = Sanity("PGD-5", 20, (CheckResult("multi-step", "fail", "found more", about="attack"),))
-    assert checked.attached_to(own).caveats and not checked.attached_to(other).caveats
+    found = CheckResult("multi-step", "fail", "found more", about="attack")
+    checked = Sanity("PGD-5", 20, (found,), known_by=own.known_by)
+    assert (
+        other.known_by == own.known_by and checked.attached_to(own).caveats and not checked.attached_to(other).caveats
+    )
 
 
 def test_an_interrupted_transfer_goes_on_with_the_same_source_only(trained, twin, test_images, tmp_path) -> None:
@@ -91,6 +106,9 @@ class KeepsNothing(PGD):
     keeps_attempts = False
 
 
+MIXED = Ensemble(THREAT, "mixed", (KeepsNothing(THREAT), PGD(THREAT)))
+
+
 @pytest.mark.parametrize(
     ("change", "adversary", "options", "message"),
     [
@@ -101,6 +119,7 @@ class KeepsNothing(PGD):
         (copy.deepcopy, attack("autoattack", THREAT), {}, "AutoAttack through another model: .*; use pgd-K"),
         (copy.deepcopy, attack("apgd-ce", THREAT), {}, "APGD-CE gives back clean images where it does not succeed"),
         (copy.deepcopy, restarts(KeepsNothing(THREAT), 2), {}, "PGD-1, restart 1 gives back clean images"),
+        (copy.deepcopy, restarts(MIXED, 2), {}, "PGD-1, restart 1 gives back clean images"),
         (lambda model: copy.deepcopy(model).double(), PGD(THREAT), {}, "through: .* is torch.float64; accuracy is"),
         (lambda model: copy.deepcopy(model).to("meta"), PGD(THREAT), {}, "through: it is on meta, .* on cpu; move it"),
         (lambda _: linear(784, 7), PGD(THREAT), {}, "through: it has 7 classes, the measured model 10"),

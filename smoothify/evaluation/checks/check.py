@@ -10,6 +10,7 @@ from smoothify.errors import SmoothifyError
 from smoothify.evaluation.subject import Subject
 
 Verdict = Literal["pass", "fail", "not applicable"]
+About = Literal["model", "threat model", "attack"]
 Answer = tuple[Verdict, str]
 NOTHING_TO_ATTACK: Answer = ("not applicable", "no clean image is classified right")
 
@@ -22,7 +23,8 @@ class CheckResult:
         check: the check's name.
         verdict: ``"pass"``, ``"fail"``, or ``"not applicable"`` where the question does not arise.
         found: what was seen, in one line, with the numbers.
-        about: ``"model"``, or ``"attack"`` where it says something of one attack's numbers alone.
+        about: ``"model"``; ``"threat model"`` where it says something of the model within this norm and epsilon alone;
+            ``"attack"`` where of one attack's numbers alone.
 
     >>> print(CheckResult("inputs in [0, 1]", "pass", "pixels in [0, 1]"))
     pass            inputs in [0, 1]: pixels in [0, 1]
@@ -31,7 +33,7 @@ class CheckResult:
     check: str
     verdict: Verdict
     found: str
-    about: Literal["model", "attack"] = "model"
+    about: About = "model"
 
     def __str__(self) -> str:
         return f"{self.verdict:14}  {self.check}: {self.found}"
@@ -44,7 +46,8 @@ class Check:
     Args:
         name: as a table shows it.
         ask: returns the verdict and what was found, in one line.
-        about: ``"attack"`` if the answer says something of the measuring attack alone.
+        about: ``"attack"`` if the answer says something of the measuring attack alone, ``"threat model"`` if another
+            norm or epsilon would get another one.
 
     >>> import torch
     >>> from torch import nn
@@ -57,7 +60,7 @@ class Check:
 
     name: str
     ask: Callable[[Subject], Answer]
-    about: Literal["model", "attack"] = "model"
+    about: About = "model"
 
     def __call__(self, subject: Subject) -> CheckResult:
         """Ask the question; one that a broken model or attack leaves without an answer has failed."""

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
 import itertools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from smoothify.attacks import PGD, AutoAttackPart, restarts
+from smoothify.errors import ConfigError
 from smoothify.evaluation.checks.check import NOTHING_TO_ATTACK, Answer, passes
 from smoothify.evaluation.subject import Subject
 
 
+def _of_right_images(ask: Callable[[Subject], Answer]) -> Callable[[Subject], Answer]:
+    """Have a question answered only where there is a clean image that is classified right."""
+
+    @functools.wraps(ask)
+    def asked(subject: Subject) -> Answer:
+        return ask(subject) if bool(subject.right.any()) else NOTHING_TO_ATTACK
+
+    return asked
+
+
+@_of_right_images
 def within_epsilon(subject: Subject) -> Answer:
     """Are attacked images inside the threat model and [0, 1]?"""
-    if not bool(subject.right.any()):
-        return NOTHING_TO_ATTACK
     attacked, clean = subject.attacked.images, subject.images[subject.right]
     largest = float(subject.threat.ball.size(attacked - clean).max())
     good = largest <= subject.threat.radius * (1 + 1e-5) + 1e-6 and attacked.min() >= 0 and attacked.max() <= 1
     return passes(bool(good)), f"largest perturbation {largest:.6g}, epsilon {subject.threat.radius:.6g}"
 
 
+@_of_right_images
 def moves(subject: Subject) -> Answer:
     """Does the attack change the images, all of them or, if it gives back only what succeeded, those that fell?"""
-    if not bool(subject.right.any()):
-        return NOTHING_TO_ATTACK
     attacked = subject.attacked
     moved = (attacked.images != subject.images[subject.right]).flatten(1).any(1)
     which = "attacked"
@@ -38,10 +49,9 @@ def moves(subject: Subject) -> Answer:
     return passes(bool(moved.all())), f"{int(moved.sum())} of {len(moved)} {which} images differ from the clean ones"
 
 
+@_of_right_images
 def remeasured(subject: Subject) -> Answer:
     """Do the saved adversarial images, read back, give the same accuracy?"""
-    if not bool(subject.right.any()):
-        return NOTHING_TO_ATTACK
     file = io.BytesIO()
     torch.save(subject.attacked.images.cpu(), file)
     file.seek(0)
@@ -51,6 +61,7 @@ def remeasured(subject: Subject) -> Answer:
     return passes(same == len(again)), f"{same} of {len(again)} verdicts are the same from the saved images"
 
 
+@_of_right_images
 def larger_epsilon(subject: Subject) -> Answer:
     """Does accuracy fall with epsilon, and to below chance at a large one (paper §6)?"""
     half_range = 0.5 if subject.threat.norm == "linf" else 0.5 * subject.images[0].numel() ** 0.5
@@ -62,6 +73,7 @@ def larger_epsilon(subject: Subject) -> Answer:
     return passes(falls and shares[-1] < chance), f"{listed}; chance {chance:.1f}%"
 
 
+@_of_right_images
 def doubled_epsilon(subject: Subject) -> Answer:
     """Does twice the paper's epsilon cost more than 25 points on ImageNet, as from 4/255 to 8/255 (paper §6)?"""
     if subject.threat.norm != "linf" or abs(subject.threat.radius - 4 / 255) > 1e-6 or subject.classes != 1000:
@@ -75,6 +87,7 @@ def doubled_epsilon(subject: Subject) -> Answer:
     )
 
 
+@_of_right_images
 def converges(subject: Subject) -> Answer:
     """Do more steps and more restarts find about nothing more?"""
     attacks = [subject.pgd(20), subject.pgd(50), subject.pgd(100), restarts(subject.pgd(50), 3)]
@@ -83,6 +96,7 @@ def converges(subject: Subject) -> Answer:
     return passes(max(shares[1:]) - min(shares[1:]) <= subject.slack), listed
 
 
+@_of_right_images
 def stronger_with_steps(subject: Subject) -> Answer:
     """Is the measuring attack at least as strong as many steps, those as one, and that as noise?"""
     one = PGD(subject.threat, steps=1, step_size=subject.threat.radius, random_start=False)
@@ -94,12 +108,17 @@ def stronger_with_steps(subject: Subject) -> Answer:
     return passes(good), ", ".join(f"{name} {share:.1f}%" for name, share in zip(names, shares, strict=True))
 
 
+@_of_right_images
 def white_box(subject: Subject) -> Answer:
     """Does an attack without gradients break images that the measuring attack leaves standing?"""
     if importlib.util.find_spec("pyautoattack") is None:
         return "not applicable", "needs pyautoattack; pip install pyautoattack"
-    square = subject.stands(AutoAttackPart(subject.threat, "square", 200))
-    only = 100 * float((subject.stands(subject.attack) & ~square).sum()) / len(subject.labels)
+    square = AutoAttackPart(subject.threat, "square", 200)
+    try:
+        square.require_shape(subject.images.shape[1:])
+    except ConfigError as error:
+        return "not applicable", str(error)
+    only = 100 * float((subject.stands(subject.attack) & ~subject.stands(square)).sum()) / len(subject.labels)
     return passes(only <= subject.slack), f"Square with 200 queries breaks {only:.1f}% that {subject.attack} does not"
 
 
@@ -115,6 +134,7 @@ class _Rescaled(nn.Module):
         return logits * (5 / (logits.amax(1, True) - logits.amin(1, True)).clamp_min(1e-30)).detach()
 
 
+@_of_right_images
 def rescaled_logits(subject: Subject) -> Answer:
     """Does the attack break more when the logits are of ordinary size?"""
     own = subject.share(subject.pgd(20))
@@ -122,6 +142,7 @@ def rescaled_logits(subject: Subject) -> Answer:
     return passes(own - rescaled <= subject.slack), f"PGD-20 {own:.1f}%, on logits of ordinary size {rescaled:.1f}%"
 
 
+@_of_right_images
 def other_loss(subject: Subject) -> Answer:
     """Does the DLR loss, which ignores the logits' size, break more than cross-entropy?
 

@@ -10,6 +10,8 @@ from smoothify.evaluation.checks.check import Answer, passes
 from smoothify.evaluation.subject import Subject
 from smoothify.surgery import inspect
 
+_STEP = 0.01  # of finite differences, in [0, 1] pixel units under L2
+
 
 def inputs(subject: Subject) -> Answer:
     """Are the images in [0, 1]?"""
@@ -92,19 +94,21 @@ def _own_logit(logits: Tensor, labels: Tensor) -> Tensor:
 
 def finite_differences(subject: Subject) -> Answer:
     """Is the gradient the slope that a step along it meets?"""
-    gradient = subject.gradient(subject.images, _own_logit)
+    if not bool(subject.gradient(subject.images, _own_logit).isfinite().all()):
+        return "fail", "some gradients are NaN or infinite"
+    # a step is _STEP long, so that no pixel moves further: both its ends are images then, which a model may insist on
+    images = subject.images.clamp(1.1 * _STEP, 1 - 1.1 * _STEP)
+    gradient = subject.gradient(images, _own_logit)
     length = gradient.flatten(1).norm(dim=1)
     if not bool(length.isfinite().all()):
         return "fail", "some gradients are NaN or infinite"
     if not bool(length.median() > 0):
         return "not applicable", "most gradients are zero"
-    step = 0.01 * gradient / length.clamp_min(1e-30).view(-1, 1, 1, 1)
-    ahead, behind = (
-        _own_logit(subject.logits(subject.images + sign * step), subject.labels).flatten() for sign in (1, -1)
-    )
-    slope = (ahead - behind) / 0.02
+    step = _STEP * gradient / length.clamp_min(1e-30).view(-1, 1, 1, 1)
+    ahead, behind = (_own_logit(subject.logits(images + sign * step), subject.labels).flatten() for sign in (1, -1))
+    slope = (ahead - behind) / (2 * _STEP)
     error = float(((slope - length).abs() / length.clamp_min(1e-30)).median())
-    return passes(error < 0.1), f"median relative difference {error:.2g} from the slope over 0.02"
+    return passes(error < 0.1), f"median relative difference {error:.2g} from the slope over {2 * _STEP:g}"
 
 
 def smoothness(subject: Subject) -> Answer:
