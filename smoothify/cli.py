@@ -21,7 +21,10 @@ _NOT_ONE_OF = re.compile(
     r"key \"(?P<key>[\w.]+)\": .*?Expected a typing\.Literal\[(?P<known>[^]]*)\].* (?:Got|Given) value: (?P<value>.*)"
 )
 _OF_NO_TYPE = re.compile(r"key \"(?P<key>[\w.]+)\": .*(?:Got|Given) value: (?P<value>.*)")
+_GROUP = re.compile(r"key \"(?P<group>\w+)\": Unable to load config ['\"](?P<value>[^'\"]*)")
+_NO_COMMAND = re.compile(r"invalid choice: '(?P<name>[^']*)' \(choose from (?P<known>.*)\)")
 _TYPE = re.compile(r"Expected an? <class '(\w+)'>")
+_NOBODYS = ("h", "help", "print_shtab")  # options that no other one is taken for
 _WRITTEN = {"NoneType": "null", "tuple": "a list such as [1,2]", "dict": "a mapping such as '{name: 1}'"}
 
 
@@ -34,12 +37,23 @@ class Parser(ArgumentParser):
 
     def _explain(self, message: str) -> str:
         options = [option.lstrip("-") for action in self._actions for option in action.option_strings]
+        groups = {option.partition(".")[0] for option in options if "." in option}
+        options = [option for option in options if option not in {*groups, *_NOBODYS}]
         if argument := _UNKNOWN_ARGUMENT.search(message):
-            return str(UnknownNameError("option", argument[1], options))
+            return _unknown_option(argument[1], options)
         if key := _UNKNOWN_KEY.search(message) or _UNKNOWN_TOP_KEY.search(message):
             group = key.groupdict().get("group")
-            name = f"{group}.{key['name']}" if group else key["name"]
-            return str(UnknownNameError("option", name, options))
+            return _unknown_option(f"{group}.{key['name']}" if group else key["name"], options)
+        if (whole := _GROUP.search(message)) and whole["group"] in groups:
+            first, *_ = within = [f"--{option}" for option in options if option.startswith(f"{whole['group']}.")]
+            return (
+                f"--{whole['group']} {whole['value']}: is a group of options, {', '.join(within[:3])} and others; did "
+                f"you mean {first} {whole['value']}?"
+            )
+        if command := _NO_COMMAND.search(message):
+            if command["name"] in ("train", "evaluate"):
+                return f"{command['name']} is a program of its own: accelerate launch -m smoothify.{command['name']}"
+            return str(UnknownNameError("command", command["name"], re.findall(r"[\w-]+", command["known"])))
         if value := _NOT_ONE_OF.search(message):
             known = [name.strip(" '") for name in value["known"].split(",")]
             error = UnknownNameError(value["key"], value["value"], known)
@@ -48,6 +62,11 @@ class Parser(ArgumentParser):
             expected = " or ".join(_WRITTEN.get(name, name) for name in types)
             return f"{value['key']}={value['value']}: expected {expected}"
         return message
+
+
+def _unknown_option(name: str, options: Collection[str]) -> str:
+    error = UnknownNameError("option", name, options)
+    return str(error) if error.nearest else f"unknown option {name!r}; --help shows all of them"
 
 
 def hide(parser: Parser, names: Collection[str]) -> None:

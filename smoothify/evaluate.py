@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -19,6 +19,7 @@ from smoothify.data import labels_of, load, name_rows, representative
 from smoothify.errors import ConfigError, OutputExistsError
 from smoothify.evaluation import CHECKS, RobustAccuracy, Sanity, Unfinished, robust_accuracy, sanity, table
 from smoothify.evaluation.refusals import refuse_impossible
+from smoothify.evaluation.results import SEEN
 from smoothify.evaluation.saved import StatedWeights, built_by
 from smoothify.evaluation.setting import Setting, called
 from smoothify.evaluation.transfer import refuse_source
@@ -215,6 +216,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 state=unfinished,
                 advance=reporter.advance,
             )
+            if setting.seen:
+                measured = replace(measured, caveats=(*measured.caveats, SEEN))
             results.append(checked.attached_to(measured) if checked else measured)
             reporter.end()
         if accelerator.is_main_process:

@@ -67,6 +67,7 @@ def read(arguments: Sequence[str] | None = None) -> Request:
     """Read a command line; nothing is trained or changed yet."""
     built, arguments = parser(), sys.argv[1:] if arguments is None else arguments
     for path in _config_files(arguments):
+        _refuse_broken_file(path)
         _refuse_newer_file(path)
     parsed = built.parse_args(arguments)
     if parsed.resume is not None:
@@ -93,6 +94,18 @@ def _config_files(arguments: Sequence[str]) -> list[Path]:
     only.add_argument("--config", action="append", default=[], type=Path)
     paths: list[Path] = only.parse_known_args(arguments)[0].config
     return paths
+
+
+def _refuse_broken_file(path: Path) -> None:
+    """Say of which file it is that it is no YAML, and where."""
+    try:
+        yaml.safe_load(path.read_text(encoding="utf-8") if path.is_file() else "")
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = f", line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"--config {path}{where}: is no YAML ({problem or error}); correct it") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--config {path}: byte {error.start} is not UTF-8; save it as UTF-8 text") from error
 
 
 def _refuse_newer_file(path: Path) -> None:

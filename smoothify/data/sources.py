@@ -91,7 +91,12 @@ def _rows(name: str, split: str) -> datasets.Dataset:
     builder = builder_of(name)
     files = builder.config.data_files or {}
     if files and split not in files:
-        raise UnknownNameError("split", split, [str(one) for one in files], of=f"data set {name!r}")
+        error = UnknownNameError("split", split, [str(one) for one in files], of=f"data set {name!r}")
+        if is_image_folder(builder) and not error.nearest:
+            raise DataError(
+                f"{error}; pictures lie in a folder for each split and, in it, for each class: {name}/{split}/cat/1.png"
+            )
+        raise error
     with reading(name):
         if not files or is_image_folder(builder):  # whose classes are the folders of all its splits
             return datasets.load_dataset(**_arguments(name), split=split)

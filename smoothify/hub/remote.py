@@ -213,11 +213,17 @@ def readable_errors(repo_id: str, token: str | None, revision: str | None) -> It
     except hub_errors.GatedRepoError:
         reason = f"access must be asked for on its page first; then {_LOGIN}"
     except hub_errors.RepositoryNotFoundError:
-        reason = f"there is no such repository, or it is private and your token cannot see it; {_LOGIN}"
+        reason = (
+            "there is no such repository (nor such a folder here), or it is private and your token cannot see it; "
+            f"{_LOGIN}"
+        )
     except hub_errors.RevisionNotFoundError:
         reason = f"it has no revision {revision!r}"
     except hub_errors.LocalEntryNotFoundError:
-        reason = "is not in the cache and the Hub is not reached (offline?): load it once with a connection"
+        reason = (
+            "is no folder here, not in the cache, and the Hub is not reached (offline?): correct the path, or load it "
+            "once with a connection"
+        )
     except hub_errors.EntryNotFoundError as error:
         named = re.search(r"[\w.\-]+\.(?:json|safetensors)", str(error).rpartition("/")[2])
         reason = f"holds no {named[0] if named else 'such file'}; only a config.json with safetensors is read"

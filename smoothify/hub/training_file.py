@@ -16,7 +16,7 @@ _LARGEST = 2**16  # bytes
 
 
 def read_training(data: bytes, source: str, *, without: Collection[str] = ()) -> dict[str, Any]:
-    """Return "data", "split", "norm", "epsilon" and the model's input, as far as the file says them.
+    """Return "data", "split", "train_split", "norm", "epsilon" and the model's input, as far as the file says them.
 
     Args:
         data: the file's content.
@@ -35,6 +35,7 @@ def read_training(data: bytes, source: str, *, without: Collection[str] = ()) ->
     told: dict[str, tuple[str, object, Callable[[str, object], Any]]] = {
         "data": ("data.path", described.get("path"), lambda w, v: checks.line(w, v, 1000)),
         "split": ("data.test_split", described.get("test_split"), lambda w, v: checks.line(w, v, 300)),
+        "train_split": ("data.train_split", described.get("train_split"), lambda w, v: checks.line(w, v, 300)),
         "norm": ("attack.norm", attacked.get("norm"), lambda w, v: checks.line(w, v, 100)),
         "epsilon": ("attack.epsilon", attacked.get("epsilon"), lambda w, v: _epsilon(w, v, checks)),
     }

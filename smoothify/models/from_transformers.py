@@ -18,8 +18,10 @@ def build_transformers(name: str, pretrained: bool, arguments: dict[str, Any]) -
 
     Only safetensors are read, and no code of a repository is run.
     """
-    from transformers import AutoModelForImageClassification
-
+    try:
+        from transformers import AutoModelForImageClassification
+    except ImportError as error:
+        raise ConfigError(f"'transformers/{name}' needs transformers; pip install transformers") from error
     changed = {("num_labels" if key == "num_classes" else key): value for key, value in arguments.items()}
     is_type = "/" not in name and not Path(name).is_dir()
     if is_type and pretrained:
@@ -60,7 +62,10 @@ def _config_of_repository(name: str, changed: Mapping[str, Any]) -> Any:
     except (OSError, ValueError, KeyError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"'transformers/{name}': {str(error).strip().splitlines()[0]}") from error
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ConfigError(
+            f"'transformers/{name}': {reason}; check the name, or load it once with a connection"
+        ) from error
 
 
 def _refuse_unknown(name: str, config: Any, changed: Mapping[str, Any]) -> None:

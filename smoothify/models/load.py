@@ -59,7 +59,13 @@ def build(
         return build_torchvision(rest, pretrained, chosen)
     if host == "transformers":
         return build_transformers(rest, pretrained, chosen)
-    raise UnknownNameError("model source", host, LIBRARIES, of=f"{name!r}, which is no folder either")
+    error = UnknownNameError("model source", host, LIBRARIES, of=f"{name!r}, which is no folder either")
+    if error.nearest or name.count("/") != 1:
+        raise error
+    raise ConfigError(
+        f"{name!r}: there is no such folder, and {host!r} is no library ({', '.join(LIBRARIES)}); a model on the Hub "
+        f"that smoothify saved is 'hf-hub:{name}', one of transformers 'transformers/{name}'"
+    )
 
 
 def is_folder(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -10,12 +11,13 @@ from itertools import islice
 from accelerate import Accelerator
 from torch import nn
 
-from smoothify.activations import anneal_, describe, geometric, is_smooth, parse, sharpness
+from smoothify.activations import anneal_, create, describe, geometric, is_smooth, parse, sharpness
 from smoothify.activations.nested import with_slots
 from smoothify.activations.sharpness import NEARLY_RELU
 from smoothify.errors import ConfigError, UnsupportedModelError
-from smoothify.surgery import convert_, recalibrate_batch_norm_
+from smoothify.surgery import convert_, inspect, recalibrate_batch_norm_
 from smoothify.surgery.recalibrate import batch_norms_of
+from smoothify.surgery.rules.base import known_function
 from smoothify.training.config import ModelConfig
 from smoothify.training.steps.batches import Batch
 
@@ -69,7 +71,8 @@ def convert_as_configured_(host: nn.Module, config: ModelConfig) -> None:
 
     Raises:
         SmoothifyError: what `convert_` raises.
-        ConfigError: there is nothing to anneal, or something that is smooth already; or no batch norm to recalibrate.
+        ConfigError: nothing is, or becomes, the activation; there is nothing to anneal, or something that is smooth
+            already; or no batch norm to recalibrate.
     """
     smooth = _with_sharpness(host)
     if config.anneal and smooth:
@@ -78,7 +81,13 @@ def convert_as_configured_(host: nn.Module, config: ModelConfig) -> None:
             "ReLU again; leave it out"
         )
     if config.activation != "keep":
-        convert_(host, to=config.activation, strict=is_smooth(config.activation))
+        report = convert_(host, to=config.activation, strict=is_smooth(config.activation))
+        found = {site.function for site in report.sites}
+        if not report.converted and not {config.activation, describe(create(config.activation))} & found:
+            raise ConfigError(
+                f"model.activation={config.activation!r}: model.name={config.name!r} has nothing that becomes it, but "
+                f"{' and '.join(sorted(found)) or 'no activation'}; set model.activation to keep"
+            )
     if config.anneal and not _with_sharpness(host):
         raise ConfigError(
             f"model.anneal: nothing of model.name={config.name!r} became {config.activation!r}; leave it out"
@@ -88,6 +97,16 @@ def convert_as_configured_(host: nn.Module, config: ModelConfig) -> None:
             batch_norms_of(host)
         except UnsupportedModelError as error:
             raise ConfigError(f"model.recalibrate: {error}; leave it out") from error
+
+
+def activations_of(host: nn.Module) -> tuple[str, ...]:
+    """Name what a host's activations are, the most frequent first; gates and what only a call tells are left out.
+
+    >>> activations_of(nn.Sequential(nn.Linear(4, 4), nn.SiLU(), nn.Linear(4, 4), nn.SiLU(), nn.ELU(), nn.Sigmoid()))
+    ('silu', 'elu')
+    """
+    found = Counter(site.function for site in inspect(host).sites)
+    return tuple(name for name, _ in found.most_common() if not known_function(name.partition("(")[0]).gate)
 
 
 def recalibrate(model: nn.Module, steps: Iterable[Sequence[Batch]], accelerator: Accelerator) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,26 @@ def host_of(config: ModelConfig, *, num_classes: int) -> nn.Module:
             told.pop(f"test_{name}", None)  # timm's, of how the network was measured before
         host.pretrained_cfg = told | given  # type: ignore[assignment]  # as timm's models carry it
     return host
+
+
+def name_classes_(host: nn.Module, classes: Sequence[str]) -> None:
+    """Write on a host what its classes are called, as timm and transformers do; labels without names take names away.
+
+    >>> host = nn.Flatten()
+    >>> host.pretrained_cfg = {"label_names": ["tench", "goldfish"], "mean": (0.5,)}
+    >>> name_classes_(host, ("cat", "dog"))
+    >>> host.pretrained_cfg["label_names"]
+    ['cat', 'dog']
+    """
+    named = list(classes) != [str(label) for label in range(len(classes))]
+    described = getattr(host, "pretrained_cfg", None)
+    if described is not None:
+        told = {name: value for name, value in described.items() if name not in ("label_names", "label_descriptions")}
+        host.pretrained_cfg = told | ({"label_names": list(classes)} if named else {})  # type: ignore[assignment]
+    config = getattr(host, "config", None)
+    if config is not None and hasattr(config, "id2label"):
+        labels = classes if named else [f"LABEL_{label}" for label in range(len(classes))]  # as transformers says it
+        config.id2label, config.label2id = dict(enumerate(labels)), {name: at for at, name in enumerate(labels)}
 
 
 def sketch(config: ModelConfig) -> nn.Module | None:

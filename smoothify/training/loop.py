@@ -156,7 +156,7 @@ def _run(
     kept |= {} if average is None else {"average": average}
     kept |= {} if carried is None else {"carried": carried}
     precision = precision_of(attacked) if chosen.attacks else None
-    saver = state.Saver(kept, folder.checkpoints, accelerator, precision)
+    saver = state.Saver(kept, folder.checkpoints, accelerator, precision=precision, images=parts.fingerprint)
 
     if isinstance(parts.train.source, Stream):
         reporter.note(str(parts.train.source))
@@ -185,7 +185,7 @@ def _run(
             accuracy = f"{record.judged_by} accuracy on held-out images"
             reporter.note(f"stopped early: no better {accuracy} in {record.stalled} epochs")
             break
-        epoch_started, first = time.perf_counter(), record.step % len(batches)
+        epoch_started, first, before = time.perf_counter(), record.step % len(batches), record.elapsed
         reporter.begin(f"epoch {epoch + 1}/{config.epochs}", config.batch_size * len(batches))
         reporter.advance(config.batch_size * first)
         model.train()
@@ -201,6 +201,7 @@ def _run(
                 reporter.advance(config.batch_size * (done - shown), record.describe())
                 shown = done
             if save_now and done < len(batches):
+                record.elapsed = before + time.perf_counter() - epoch_started
                 with located(record, epoch, folder.checkpoints, config):
                     saver.save(record.step)
         reporter.end()
@@ -218,7 +219,7 @@ def _run(
             **record.figures(),
             **accuracies,
             "images_per_second": config.batch_size * (len(batches) - first) / training_seconds,
-            "seconds": time.perf_counter() - epoch_started,
+            "seconds": before + time.perf_counter() - epoch_started,
         }
         record.finish_epoch(row, held_out=len(parts.held_out))
         for line in (describe_row(row, config.epochs), *alarms(record.rows, images=len(parts.held_out))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any, get_args
 
 import torch
@@ -26,7 +27,7 @@ from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier, input_size
 from smoothify.training.config import Config, DataConfig, EngineConfig, MixedPrecision
 from smoothify.training.conversion import convert_as_configured_
-from smoothify.training.host import classifier_of, host_of, resizing_of
+from smoothify.training.host import classifier_of, host_of, name_classes_, resizing_of
 from smoothify.training.refusals import (
     checkpoint_activations,
     refuse_before_data,
@@ -58,6 +59,20 @@ class Parts:
     def with_classifier(self, classifier: PixelClassifier) -> Parts:
         """Return the same data with another classifier of the same architecture."""
         return replace(self, host=classifier.model, classifier=classifier)
+
+    @property
+    def fingerprint(self) -> str:
+        """A checksum of which images are trained on and which are held out, with their labels and the classes' names.
+
+        It knows nothing of pixels, which would all have to be read.
+        """
+        source = self.train.source
+        if isinstance(source, Stream):
+            told: list[Any] = [len(self.train), sorted(source.without)]
+        else:
+            assert isinstance(self.train, Images)
+            told = [labels_of(source).tolist(), self.train.indices, self.held_out.indices]
+        return sha256(repr((source.classes, told)).encode()).hexdigest()[:16]
 
     def trained(self, engine: EngineConfig) -> PixelClassifier:
         """Return the classifier that is trained: the same host, as the engine is to compute it.
@@ -110,6 +125,7 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
         refuse_untrained_classes(test_source, train_source)
     refuse_impossible_attacks(config.attack, classes=len(train_source.classes))
     host = host_of(config.model, num_classes=len(train_source.classes))
+    name_classes_(host, train_source.classes)
     classifier = classifier_of(host, config.model)
     size = config.model.input_size or input_size(host)
     refuse_misfit(classifier, size, classes=len(train_source.classes), name=config.model.name)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,16 @@ def test_transformers_says_how_its_pictures_were_cropped(repository: Path, proce
     (repository / "preprocessor_config.json").write_text(json.dumps(processor))
     described = build(f"transformers/{repository}", num_classes=3).pretrained_cfg
     assert tuple(described.get(name) for name in ("crop_pct", "crop_mode", "interpolation")) == expected
+
+
+def test_what_is_not_installed_or_not_reached_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("<urlopen error [Errno -2] Name or service not known>")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
+    with pytest.raises(ConfigError, match=r"weights of 'resnet18' cannot be had \(<urlopen .*load them once with a"):
+        build("torchvision/resnet18", pretrained=True)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ConfigError, match=r"'transformers/resnet' needs transformers; pip install transformers"):
+        build("transformers/resnet")

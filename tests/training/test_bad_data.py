@@ -102,12 +102,13 @@ def pictures(folder: Path, *classes: str) -> Path:
     [
         (("train", "test"), r"row 0 \(.*0\.png\): it has no label; give each class, two at least, a folder"),
         (("train/cat", "test/cat"), "its pictures have no labels; give each class, two at least, a folder"),
+        (("cat", "dog"), r"unknown split 'test' of .*; pictures lie in a folder for each split and, in it, for each"),
         (
             ("train/cat", "train/dog", "test/cat", "test/dig"),
             "its split 'test' has images of classes that 'train' has none of: dig; give both the same",
         ),
     ],
-    ids=["no class folders", "one class", "a misspelt class"],
+    ids=["no class folders", "one class", "no splits", "a misspelt class"],
 )
 def test_pictures_in_the_wrong_folders(classes: tuple[str, ...], words: str, tiny: Config, tmp_path: Path) -> None:
     """`datasets` reads all of them without a word."""

@@ -4,8 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 import smoothify
 from smoothify.activations import describe, sharpness
@@ -13,7 +15,7 @@ from smoothify.data import Images, load
 from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier, build
 from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, Silent, train
-from smoothify.training.conversion import Annealing, convert_as_configured_, recalibrate
+from smoothify.training.conversion import Annealing, activations_of, convert_as_configured_, recalibrate
 from smoothify.training.saving import state
 from smoothify.training.saving.record import Record
 from smoothify.training.steps.batches import Batch, Batches
@@ -165,6 +167,19 @@ def test_statistics_are_the_mean_over_processes_of_two_hundred_batches() -> None
     assert recalibrate(norm, steps, Other()) == 1
     assert norm.running_mean.item() == 3
     assert len(list(steps)) == 1, "an epoch of a large data set is not read for it"
+
+
+def test_an_activation_that_nothing_becomes_is_refused_and_not_published_as_what_the_model_has() -> None:
+    """A network that is smooth already stays as it is, whatever is asked for."""
+    for activation in ("relu", "parametric_softplus", "swish(beta=2)"):
+        host = timm.create_model("test_efficientnet")
+        with pytest.raises(ConfigError, match="nothing that becomes it, but sigmoid and silu; set"):
+            convert_as_configured_(host, ModelConfig("timm/test_efficientnet", activation))
+    for activation in ("silu", "keep"):
+        convert_as_configured_(host, ModelConfig("timm/test_efficientnet", activation))
+    spelled = nn.Sequential(nn.Linear(2, 2), nn.CELU(2.0))
+    convert_as_configured_(spelled, ModelConfig(activation="celu(alpha=2.0)"))
+    assert activations_of(spelled) == ("celu(alpha=2)",)
 
 
 def test_an_epoch_of_annealing_is_the_best_only_while_there_is_no_other() -> None:

@@ -15,7 +15,7 @@ from smoothify.data import Resizing
 from smoothify.errors import ConfigError
 from smoothify.models import input_size
 from smoothify.training import Config, ModelConfig, train
-from smoothify.training.host import host_of, resizing_of
+from smoothify.training.host import host_of, name_classes_, resizing_of
 
 # its ReLUs are named by its config, and its forward returns an object
 SMALL = ModelConfig(
@@ -142,6 +142,23 @@ def test_what_is_given_goes_before_what_a_saved_model_says(tmp_path: Path) -> No
     for alone in ("test_input_size", "test_crop_pct"):  # they are of the network as it was
         assert alone in from_pretrained(folder).pretrained_cfg and alone not in host.pretrained_cfg
     assert host_of(ModelConfig(str(folder), pretrained=True), num_classes=2).pretrained_cfg["mean"] == (0.5,) * 3
+
+
+def test_classes_are_called_what_the_data_calls_them_and_not_as_in_the_model_it_started_from(tmp_path: Path) -> None:
+    model = timm.create_model("test_resnet", num_classes=2)
+    model.pretrained_cfg |= {"label_names": ["cat", "dog"], "label_descriptions": {"cat": "mews"}}
+    host = host_of(ModelConfig(str(save_pretrained(model, tmp_path / "pets")), pretrained=True), num_classes=3)
+    assert host.pretrained_cfg["label_names"] == ["cat", "dog"]
+    assert "label_names" not in from_pretrained(save_pretrained(host, tmp_path / "stale")).pretrained_cfg
+    name_classes_(host, ("shirt", "shoe", "bag"))
+    saved = from_pretrained(save_pretrained(host, tmp_path / "own")).pretrained_cfg
+    assert saved["label_names"] == ["shirt", "shoe", "bag"] and "label_descriptions" not in saved
+    name_classes_(host, ("0", "1", "2"))
+    assert "label_names" not in from_pretrained(save_pretrained(host, tmp_path / "unnamed")).pretrained_cfg
+    other = host_of(SMALL, num_classes=2)
+    name_classes_(other, ("shirt", "shoe"))
+    config = from_pretrained(save_pretrained(other, tmp_path / "other")).config
+    assert config.id2label == {0: "shirt", 1: "shoe"} and config.label2id == {"shirt": 0, "shoe": 1}
 
 
 def test_what_no_model_says_is_asked_for_as_options(tiny: Config) -> None:

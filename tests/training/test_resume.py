@@ -2,10 +2,14 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -13,10 +17,11 @@ import smoothify
 from smoothify.errors import ConfigError, NonFiniteError, OutputExistsError
 from smoothify.evaluation import accuracy
 from smoothify.train import read
-from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, Silent, train
+from smoothify.training import Config, EngineConfig, ModelConfig, RunFolder, Silent, loop, train
 from smoothify.training.saving import state
 from smoothify.training.saving.resuming import describe_changes, record_changes
 from smoothify.training.saving.run_folder import open_run_folder
+from smoothify.training.setup import assemble
 
 KILLED_MID_EPOCH = """
 import os, signal, sys, torch
@@ -109,6 +114,7 @@ def test_one_run_a_folder_at_a_time(tiny: Config) -> None:
             {"precision": "autocast"},
             "attacks were computed in autocast, .*; resume it with --attack.precision autocast",
         ),
+        ({"images": "0123456789abcdef"}, "trained on other images than its data set has now"),
     ],
 )
 def test_a_checkpoint_of_another_kind_of_run_is_refused(tiny: Config, changes: dict[str, object], words: str) -> None:
@@ -117,6 +123,44 @@ def test_a_checkpoint_of_another_kind_of_run_is_refused(tiny: Config, changes: d
     state.save(dataclasses.replace(state.load(folder.checkpoints, print), **changes), folder.checkpoints)
     with pytest.raises(ConfigError, match=words):
         train(config, resume=True)
+
+
+def test_a_data_set_that_changed_is_not_gone_on_with(tiny: Config, stripes: Path, tmp_path: Path) -> None:
+    """A row more, and images that were trained on would be held out."""
+    grown = tmp_path / "images"
+    shutil.copytree(stripes, grown)
+    config = dataclasses.replace(tiny, epochs=1, data=dataclasses.replace(tiny.data, path=str(grown)))
+    before = assemble(config).fingerprint
+    train(config)
+    table = pq.read_table(grown / "train-0.parquet")
+    pq.write_table(pa.concat_tables([table, table.slice(0, 2)]), grown / "train-0.parquet")
+    assert assemble(config).fingerprint != before
+    with pytest.raises(ConfigError, match=r"other images than its data set has now"):
+        train(config, resume=True)
+
+
+class Clock(Silent):
+    """A clock that every report moves on by a second; it stops the run at the first one after the seventh step."""
+
+    now = 0.0
+    stops = True
+
+    def advance(self, images: int, figures: str = "") -> None:
+        if self.stops and list(self.checkpoints.glob("step-00000007*")):
+            raise InterruptedError
+        self.now += 1
+
+
+def test_the_time_before_an_interruption_counts(often: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    clock.checkpoints = RunFolder(Path(often.output)).checkpoints
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    with pytest.raises(InterruptedError):
+        train(often, reporter=clock)
+    clock.stops, clock.now = False, 1000.0
+    outcome = train(often, reporter=clock, resume=True)
+    rows = state.load(outcome.folder.checkpoints, print).states["record"]["rows"]
+    assert [row["seconds"] for row in rows] == [2.0, 4.0, 3.0]
 
 
 def test_a_newer_checkpoint_is_named_as_one_whatever_else_it_holds(tiny: Config) -> None:

@@ -426,11 +426,14 @@ def test_standard_training_and_relu_baseline(tiny: Config) -> None:
     assert not any("replica" in note for note in listener.notes)
     assert outcome.final.clean.value > 0.8
     assert not any(site.smooth for site in smoothify.inspect(smoothify.from_pretrained(outcome.folder.best)).sites)
+    assert outcome.final.caveats == ("images that it was trained on",)
     measured = json.loads(outcome.folder.evaluation.read_text())
     assert measured["attack_precision"] is None
     card = (outcome.folder.best / "README.md").read_text()
     assert "Trained without an adversary for" in card
     assert "split: train" in card and "split: test" not in card
+    assert "# resnet10_28px-relu\n" in card and "with the activation `relu`, trained" in card
+    assert "The accuracies are of images that it was trained on." in card
     assert {result.split for result in read_evaluation(outcome.folder.evaluation).results} == {"train"}
 
 

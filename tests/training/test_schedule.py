@@ -52,7 +52,8 @@ def test_frozen_parameters_are_left_alone() -> None:
 
 @pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
 def test_warm_up_rises_linearly_then_the_schedule_goes_on(schedule: str) -> None:
-    config = OptimizerConfig(schedule=schedule, warmup_epochs=2, milestones=(3,))
+    milestones = {"milestones": (3,)} if schedule == "step" else {}
+    config = OptimizerConfig(schedule=schedule, warmup_epochs=2, **milestones)
     share = factor(config, epochs=5, steps_per_epoch=10)
     rises = [share(step + 1) - share(step) for step in range(20)]
     assert rises == pytest.approx([1 / 21] * 20)

@@ -46,6 +46,9 @@ def describe(model: nn.Module, architecture: str | None, overrides: Mapping[str,
     given = {key: _lists(value) for key, value in stored.items()}
     # What the published weights have, not those that the model once came from.
     given |= {"input_size": list(example_size(model)), "num_classes": num_classes}
+    for name in ("label_names", "label_descriptions"):  # of a head that was replaced since
+        if name in given and len(given[name]) != num_classes:
+            del given[name]
     config = ModelConfig(
         architecture=architecture or str(given["architecture"]),
         num_classes=num_classes,

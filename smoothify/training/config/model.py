@@ -72,6 +72,12 @@ class ModelConfig:
             raise ConfigError(f"model.crop_pct={self.crop_pct:g}: it must be in (0, 1]")
         if (self.mean is None) != (self.std is None):
             raise ConfigError("model.mean and model.std go together; give both or neither")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and not all(0 <= value <= 1 and (value or name == "mean") for value in values):
+                raise ConfigError(
+                    f"model.{name}={list(values)}: each is in {'[' if name == 'mean' else '('}0, 1], of pixels in "
+                    "[0, 1]; divide what was measured in [0, 255] by 255"
+                )
         at_least("model.anneal", self.anneal, 0)
         if self.activation != "keep":
             parse(self.activation)

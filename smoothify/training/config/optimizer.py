@@ -66,5 +66,12 @@ class OptimizerConfig:
         if not 0 < self.warmup < 1:
             raise ConfigError(f"optimizer.warmup={self.warmup}: it must be in (0, 1)")
         at_least("optimizer.warmup_epochs", self.warmup_epochs, 0)
+        if min(self.milestones, default=0) < 1 or list(self.milestones) != sorted({*self.milestones}):
+            raise ConfigError(f"optimizer.milestones={list(self.milestones)}: epochs from 1 on, in order, are needed")
+        for name, schedule in (("milestones", "step"), ("warmup", "one_cycle")):
+            if self.schedule != schedule and getattr(self, name) != getattr(OptimizerConfig, name):
+                raise ConfigError(
+                    f"optimizer.{name} is of optimizer.schedule {schedule}, not of {self.schedule}; leave it out"
+                )
         if self.warmup_epochs and self.schedule == "one_cycle":
             raise ConfigError('optimizer.warmup_epochs: "one_cycle" rises by itself, for the share optimizer.warmup')

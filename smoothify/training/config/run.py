@@ -115,12 +115,19 @@ class Config:
             )
         if self.surrogate.attacker is not None and not chosen.attacks:
             raise ConfigError(f"objective={self.objective!r} attacks no image; leave surrogate.attacker out")
-        if self.optimizer.warmup_epochs >= self.epochs:
+        for name, epochs in (
+            ("optimizer.warmup_epochs", self.optimizer.warmup_epochs),
+            ("attack.epsilon_warmup", self.attack.epsilon_warmup),
+            ("attack.step_warmup", self.attack.step_warmup),
+            ("model.anneal", self.model.anneal),
+        ):
+            if epochs >= self.epochs:
+                raise ConfigError(f"{name}={epochs:g} leaves nothing of {self.epochs} epochs")
+        if self.optimizer.schedule == "step" and self.optimizer.milestones[0] >= self.epochs:
             raise ConfigError(
-                f"optimizer.warmup_epochs={self.optimizer.warmup_epochs:g} leaves nothing of {self.epochs} epochs"
+                f"optimizer.milestones={list(self.optimizer.milestones)}: none comes before the end of {self.epochs} "
+                'epochs, so that the learning rate would never fall; set them, or optimizer.schedule to "constant"'
             )
-        if self.model.anneal >= self.epochs:
-            raise ConfigError(f"model.anneal={self.model.anneal:g} leaves nothing of {self.epochs} epochs")
         if self.model.anneal and self.engine.compile:
             raise ConfigError(
                 "model.anneal changes the model at every step, engine.compile would compile each; drop one"

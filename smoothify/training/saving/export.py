@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from smoothify.attacks import Attack
 from smoothify.errors import HubError
 from smoothify.evaluation import RobustAccuracy, Sanity, card_results, robust_accuracy, sanity
 from smoothify.evaluation.plots import adversarial
+from smoothify.evaluation.results import SEEN
 from smoothify.evaluation.sharing import shared_batch_size
 from smoothify.files import write_atomically
 from smoothify.hub import CardFacts, Result, from_pretrained, push_folder, save_pretrained, weights_digest
@@ -26,6 +28,7 @@ from smoothify.models import PRESETS, PixelClassifier
 from smoothify.models.importing import is_import_path
 from smoothify.objectives import objective
 from smoothify.training.config import Config
+from smoothify.training.conversion import activations_of
 from smoothify.training.progress import Reporter
 from smoothify.training.saving.best import keep_aside
 from smoothify.training.saving.plots import curves
@@ -47,6 +50,7 @@ class Exporter:
         self.config, self.parts, self.folder, self.accelerator = config, parts, folder, accelerator
         self._probe = parts.held_out.batch(range(min(_COLUMNS, len(parts.held_out))))[0].to(accelerator.device)
         self._logits_of_best: Tensor | None = None
+        self._seen = config.data.train_split == config.data.test_split
 
     def save(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         """Save the model as it is now; ``rows`` are the epochs behind it."""
@@ -93,6 +97,8 @@ class Exporter:
             advance=lambda images: reporter.advance(images),
         )
         reporter.end()
+        if self._seen:
+            measured = replace(measured, caveats=(*measured.caveats, SEEN))
         return measured, classifier, identical
 
     def publish(
@@ -118,13 +124,14 @@ class Exporter:
         final = self.config.attack.build_final()
         picture = adversarial(classifier, images, labels, final, self.parts.test.source.classes)
         write_atomically(self.folder.adversarial, picture)
-        write_atomically(self.folder.curves, curves(rows, f"{self.config.model.name}, {self.config.model.activation}"))
+        write_atomically(self.folder.curves, curves(rows, f"{self.config.model.name}, {self._activations[0]}"))
         if self.config.attack.sanity:
             measured = self._checked(classifier, final).attached_to(measured)
         epoch, split = rows[best]["epoch"], self.config.data.test_split
         self.folder.write_evaluation(measured, epoch=epoch, attack_precision=precision, split=split)
         how = "adversarially" if objective(self.config.objective).attacks else "without an adversary"
         about = f"Trained {how} for {epoch} of {self.config.epochs} epochs."
+        about += f" The accuracies are of {SEEN}." if self._seen else ""
         results = card_results([measured], split=split)
         self._save(self.folder.best, classifier.model, about, results, {"adversarial.png": picture})
         shutil.rmtree(self.folder.measured)
@@ -159,8 +166,8 @@ class Exporter:
             architecture=self._own_code() or self._torchvision_name(),
             model_args=self._model_args(),
             card=CardFacts(
-                model_name=f"{re.split('[/:]', name_of(self.config.model.name))[-1]}-{self.config.model.activation}",
-                activation=self.config.model.activation,
+                model_name=f"{re.split('[/:]', name_of(self.config.model.name))[-1]}-{self._activations[0]}",
+                activation=", ".join(self._activations),
                 dataset=name_of(self.config.data.path),
                 about=" ".join([about, *describe_changes(self.folder.changes)]),
                 results=figures,
@@ -170,6 +177,11 @@ class Exporter:
             files={TRAINING: yaml.safe_dump(published, sort_keys=False).encode(), **pictures},
             overwrite=True,
         )
+
+    @property
+    def _activations(self) -> tuple[str, ...]:
+        """What the model's activations are, which a config that keeps some of them does not say."""
+        return activations_of(self.parts.host) or (self.config.model.activation,)
 
     def _input(self) -> dict[str, Any]:
         """What the model takes; not every library's models say so themselves once they are loaded back."""

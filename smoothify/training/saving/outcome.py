@@ -19,7 +19,7 @@ class Outcome:
         reloaded_identical: whether the model loaded back gives the logits, bit for bit, of the one that was saved;
             None when that was before the run was resumed.
         parameters: how many numbers were trained.
-        training_seconds: wall-clock time of the epochs, checks and checkpoints included.
+        training_seconds: wall-clock time of the epochs with their checks; what is saved after each is not in it.
         total_seconds: wall-clock time from the command's first line to the last figure.
 
     >>> from pathlib import Path

@@ -29,6 +29,7 @@ class Record:
         self.rows: list[dict[str, Any]] = []
         self.best = 0
         self.weights_of_best: str | None = None  # their SHA-256, in the main process, once they are saved
+        self.elapsed = 0.0  # seconds of the running epoch that are behind a checkpoint within it
         self._totals = torch.zeros(3, device=accelerator.device)  # images, loss, right answers
         self._bad_step = torch.full((), -1, device=accelerator.device)
 
@@ -71,6 +72,7 @@ class Record:
     def finish_epoch(self, row: dict[str, Any], *, held_out: int) -> None:
         """Keep an epoch's row; it is the best so far if it `stands` among ``held_out`` images. Sums start anew."""
         self.rows.append(row)
+        self.elapsed = 0.0
         self._totals.zero_()
         if len(self.rows) <= self._unjudged or stands(self._accuracies, held_out):
             self.best = len(self.rows) - 1
@@ -82,12 +84,13 @@ class Record:
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of it, after `agree`."""
         figures = {"step": self.step, "rows": self.rows, "best": self.best, "totals": self._totals.tolist()}
-        return {**figures, "weights_of_best": self.weights_of_best}
+        return {**figures, "weights_of_best": self.weights_of_best, "elapsed": self.elapsed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where another record was."""
         self.step, self.rows, self.best = state["step"], list(state["rows"]), state["best"]
-        self.weights_of_best = state.get("weights_of_best")  # which earlier versions did not keep
+        self.weights_of_best = state.get("weights_of_best")  # which earlier versions did not keep, nor the next
+        self.elapsed = state.get("elapsed", 0.0)
         self._totals = torch.tensor(state["totals"], device=self._accelerator.device)
 
 

@@ -50,6 +50,7 @@ class Checkpoint:
         version: of smoothify.
         states: the ``state_dict`` of everything that has one, by name.
         precision: that training attacks are computed in; None where there are none.
+        images: the fingerprint of the images; None in those of earlier versions.
     """
 
     step: int
@@ -57,6 +58,7 @@ class Checkpoint:
     version: str
     states: dict[str, Any]
     precision: str | None = None
+    images: str | None = None
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> Path:
@@ -101,14 +103,21 @@ class Saver:
         folder: where checkpoints are.
         accelerator: of the run; its gradient scaler is saved with the rest.
         precision: that training attacks are computed in; None where there are none.
+        images: the fingerprint of the images that are trained on and held out.
     """
 
     def __init__(
-        self, kept: Mapping[str, Stateful], folder: Path, accelerator: Accelerator, precision: str | None
+        self,
+        kept: Mapping[str, Stateful],
+        folder: Path,
+        accelerator: Accelerator,
+        *,
+        precision: str | None,
+        images: str,
     ) -> None:
         scaler = {"scaler": accelerator.scaler} if accelerator.scaler is not None else {}
         self._kept: dict[str, Stateful] = {**kept, **scaler}
-        self._folder, self._accelerator, self._precision = folder, accelerator, precision
+        self._folder, self._accelerator, self._precision, self._images = folder, accelerator, precision, images
         # an architecture may hold an infinity on purpose, such as an attention mask
         self._meant = set(not_finite(self._models(), accelerator.device))
 
@@ -141,7 +150,7 @@ class Saver:
         self._refuse_broken(states)
         if self._accelerator.is_main_process:
             processes = self._accelerator.num_processes
-            save(Checkpoint(step, processes, __version__, states, self._precision), self._folder)
+            save(Checkpoint(step, processes, __version__, states, self._precision, self._images), self._folder)
         self._accelerator.wait_for_everyone()
 
     def restore(self, warn: Callable[[str], None]) -> None:
@@ -150,7 +159,7 @@ class Saver:
         Raises:
             SmoothifyError: there is none.
             ConfigError: other than this many processes wrote it, or a newer smoothify did, or attacks were computed in
-                another precision.
+                another precision, or the data set has changed.
         """
         checkpoint = load(self._folder, warn)
         if checkpoint.processes != self._accelerator.num_processes:
@@ -162,6 +171,12 @@ class Saver:
             raise ConfigError(
                 f"{self._folder}: this run's attacks were computed in {checkpoint.precision}, and here would be in "
                 f"{self._precision}; resume it with --attack.precision {checkpoint.precision}"
+            )
+        if checkpoint.images not in (None, self._images):
+            raise ConfigError(
+                f"{self._folder}: this run trained on other images than its data set has now: rows, labels or names of "
+                "classes have changed, and images of one epoch would be held out in the next; bring back what it was, "
+                "or start a new run from this one's best model (--model.name)"
             )
         for name, holder in self._kept.items():
             holder.load_state_dict(checkpoint.states[name])
