@@ -71,8 +71,8 @@ def convert_as_configured_(host: nn.Module, config: ModelConfig) -> None:
 
     Raises:
         SmoothifyError: what `convert_` raises.
-        ConfigError: nothing is, or becomes, the activation; there is nothing to anneal, or something that is smooth
-            already; or no batch norm to recalibrate.
+        ConfigError: nothing is, or becomes, the activation; what is to be annealed is smooth already; or there is no
+            batch norm to recalibrate.
     """
     smooth = _with_sharpness(host)
     if config.anneal and smooth:
@@ -88,10 +88,6 @@ def convert_as_configured_(host: nn.Module, config: ModelConfig) -> None:
                 f"model.activation={config.activation!r}: model.name={config.name!r} has nothing that becomes it, but "
                 f"{' and '.join(sorted(found)) or 'no activation'}; set model.activation to keep"
             )
-    if config.anneal and not _with_sharpness(host):
-        raise ConfigError(
-            f"model.anneal: nothing of model.name={config.name!r} became {config.activation!r}; leave it out"
-        )
     if config.recalibrate:
         try:
             batch_norms_of(host)

@@ -98,7 +98,8 @@ def test_normalisation_adds_no_key_and_moves_with_the_model() -> None:
     [
         (lambda: build("resnt50"), UnknownNameError, "'resnet50'"),
         (lambda: build("torchvision/resnt50"), UnknownNameError, "'resnet50'"),
-        (lambda: build("keras/resnet50"), UnknownNameError, "model source"),
+        (lambda: build("tim/resnet50"), UnknownNameError, "model source"),
+        (lambda: build("keras/resnet50"), ConfigError, "no such folder, and 'keras' is no library"),
         (lambda: build("transformers/vitt"), UnknownNameError, "'vit'"),
         (lambda: build("transformers/vit", pretrained=True), ConfigError, "has no weights"),
         (lambda: build("transformers/vit", arguments={"hiden_size": 8}), UnknownNameError, "'hidden_size'"),

@@ -134,7 +134,7 @@ def test_a_batch_that_is_replayed_counts_once() -> None:
     [
         ("swish", {"anneal": 1}, r"model\.anneal would begin by making swish, which .* has already, nearly ReLU again"),
         ("swish", {"anneal": 1, "activation": "parametric_softplus"}, "making swish, which"),
-        ("gelu", {"anneal": 1}, "model.anneal: nothing of .* became 'swish'; leave it out"),
+        ("gelu", {"anneal": 1}, "model.activation='swish': .* has nothing that becomes it, but gelu; set"),
         ("none", {"recalibrate": True}, "model.recalibrate: ResNet has no batch norm .*; leave it out"),
     ],
 )
