@@ -34,6 +34,7 @@ def test_compiled_equals_eager(
     monkeypatch.setattr(torch.nn.Module, "compile", compile_without_kernels)
     model = ModelConfig(
         "timm/test_vit",
+        "keep",
         arguments={"img_size": 28, "patch_size": 7, "in_chans": 1},
         input_size=(1, 28, 28),
         mean=(0.5,),

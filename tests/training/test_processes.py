@@ -67,6 +67,7 @@ def vit(stripes: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
         attack=AttackConfig(norm="l2", epsilon=0.5, precision="same", check="pgd-2", final="pgd-2"),
         model=ModelConfig(
             name="timm/test_vit",
+            activation="keep",
             arguments={"img_size": 28, "patch_size": 7, "in_chans": 1},
             input_size=(1, 28, 28),
             mean=(0.5,),
