@@ -355,7 +355,7 @@ def test_no_checkpoint_is_written_of_weights_that_a_step_has_broken(tiny: Config
 
 
 def test_an_infinity_that_the_architecture_means_is_no_fault(tiny: Config) -> None:
-    kept = state.Saver({"model": Masked()}, Path(tiny.output), Accelerator(cpu=True), None)
+    kept = state.Saver({"model": Masked()}, Path(tiny.output), Accelerator(cpu=True), precision=None, images="")
     kept.save(1)
     kept._kept["model"].bias.data.fill_(torch.inf)
     with pytest.raises(NonFiniteError, match=r"^model\.bias is not finite$"):

@@ -54,7 +54,7 @@ def diverged_and_resumed(config: Config) -> list[str]:
 def refused(folder: Path) -> list[str]:
     """What each process says of weights that are broken in one of them."""
     accelerator, model = Accelerator(), torch.nn.Linear(2, 1)
-    saver = Saver({"model": model}, folder, accelerator, None)
+    saver = Saver({"model": model}, folder, accelerator, precision=None, images="")
     saver.save(1)
     if accelerator.process_index == 1:
         torch.nn.init.constant_(model.weight, torch.inf)
