@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +18,7 @@ from smoothify.models.importing import import_modules
 from smoothify.training import Config, Outcome, Terminal, train
 from smoothify.training.accelerated import end_processes
 from smoothify.training.config import refuse_newer
+from smoothify.training.config.files import mapping_in
 
 PROGRAM = "python -m smoothify.train"
 
@@ -67,7 +66,6 @@ def read(arguments: Sequence[str] | None = None) -> Request:
     """Read a command line; nothing is trained or changed yet."""
     built, arguments = parser(), sys.argv[1:] if arguments is None else arguments
     for path in _config_files(arguments):
-        _refuse_broken_file(path)
         _refuse_newer_file(path)
     parsed = built.parse_args(arguments)
     if parsed.resume is not None:
@@ -96,34 +94,20 @@ def _config_files(arguments: Sequence[str]) -> list[Path]:
     return paths
 
 
-def _refuse_broken_file(path: Path) -> None:
-    """Say of which file it is that it is no YAML, and where."""
-    try:
-        yaml.safe_load(path.read_text(encoding="utf-8") if path.is_file() else "")
-    except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        where = f", line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"--config {path}{where}: is no YAML ({problem or error}); correct it") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"--config {path}: byte {error.start} is not UTF-8; save it as UTF-8 text") from error
-
-
 def _refuse_newer_file(path: Path) -> None:
     """Refuse a newer config before its options are read: those that are new would look misspelt."""
-    line = re.search(r"^smoothify: *['\"]?([\d.]+)", path.read_text(encoding="utf-8"), re.M) if path.is_file() else None
-    if line is not None:
-        refuse_newer(line[1], str(path))
+    version = mapping_in(path).get("smoothify")
+    if version is not None:
+        refuse_newer(str(version), str(path))
 
 
 def _refuse_published_imports(path: Path) -> None:
     """Refuse to import what a file says that came with a model; with those of its own, a user is free."""
-    if path.is_file() and path.with_name("config.json").is_file():
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict) and "imports" in content:
-            raise ConfigError(
-                f"{path}: came with a model and names modules to import ({content['imports']}), which no model may; "
-                "take the line out, and give those that you trust as --imports"
-            )
+    if path.with_name("config.json").is_file() and "imports" in (content := mapping_in(path)):
+        raise ConfigError(
+            f"{path}: came with a model and names modules to import ({content['imports']}), which no model may; "
+            "take the line out, and give those that you trust as --imports"
+        )
 
 
 def main() -> None:

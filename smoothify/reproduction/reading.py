@@ -11,8 +11,9 @@ from typing import Any
 
 from smoothify.attacks import ThreatModel, attack
 from smoothify.errors import ConfigError, SmoothifyError, UnknownNameError
-from smoothify.reproduction.table import Measure, Row, Table, mapping_in
+from smoothify.reproduction.table import Measure, Row, Table
 from smoothify.training import Config
+from smoothify.training.config.files import mapping_in
 from smoothify.training.saving.settings import flat
 
 TABLE_FILE = "table.yaml"

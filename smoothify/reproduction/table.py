@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from smoothify.errors import ConfigError
+from smoothify.training.config.files import mapping_in
 
 
 @dataclass(frozen=True)
@@ -162,21 +160,6 @@ class Table:
         """The columns for which the paper gives a number in some row, clean and robust accuracy first."""
         known = dict.fromkeys(column for row in self.rows for column in row.paper)
         return sorted(known, key=lambda column: column not in ("clean", "robust"))
-
-
-def mapping_in(file: Path) -> Mapping[str, Any]:
-    """Read a YAML file that maps names to values.
-
-    Raises:
-        ConfigError: it cannot be read, or holds something else.
-    """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"{file} does not map names to values")
-    return content
 
 
 def _as_option(value: object) -> str:

@@ -71,7 +71,7 @@ NO_DATA = ("--data.path", "no_such")  # what is refused all the same was refused
         (["--output", "{occupied}"], "choose another folder"),
         (["--config", "{unknown_key}"], "unknown option 'lrr'; did you mean 'lr'?"),
         (["--config", "{unknown_nested_key}"], "unknown option 'model.nme'; did you mean 'model.name'"),
-        (["--config", "{not_yaml}"], "not_yaml.yaml, line 2: is no YAML (expected ',' or ']', but got"),
+        (["--config", "{not_yaml}"], "not_yaml.yaml cannot be read as YAML: while parsing a flow sequence"),
         (["--config", "{newer}"], "newer.yaml is of smoothify 99.1.0, newer than the installed"),
         (["--resume", "{newer_run}"], "config.yaml is of smoothify 99.1.0, newer than the installed"),
         (["--model.name", "resnt18", "--data.path", "no_such"], "unknown architecture 'resnt18'"),  # before any data

@@ -7,7 +7,7 @@ from typing import Literal
 
 from smoothify.attacks import PGD, Attack, NoiseFGSM, ThreatModel, attack, fgsm_rs
 from smoothify.errors import ConfigError
-from smoothify.training.config.bounds import at_least
+from smoothify.training.config.bounds import at_least, refuse_unread
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,12 @@ class AttackConfig:
             raise ConfigError(
                 'attack.batch_norm="train" needs attack.precision "same" or "autocast": no norm folded away'
             )
-        if self.method != "pgd":
-            self._refuse_what_only_pgd_has()
-        self._refuse_what_only_free_has()
+        refuse_unread(self, "attack", "method", "pgd", ["steps", "targeted", "random_start", "clean_start"])
+        if self.method == "n_fgsm":
+            refuse_unread(self, "attack", "method", "pgd", ["step_size", "step_warmup"])
+        refuse_unread(self, "attack", "method", "free", ["replays"])
+        if self.method == "free":
+            self._refuse_what_free_has_not()
         self.build()
         attack(self.check, self.threat)
         self.build_final()
@@ -119,21 +122,9 @@ class AttackConfig:
             step_share=min(1.0, epoch / self.step_warmup) if self.step_warmup else 1.0,
         )
 
-    def _refuse_what_only_free_has(self) -> None:
-        if self.method != "free":
-            if self.replays != 1:
-                raise ConfigError(f"attack.replays is of attack.method free, not of {self.method}; leave it out")
-            return
+    def _refuse_what_free_has_not(self) -> None:
         if self.replays < 2:
             raise ConfigError(f"attack.replays={self.replays}: attack.method free needs at least 2, such as 4")
         if self.batch_norm != "eval" or self.precision not in ("auto", "same"):
             name = "batch_norm" if self.batch_norm != "eval" else "precision"
             raise ConfigError(f"attack.{name}: attack.method free takes the update's own gradients; leave it out")
-
-    def _refuse_what_only_pgd_has(self) -> None:
-        default = AttackConfig()
-        names = ["steps", "targeted", "random_start", "clean_start"]
-        names += ["step_size", "step_warmup"] if self.method == "n_fgsm" else []
-        for name in names:
-            if getattr(self, name) != getattr(default, name):
-                raise ConfigError(f"attack.{name} is of attack.method pgd, not of {self.method}; leave it out")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from smoothify.errors import ConfigError
-from smoothify.training.config.bounds import at_least
+from smoothify.training.config.bounds import at_least, refuse_unread
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,5 @@ class AveragingConfig:
             raise ConfigError(f"averaging.decay={self.decay}: it must be in (0, 1)")
         at_least("averaging.start", self.start, 1)
         at_least("averaging.batch_norm_images", self.batch_norm_images, 1)
-        for name, kind in (("decay", "ema"), ("start", "swa")):
-            if self.kind != kind and getattr(self, name) != getattr(AveragingConfig, name):
-                raise ConfigError(f"averaging.{name} is of averaging.kind {kind}, not of {self.kind}; leave it out")
+        refuse_unread(self, "averaging", "kind", "ema", ["decay"])
+        refuse_unread(self, "averaging", "kind", "swa", ["start"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from smoothify.errors import ConfigError
-from smoothify.training.config.bounds import at_least
+from smoothify.training.config.bounds import at_least, refuse_unread
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,7 @@ class OptimizerConfig:
         at_least("optimizer.warmup_epochs", self.warmup_epochs, 0)
         if min(self.milestones, default=0) < 1 or list(self.milestones) != sorted({*self.milestones}):
             raise ConfigError(f"optimizer.milestones={list(self.milestones)}: epochs from 1 on, in order, are needed")
-        for name, schedule in (("milestones", "step"), ("warmup", "one_cycle")):
-            if self.schedule != schedule and getattr(self, name) != getattr(OptimizerConfig, name):
-                raise ConfigError(
-                    f"optimizer.{name} is of optimizer.schedule {schedule}, not of {self.schedule}; leave it out"
-                )
+        refuse_unread(self, "optimizer", "schedule", "step", ["milestones"])
+        refuse_unread(self, "optimizer", "schedule", "one_cycle", ["warmup"])
         if self.warmup_epochs and self.schedule == "one_cycle":
             raise ConfigError('optimizer.warmup_epochs: "one_cycle" rises by itself, for the share optimizer.warmup')
