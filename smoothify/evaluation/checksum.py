@@ -45,9 +45,8 @@ def checksum(*things: object) -> str:
     left: list[object] = [things]  # a list and no recursion: an object may lead to many others, and back to itself
     while left:
         value = left.pop()
-        value = (
-            getattr(value, "_orig_mod", value) if isinstance(value, nn.Module) else value
-        )  # what torch.compile wraps
+        if isinstance(value, nn.Module):
+            value = getattr(value, "_orig_mod", value)  # what torch.compile wraps
         again = met.get(id(value))
         told, parts = (f"number {again[0]}", ()) if again else _described(value)
         if parts and not isinstance(value, tuple):  # whether equal tuples are one object is an accident

@@ -15,7 +15,7 @@ from smoothify.activations import anneal_, create, describe, geometric, is_smoot
 from smoothify.activations.nested import with_slots
 from smoothify.activations.sharpness import NEARLY_RELU
 from smoothify.errors import ConfigError, UnsupportedModelError
-from smoothify.surgery import convert_, inspect, recalibrate_batch_norm_
+from smoothify.surgery import Report, convert_, inspect, recalibrate_batch_norm_
 from smoothify.surgery.recalibrate import batch_norms_of
 from smoothify.surgery.rules.base import known_function
 from smoothify.training.config import ModelConfig
@@ -66,7 +66,7 @@ class Annealing:
                 anneal_(model, self.sharpness(epochs))
 
 
-def convert_as_configured_(host: nn.Module, config: ModelConfig) -> None:
+def convert_as_configured_(host: nn.Module, config: ModelConfig) -> Report:
     """Convert a run's host in place; refuse one that could then not be annealed or recalibrated.
 
     Raises:
@@ -80,7 +80,9 @@ def convert_as_configured_(host: nn.Module, config: ModelConfig) -> None:
             f"model.anneal would begin by making {smooth[0]}, which model.name={config.name!r} has already, nearly "
             "ReLU again; leave it out"
         )
-    if config.activation != "keep":
+    if config.activation == "keep":
+        report = inspect(host)
+    else:
         report = convert_(host, to=config.activation, strict=is_smooth(config.activation))
         found = {site.function for site in report.sites}
         if not report.converted and not {config.activation, describe(create(config.activation))} & found:
@@ -93,15 +95,17 @@ def convert_as_configured_(host: nn.Module, config: ModelConfig) -> None:
             batch_norms_of(host)
         except UnsupportedModelError as error:
             raise ConfigError(f"model.recalibrate: {error}; leave it out") from error
+    return report
 
 
-def activations_of(host: nn.Module) -> tuple[str, ...]:
-    """Name what a host's activations are, the most frequent first; gates and what only a call tells are left out.
+def activations_of(report: Report) -> tuple[str, ...]:
+    """Name what the activations are that a report tells of, the most frequent first; gates are left out.
 
-    >>> activations_of(nn.Sequential(nn.Linear(4, 4), nn.SiLU(), nn.Linear(4, 4), nn.SiLU(), nn.ELU(), nn.Sigmoid()))
+    >>> layers = nn.Linear(4, 4), nn.SiLU(), nn.Linear(4, 4), nn.SiLU(), nn.ReLU(), nn.Sigmoid()
+    >>> activations_of(convert_(nn.Sequential(*layers), to="elu"))
     ('silu', 'elu')
     """
-    found = Counter(site.function for site in inspect(host).sites)
+    found = Counter(site.becomes or site.function for site in report.sites)
     return tuple(name for name, _ in found.most_common() if not known_function(name.partition("(")[0]).gate)
 
 

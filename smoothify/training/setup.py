@@ -26,7 +26,7 @@ from smoothify.data import (
 from smoothify.errors import ConfigError
 from smoothify.models import PixelClassifier, input_size
 from smoothify.training.config import Config, DataConfig, EngineConfig, MixedPrecision
-from smoothify.training.conversion import convert_as_configured_
+from smoothify.training.conversion import activations_of, convert_as_configured_
 from smoothify.training.host import classifier_of, host_of, name_classes_, resizing_of
 from smoothify.training.refusals import (
     checkpoint_activations,
@@ -48,6 +48,7 @@ class Parts:
         train: the images that are trained on.
         held_out: training images kept aside for the check after every epoch, not augmented.
         test: the images that the final figures are measured on.
+        activations: what the host's are, which a config that keeps some of them does not say.
     """
 
     host: nn.Module
@@ -55,6 +56,7 @@ class Parts:
     train: Images | StreamedImages
     held_out: Images
     test: Images
+    activations: tuple[str, ...]
 
     def with_classifier(self, classifier: PixelClassifier) -> Parts:
         """Return the same data with another classifier of the same architecture."""
@@ -129,7 +131,7 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
     classifier = classifier_of(host, config.model)
     size = config.model.input_size or input_size(host)
     refuse_misfit(classifier, size, classes=len(train_source.classes), name=config.model.name)
-    convert_as_configured_(host, config.model)
+    converted = convert_as_configured_(host, config.model)
     with inference_mode_of(classifier):
         for spec in (config.surrogate.attacker, config.surrogate.optimizer):
             refuse_without_relu(classifier, torch.zeros(1, *size), spec)
@@ -145,6 +147,7 @@ def assemble(config: Config, *, processes: int = 1) -> Parts:
         train=train,
         held_out=held_out,
         test=Images(test_source, input_size=size, resizing=resizing),
+        activations=activations_of(converted) or (config.model.activation,),
     )
 
 

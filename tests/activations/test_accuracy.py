@@ -117,7 +117,7 @@ def test_half_precision_is_float32_rounded_once(name: str, dtype: torch.dtype) -
         (curvature,) = torch.autograd.grad(slope.sum(), single, allow_unused=True)
         rate = (curvature / slope).nan_to_num(0, 0, 0).abs().double()  # dslope/dy = curvature / slope
         allowed = 1.5 * allowed + 0.75 * rate * ulp(y.detach().double(), dtype)
-    if name == "gelu":
+    if name == "gelu" and dtype == torch.bfloat16:
         allowed = allowed + 2.0**-24  # torch's own float32 slope cancels to zero in the tail, on a CPU with AVX2 alone
     assert ((slope_half.double() - slope.double()).abs() <= allowed)[fits].all()
 

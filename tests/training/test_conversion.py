@@ -178,8 +178,9 @@ def test_an_activation_that_nothing_becomes_is_refused_and_not_published_as_what
     for activation in ("silu", "keep"):
         convert_as_configured_(host, ModelConfig("timm/test_efficientnet", activation))
     spelled = nn.Sequential(nn.Linear(2, 2), nn.CELU(2.0))
-    convert_as_configured_(spelled, ModelConfig(activation="celu(alpha=2.0)"))
-    assert activations_of(spelled) == ("celu(alpha=2)",)
+    assert activations_of(convert_as_configured_(spelled, ModelConfig(activation="celu(alpha=2.0)"))) == (
+        "celu(alpha=2)",
+    )
 
 
 def test_an_epoch_of_annealing_is_the_best_only_while_there_is_no_other() -> None:

@@ -28,7 +28,6 @@ from smoothify.models import PRESETS, PixelClassifier
 from smoothify.models.importing import is_import_path
 from smoothify.objectives import objective
 from smoothify.training.config import Config
-from smoothify.training.conversion import activations_of
 from smoothify.training.progress import Reporter
 from smoothify.training.saving.best import keep_aside
 from smoothify.training.saving.plots import curves
@@ -124,7 +123,7 @@ class Exporter:
         final = self.config.attack.build_final()
         picture = adversarial(classifier, images, labels, final, self.parts.test.source.classes)
         write_atomically(self.folder.adversarial, picture)
-        write_atomically(self.folder.curves, curves(rows, f"{self.config.model.name}, {self._activations[0]}"))
+        write_atomically(self.folder.curves, curves(rows, f"{self.config.model.name}, {self.parts.activations[0]}"))
         if self.config.attack.sanity:
             measured = self._checked(classifier, final).attached_to(measured)
         epoch, split = rows[best]["epoch"], self.config.data.test_split
@@ -166,8 +165,8 @@ class Exporter:
             architecture=self._own_code() or self._torchvision_name(),
             model_args=self._model_args(),
             card=CardFacts(
-                model_name=f"{re.split('[/:]', name_of(self.config.model.name))[-1]}-{self._activations[0]}",
-                activation=", ".join(self._activations),
+                model_name=f"{re.split('[/:]', name_of(self.config.model.name))[-1]}-{self.parts.activations[0]}",
+                activation=", ".join(self.parts.activations),
                 dataset=name_of(self.config.data.path),
                 about=" ".join([about, *describe_changes(self.folder.changes)]),
                 results=figures,
@@ -177,11 +176,6 @@ class Exporter:
             files={TRAINING: yaml.safe_dump(published, sort_keys=False).encode(), **pictures},
             overwrite=True,
         )
-
-    @property
-    def _activations(self) -> tuple[str, ...]:
-        """What the model's activations are, which a config that keeps some of them does not say."""
-        return activations_of(self.parts.host) or (self.config.model.activation,)
 
     def _input(self) -> dict[str, Any]:
         """What the model takes; not every library's models say so themselves once they are loaded back."""
