@@ -17,7 +17,7 @@ from smoothify.errors import ConfigError
 from smoothify.models.importing import import_modules
 from smoothify.training import Config, Outcome, Terminal, train
 from smoothify.training.accelerated import end_processes
-from smoothify.training.config import refuse_newer
+from smoothify.training.config import refuse_code, refuse_newer
 from smoothify.training.config.files import mapping_in
 
 PROGRAM = "python -m smoothify.train"
@@ -66,7 +66,7 @@ def read(arguments: Sequence[str] | None = None) -> Request:
     """Read a command line; nothing is trained or changed yet."""
     built, arguments = parser(), sys.argv[1:] if arguments is None else arguments
     for path in _config_files(arguments):
-        _refuse_newer_file(path)
+        _refuse_unreadable(path)
     parsed = built.parse_args(arguments)
     if parsed.resume is not None:
         saved = Path(parsed.resume) / "config.yaml"
@@ -77,10 +77,8 @@ def read(arguments: Sequence[str] | None = None) -> Request:
         output = built.parse_args(arguments, defaults=False).get("output", parsed.resume)
         if Path(output).resolve() != Path(parsed.resume).resolve():
             raise ConfigError(f"--resume {parsed.resume} goes on in that folder; leave --output {output} out")
-        _refuse_newer_file(saved)
+        _refuse_unreadable(saved)
         parsed = built.parse_args(["--config", str(saved), *arguments, "--output", str(parsed.resume)])
-    for path in _config_files(arguments):
-        _refuse_published_imports(path)
     parsed.imports = import_modules(parsed.imports)
     values = built.instantiate(parsed)
     config = Config(**{field.name: values[field.name] for field in dataclasses.fields(Config)})
@@ -94,20 +92,17 @@ def _config_files(arguments: Sequence[str]) -> list[Path]:
     return paths
 
 
-def _refuse_newer_file(path: Path) -> None:
-    """Refuse a newer config before its options are read: those that are new would look misspelt."""
-    version = mapping_in(path).get("smoothify")
+def _refuse_unreadable(path: Path) -> None:
+    """Refuse what must not come to the parser: code from strangers, and a newer config, whose options look misspelt."""
+    refuse_code(path)
+    content = mapping_in(path)
+    if "config" in content:
+        raise ConfigError(
+            f"{path}: a config brings no other ({content['config']!r}); give both files, each as --config"
+        )
+    version = content.get("smoothify")
     if version is not None:
         refuse_newer(str(version), str(path))
-
-
-def _refuse_published_imports(path: Path) -> None:
-    """Refuse to import what a file says that came with a model; with those of its own, a user is free."""
-    if path.with_name("config.json").is_file() and "imports" in (content := mapping_in(path)):
-        raise ConfigError(
-            f"{path}: came with a model and names modules to import ({content['imports']}), which no model may; "
-            "take the line out, and give those that you trust as --imports"
-        )
 
 
 def main() -> None:

@@ -77,9 +77,10 @@ class L2(Norm):
 
     def direction(self, gradient: Tensor) -> Tensor:
         """Return the gradient at length 1; a zero gradient stays zero."""
-        length = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
         tiny = torch.finfo(gradient.dtype).tiny
-        return gradient / _per_image(length.clamp_min(tiny), gradient)
+        largest = gradient.abs().flatten(1).amax(1).clamp_min(tiny)
+        scaled = gradient / _per_image(largest, gradient)  # squares of a small one would be zero
+        return scaled / _per_image(self.size(scaled).clamp_min(tiny), scaled)
 
     def project(self, perturbation: Tensor, epsilon: float) -> Tensor:
         """Shorten what is longer than ``epsilon``."""

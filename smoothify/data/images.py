@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,9 +145,16 @@ def decoding(where: Callable[[], str]) -> Iterator[None]:
         yield
     except ModeError as error:
         raise DataError(f"{where()}: {error}") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except _undecodable() as error:
         reason = "it cannot be decoded" if "<_io" in str(error) else error  # Pillow names a buffer that nobody knows
         raise DataError(f"{where()}: {reason}; correct or drop the row") from error
+
+
+def _undecodable() -> tuple[type[Exception], ...]:
+    """Return what Pillow raises for an image that it cannot, or will not, decode."""
+    from PIL.Image import DecompressionBombError
+
+    return OSError, ValueError, SyntaxError, struct.error, DecompressionBombError
 
 
 def labels_of(source: Source) -> Tensor:

@@ -16,7 +16,7 @@ from smoothify.data import Images, Resizing, Source
 from smoothify.errors import ConfigError, HubError, SmoothifyError
 from smoothify.hub import from_pretrained, read_file
 from smoothify.hub.checks import printable
-from smoothify.hub.training_file import TRAINING, read_training
+from smoothify.hub.training_file import TRAINING, read_training, trained_on
 from smoothify.models import PixelClassifier, input_size
 
 
@@ -32,7 +32,7 @@ class Setting:
         resizing: what of `Resizing` the training named; the rest is the host's.
         mean: per channel, of the normalisation; None where the host says so.
         std: likewise.
-        seen: whether the model was trained on these images.
+        seen: whether the model was trained on these images, as far as its ``training.yaml`` says.
     """
 
     data: str
@@ -71,10 +71,12 @@ class Setting:
         stored = read_file(model, TRAINING)
         asked = {"data": data, "split": split, "norm": norm, "epsilon": epsilon}
         found: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        seen_in: object = None  # which data set; its author's own has no name
         if stored is not None:
             alone = norm is not None and epsilon is None  # then it must be the one that the epsilon is of
             given = [name for name in found if not (name == "norm" and alone)]
             trained = read_training(stored, f"{model}/training.yaml", without=given)
+            seen_in = trained_on(stored, f"{model}/training.yaml")
             if norm in NORMS and trained.get("norm", norm) != norm:
                 raise ConfigError(
                     f"--norm {norm}: {model} was trained under {trained['norm']}, and an epsilon of one norm says "
@@ -95,7 +97,7 @@ class Setting:
             {name: found[name] for name in Resizing.__dataclass_fields__ if name in found},
             found.get("mean"),
             found.get("std"),
-            seen=data is None and found.get("train_split") == split,
+            seen=found.get("train_split") == split and seen_in in (None, found["data"]),
         )
 
     def classifier(self, host: nn.Module) -> PixelClassifier:

@@ -91,7 +91,7 @@ def published_card(
     """
     correct = "correct it, or write the card anew with save_pretrained(..., overwrite=True)"
     try:
-        text = content.decode().replace(YOUR_REPO, repo_id)
+        text = content.decode().replace("\r\n", "\n").replace(YOUR_REPO, repo_id)
         if not results and license_id is None:
             ModelCard(text, ignore_metadata_errors=True)
             return text
@@ -170,7 +170,15 @@ def _introduction(facts: CardFacts, config: ModelConfig) -> str:
     library = "of its author's own code" if config.host == "user" else f"of {config.host}"
     activation = f" with the activation `{facts.activation}`" if facts.activation else ""
     trained = f", trained on {plain(facts.dataset)}" if facts.dataset else ""
-    return f"`{config.architecture}` {library}{activation}{trained}.\n\n{facts.about}".strip()
+    return f"`{config.architecture}` {library}{_arguments(config)}{activation}{trained}.\n\n{facts.about}".strip()
+
+
+def _arguments(config: ModelConfig) -> str:
+    """Say what makes it another network than its architecture's name promises; too much of it is left to the config."""
+    given = ", ".join(f"{name}={value!r}" for name, value in config.model_args.items())
+    if not given or config.host not in ("timm", "torchvision"):
+        return ""
+    return f" built with `{given}`" if len(given) <= 300 and "`" not in given else " built with arguments of its own"
 
 
 def _loading(config: ModelConfig) -> str:

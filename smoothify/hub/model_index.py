@@ -90,7 +90,7 @@ def with_results(text: str, added: Sequence[Result]) -> tuple[str, list[Result]]
     data = cast(ModelCardData, card.data)
     kept: list[EvalResult] = list(data.eval_results or [])
     types = {entry.dataset_name: entry.dataset_type for entry in kept}
-    only = kept[0].dataset_name if kept else (data.datasets or ["unknown"])[0]
+    only = kept[0].dataset_name if kept else (_listed(data.datasets) or ["unknown"])[0]
     new = entries(added, only, types)
     measured = {_identity(entry): _images(entry) for entry in new}
     kept = [entry for entry in kept if _images(entry) > measured.get(_identity(entry), -1)]
@@ -100,9 +100,12 @@ def with_results(text: str, added: Sequence[Result]) -> tuple[str, list[Result]]
     heading = re.search(r"^# (.+)$", card.text, re.MULTILINE)
     data.model_name = data.model_name or (heading[1] if heading else "model")
     data.eval_results = [*kept, *new]
-    data.metrics = sorted({*(data.metrics or []), "accuracy"})
+    data.metrics = sorted({*_listed(data.metrics), "accuracy"})
     if any(result.epsilon is not None for result in added):
-        data.tags = list(dict.fromkeys([*(data.tags or []), "robust"]))
+        data.tags = list(dict.fromkeys([*_listed(data.tags), "robust"]))
+    for name in ("datasets", "tags"):
+        if getattr(data, name):
+            setattr(data, name, _listed(getattr(data, name)))
     results = [_result_of(entry, only) for entry in kept if (entry.metric_args or {}).get("attack")]
     results += [_result_of(entry, only) for entry in new]
     section = f"## Results\n\n{results_table(results)}\n"
@@ -112,6 +115,11 @@ def with_results(text: str, added: Sequence[Result]) -> tuple[str, list[Result]]
         body = f"{before.rstrip()}\n\n{section}{recipe}{after}"
     own = [_result_of(entry, only) for entry in weaker if (entry.metric_args or {}).get("attack")]
     return f"---\n{data.to_yaml()}\n---\n{body}", [result for result in own if result.epsilon is not None]
+
+
+def _listed(value: str | list[str] | None) -> list[str]:
+    """Return what the Hub takes as one text or as a list."""
+    return [value] if isinstance(value, str) else list(value or ())
 
 
 def _arguments(result: Result) -> dict[str, Any]:

@@ -50,6 +50,15 @@ def read_training(data: bytes, source: str, *, without: Collection[str] = ()) ->
     return found
 
 
+def trained_on(data: bytes, source: str) -> object:
+    """Return what the file says of the data set, unchecked: only to be compared with another one's name.
+
+    >>> trained_on(b"data: {path: images}", "training.yaml")
+    'images'
+    """
+    return _mapping(_mapping(parse_yaml(data, source)).get("data")).get("path")
+
+
 def _epsilon(where: str, value: object, checks: Checks) -> str | float | None:
     return checks.line(where, value, 100) if isinstance(value, str) else checks.number(where, value, 0, 1e4)
 

@@ -36,7 +36,7 @@ def build_transformers(name: str, pretrained: bool, arguments: dict[str, Any]) -
                 config=config,
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,  # a head for other classes starts anew
-            )
+            ).float()  # whatever the repository keeps its weights in
         else:
             model = construct(lambda _: AutoModelForImageClassification.from_config(config), name, {})
     model.pretrained_cfg = _input(config, {} if is_type else _preprocessing(name))  # type: ignore[assignment]

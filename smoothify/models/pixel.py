@@ -65,8 +65,8 @@ class PixelClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (batch, classes) of images (batch, channels, height, width) in [0, 1]."""
-        if images.dtype is torch.uint8:
-            raise DataError("images of torch.uint8 are in 0 to 255; give floats in [0, 1], images / 255")
+        if not images.is_floating_point():
+            raise DataError(f"images of {images.dtype} are no floats in [0, 1]; if they are in 0 to 255, images / 255")
         normalised = (images - self.mean) / self.std
         output = self.model(normalised.to(_like(self.model, normalised).dtype))
         logits = getattr(output, "logits", output)

@@ -11,6 +11,7 @@ from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
 from smoothify.attacks import Attack, Randomness
+from smoothify.errors import UnsupportedModelError
 from smoothify.objectives.base import Loss, Objective, not_negative
 from smoothify.objectives.pgd_at import AdversarialTraining
 
@@ -27,6 +28,10 @@ class WeightPerturbation(Objective):
     says, layer by layer; everything else stays: norms, biases, learned activation parameters, tokens, position
     embeddings. With several processes each moves them for its own share of the batch. Activation checkpointing does
     not go with it: the backward pass would compute activations again at weights that have moved back.
+
+    Raises:
+        UnsupportedModelError: when it compares, such a layer's weight is computed from others (weight or spectral
+            norm), or none is trained.
 
     Args:
         inner: the objective.
@@ -101,14 +106,20 @@ class WeightPerturbation(Objective):
 
 def _weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return what moves, by name."""
-    moving = {
-        name
-        for path, module in model.named_modules()
-        if isinstance(module, _LAYERS)
-        for name, _ in module.named_parameters(path, recurse=False)
-        if name.endswith("weight")
-    }
-    return {name: weight for name, weight in model.named_parameters() if name in moving and weight.requires_grad}
+    moving: set[str] = set()
+    for path, module in model.named_modules():
+        if isinstance(module, _LAYERS):
+            own = {name for name, _ in module.named_parameters(path, recurse=False) if name.endswith("weight")}
+            if not own:
+                raise UnsupportedModelError(
+                    f"awp: the weight of {path or type(module).__name__} is computed from others (weight or spectral "
+                    "norm), and would not move; remove the parametrization, or leave awp out"
+                )
+            moving |= own
+    found = {name: weight for name, weight in model.named_parameters() if name in moving and weight.requires_grad}
+    if not found:
+        raise UnsupportedModelError("awp: no linear layer or convolution has a weight that is trained; leave awp out")
+    return found
 
 
 class _At(nn.Module):

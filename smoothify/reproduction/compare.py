@@ -20,7 +20,7 @@ class Difference:
 
     Args:
         value: mean over seeds, in [-1, 1].
-        half_width: of the 95% interval; None when one seed cannot tell how much seeds differ.
+        half_width: of the 95% interval; None where one seed, or one image, cannot tell how much they differ.
 
     >>> gain = Difference(0.026, 0.010)
     >>> print(gain, gain.significant)
@@ -60,8 +60,8 @@ def difference(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]
         raise ValueError("two rows are compared on the same seeds and the same images")
     seeds, images = len(ours), len(ours[0])
     per_seed = [(sum(a) - sum(b)) / images for a, b in zip(ours, theirs, strict=True)]
-    if seeds == 1:
-        return Difference(per_seed[0], None)
+    if seeds == 1 or images == 1:
+        return Difference(mean(per_seed), None)
     per_image = [sum(a[image] - b[image] for a, b in zip(ours, theirs, strict=True)) / seeds for image in range(images)]
     student = _STUDENT_95[min(seeds - 2, len(_STUDENT_95) - 1)]
     of_seeds = student * math.sqrt(variance(per_seed) / seeds)

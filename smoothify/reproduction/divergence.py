@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from smoothify.errors import DataError
+from smoothify.evaluation.hardware import describe_machine
 from smoothify.files import write_atomically
-from smoothify.reproduction.hardware import describe_machine
 from smoothify.reproduction.record import file_of
 from smoothify.reproduction.table import Row, Table
 
@@ -22,12 +22,12 @@ class Divergence:
         row: the row's name.
         seed: of the run.
         digest: the row's, when it was run; one with another is out of date.
-        command: the options of ``smoothify.train``.
+        command: the options of ``smoothify.train``, and what launched it if not this Python.
         what: what was not finite.
         step: the update at which it was not, counted from 0.
         epoch: that it belongs to, counted from 1.
         versions: of the libraries.
-        machine: what it ran on.
+        machine: what it was trained on.
 
     >>> print(Divergence("relu", 0, "45dbfcb7", ("--lr=9",), "the loss is not finite", 310, 4, {"torch": "2.15.0"}))
     diverged in epoch 4: the loss is not finite, at step 310

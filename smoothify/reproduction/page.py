@@ -18,13 +18,14 @@ one in parentheses, on the same seeds and the same images. Their 95% interval co
 images; it is bold where all of a table's seeds are there, three at least, and it excludes zero. Nothing corrects it for
 the number of rows, and it takes what differs between seeds to be normal: read three seeds with care.
 
-A run keeps the newest epoch that is within one standard error of the best on 500 held-out training images; "training"
-is that epoch's accuracy on attacked training images, to be set beside the test numbers (§7). "Single-step gap" is how
-much more of the held-out images stand after one attack step than after the check's ten, in the same epoch: large where
-a network has learned to withstand single steps. A row whose seeds are "not run" is one that nobody ran here; where runs
+A run keeps the newest epoch that is within one standard error of the best on held-out training images; "training" is
+that epoch's accuracy on attacked training images, to be set beside the test numbers (§7). "Single-step gap" is how much
+more of the held-out images stand after one attack step than after the run's own check, in the same epoch: large where a
+network has learned to withstand single steps. A row whose seeds are "not run" is one that nobody ran here; where runs
 diverged, its figures are those of the others. "Paper" is what Xie et al. (arXiv:2006.14536) report; where it is empty
 they give no number. The tables that were run here come first. Rows of several tables that come to the same recipe, such
-as the default run's, are the same runs.
+as the default run's, are the same runs where all their figures agree; some were trained again, on another machine, and
+are then other networks.
 
 {hours}
 """

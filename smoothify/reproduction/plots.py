@@ -17,6 +17,7 @@ from smoothify.errors import DataError, UnknownNameError
 from smoothify.reproduction.compare import Difference, difference, paired
 from smoothify.reproduction.record import Record, read_records
 from smoothify.reproduction.table import Row, Table
+from smoothify.training import Config
 
 
 def held_out_curves(table: Table) -> Figure:
@@ -98,7 +99,7 @@ def gap_against_accuracy(tables: Sequence[Table], column: str) -> Figure:
     gaps = [record.single_step_gap for record in every]
     if len(set(gaps)) > 1:
         axes.set_title(f"correlation {correlation(gaps, _robust(every, column)):+.2f}", fontsize=9)
-    axes.set_xlabel("held-out accuracy after one attack step, less that after the check's ten (points)", fontsize=9)
+    axes.set_xlabel("held-out accuracy after one attack step, less that after the check's steps (points)", fontsize=9)
     axes.set_ylabel(f"{column} (%)", fontsize=9)
     axes.legend(frameon=False, fontsize=8)
     _finish(figure)
@@ -170,10 +171,10 @@ _COLOUR_OF = {
 
 
 def _kind(row: Row) -> str:
-    """Say which kind of network a row trains."""
+    """Say which kind of network a row trains; one that keeps its activations is taken for ReLU's."""
     if row.settings.get("surrogate"):
         return "ReLU, smooth gradients in training"
-    activation = row.settings.get("model", {}).get("activation")
+    activation = row.settings.get("model", {}).get("activation", Config().model.activation)
     if activation in ("keep", "relu"):
         return "ReLU"
     try:

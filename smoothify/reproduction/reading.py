@@ -75,14 +75,33 @@ def read_table(file: Path) -> Table:
     if not isinstance(measures, list):
         raise ConfigError(f"{file}: measure={measures!r} is not a list; leave it out, or list attacks in it")
     own_names = any(row.imports for row in read)
-    return Table(
+    measured = tuple(_measure(measure, file, own_names=own_names) for measure in measures)
+    slugs = [measure.slug for measure in measured]
+    for slug in slugs:
+        if slugs.count(slug) > 1:
+            raise ConfigError(f"{file}: two entries of measure would write the file {slug!r}; leave one out")
+    table = Table(
         folder=file.parent,
         title=_text(content, "title", file),
         about=_text(content, "about", file).strip(),
         seeds=tuple(seeds),
         rows=read,
-        measures=tuple(_measure(measure, file, own_names=own_names) for measure in measures),
+        measures=measured,
     )
+    for row in read:
+        if (other := table.baseline(row)) is not None and _images(row) != _images(other):
+            raise ConfigError(
+                f"{file}, row {row.name!r}: it is measured on other images than {other.name!r}, which it is compared "
+                "with; give both the same data.path and data.test_split"
+            )
+    return table
+
+
+def _images(row: Row) -> tuple[object, object]:
+    """Return what decides on which images a row is measured."""
+    given = row.settings.get("data")
+    data = {**asdict(Config().data), **(given if isinstance(given, Mapping) else {})}
+    return data["path"], data["test_split"]
 
 
 def _row(name: str, content: object, common: object, file: Path) -> Row:

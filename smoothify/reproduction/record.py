@@ -11,9 +11,9 @@ from typing import Any
 
 from smoothify.errors import DataError
 from smoothify.evaluation import Verdicts
+from smoothify.evaluation.hardware import describe_machine
 from smoothify.files import write_atomically
 from smoothify.protocol import show, unusual_step
-from smoothify.reproduction.hardware import describe_machine
 from smoothify.reproduction.table import Row, Table
 
 
@@ -82,7 +82,7 @@ class Record:
         row: the row's name.
         seed: of the run.
         digest: the row's, when it was run; a record with another one is out of date.
-        command: the options of ``smoothify.train``.
+        command: the options of ``smoothify.train``, and what launched it if not this Python.
         epochs: passes over the training images.
         epoch: whose model was kept and measured, counted from 1: the best on held-out training images.
         train_accuracy: on attacked training images in that epoch, in [0, 1].
@@ -95,7 +95,7 @@ class Record:
         training_seconds: wall-clock time of all epochs.
         measuring_seconds: wall-clock time of the table's measures; None where an evaluation did not keep it.
         versions: of the libraries, when it was trained.
-        machine: what it ran on.
+        machine: what it was trained on.
 
     >>> record = Record.read(Path("zoo/fashion_mnist/table_1/results/neither.seed-0.json"))
     >>> record.row, record.epochs, record.measured[0].attack

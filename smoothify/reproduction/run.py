@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from smoothify.reproduction.job import FINISHED, Job, Machine
 from smoothify.reproduction.record import Measurement, Record, file_of
 from smoothify.reproduction.table import Measure, Row, Table
 from smoothify.training import RunFolder
+from smoothify.training.config.files import mapping_in
 from smoothify.training.saving.state import newest_first
 
 
@@ -121,6 +123,10 @@ def _do(job: Job) -> Record | Divergence:
         raise SmoothifyError(f"{job}: left out, since {job.start}, which it starts from, did not come to its end")
     if (changes := RunFolder(job.folder).changes).is_file():
         raise SmoothifyError(f"{job}: was resumed with settings that are not the table's ({changes}); move it away")
+    if job.machine.data is not None and job.finished.is_file() and (used := _data_of(job)) != job.machine.data:
+        raise SmoothifyError(
+            f"{job}: {job.folder} was trained on {used}, not on {job.machine.data}; leave --data out, or move it away"
+        )
     diverged = RunFolder(job.folder).diverged
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     if not job.finished.is_file() and not diverged.is_file():
@@ -142,6 +148,12 @@ def _do(job: Job) -> Record | Divergence:
             f"{job}: {job.folder} does not say what a record needs ({error!r}): it is damaged, or of another version; "
             "delete it and run the table again"
         ) from error
+
+
+def _data_of(job: Job) -> object:
+    """Return the data set that a finished run was trained on."""
+    data = mapping_in(RunFolder(job.folder).config).get("data")
+    return data.get("path") if isinstance(data, Mapping) else None
 
 
 def _measured_file(job: Job, measure: Measure) -> Path:
@@ -172,20 +184,22 @@ def _record(job: Job) -> Record:
         training_seconds=round(sum(row["seconds"] for row in rows), 1),
         measuring_seconds=round(sum(seconds), 1) if len(seconds) == len(evaluations) else None,
         versions=final["versions"],
+        machine=final["machine"],
     )
 
 
 def _divergence(job: Job, file: Path) -> Divergence:
     """Read where a run diverged."""
     found = _read(file)
-    told = {name: found[name] for name in ("what", "step", "epoch", "versions")}
+    told = {name: found[name] for name in ("what", "step", "epoch", "versions", "machine")}
     return Divergence(row=job.row.name, seed=job.seed, digest=job.row.digest, command=_options(job), **told)
 
 
 def _options(job: Job) -> tuple[str, ...]:
     """Return the options that a record names: those of the row, and what the runner adds."""
     started = () if job.row.start is None else (f"--model.name=(the run of {job.row.start.name})",)
-    return (*job.row.arguments, *started, *_place(job), f"--seed={job.seed}")
+    launched = (f"(launched by {shlex.join(job.machine.launcher)})",) if job.machine.launcher else ()
+    return (*job.row.arguments, *started, *_place(job), f"--seed={job.seed}", *launched)
 
 
 def _place(job: Job) -> tuple[str, ...]:

@@ -117,7 +117,7 @@ def _saved(config: ModelConfig, source: str | Path, num_classes: int) -> nn.Modu
             f"model.name={config.name!r} is a saved model, started from as it is: "
             "set model.pretrained to true and leave model.arguments out"
         )
-    host = from_pretrained(source, architecture=config.architecture)
+    host = from_pretrained(source, architecture=config.architecture).float()  # mixed precision is the engine's
     if _classes(host) != num_classes:
         reset = getattr(host, "reset_classifier", None)  # timm's
         if reset is None:

@@ -106,6 +106,13 @@ def test_small_gradients_survive_float16() -> None:
     assert torch.equal((exact - clean).sign(), (half - clean.half()).sign().float())
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-38, 1e-43, 1e30])
+def test_an_l2_direction_has_length_1_however_small_the_gradient(size: float) -> None:
+    """A model that is sure of itself leaves gradients whose squares are zero in float32."""
+    gradient = torch.stack([torch.full((1, 28, 28), size), torch.zeros(1, 28, 28)])
+    assert NORMS["l2"].size(NORMS["l2"].direction(gradient)).tolist() == pytest.approx([1.0, 0.0])
+
+
 def test_generator_decides_the_start() -> None:
     clean, labels = images()
     first, second, other = (

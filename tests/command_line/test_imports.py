@@ -47,6 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({**NAMES, "imports": ["own_names"]}))
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "other.yaml").write_text("arguments: {x: {class_path: own_names.OwnGate}}")
     (tmp_path / "model" / "training.yaml").write_text(yaml.safe_dump({"imports": ["own_names"]}))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -87,6 +88,42 @@ def test_training_refuses(folder: Path, arguments: list[str], words: str, monkey
     assert (code, error.count("\n")) == (2, 1)
     assert words in error
     assert "own_names" not in sys.modules
+
+
+BUILT = "{class_path: own_names.OwnGate}"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("config: 'imports: [own_names]'", "says 'config'"),
+        ("config: {imports: [own_names]}", "says 'config'"),
+        ("overwrite: true", "says 'overwrite'"),
+        ("model: {name: 'own_names:OwnGate'}", "names code to run (model.name: own_names:OwnGate)"),
+        ("model: {name: hf-hub:me/x, architecture: 'own_names:OwnGate'}", "names code to run (model.architecture: own"),
+        (f"model: {{arguments: {{x: {BUILT}}}}}", "names a class to build (class_path: own_names.OwnGate)"),
+        (f"model: {{arguments: {{x: {{y: [{BUILT}]}}}}}}", "names a class to build"),
+        (f"attack: {BUILT}", "names a class to build"),
+        (f"model: {{arguments: {{x: '{BUILT}'}}}}", "holds names and values inside a text"),
+        ("model: {arguments: {x: 'class_path: own_names.OwnGate'}}", "holds names and values inside a text"),
+        (r"""model: {arguments: {x: '{"cl\u0061ss_path": "own_names.OwnGate"}'}}""", "holds names and values inside a"),
+        (f"model: {{arguments: '{{x: {BUILT}}}'}}", "holds names and values inside a text"),
+        ("model: other.yaml", "says 'model' in a text or another file"),
+        (f"model.arguments: {{x: {BUILT}}}", "says 'model.arguments'"),
+    ],
+)
+def test_what_came_with_a_model_brings_no_code(folder: Path, content: str, words: str, monkeypatch, capsys) -> None:
+    (folder / "model" / "training.yaml").write_text(content)
+    code, error = answer(train.main, train.PROGRAM, ["--config", "model/training.yaml"], monkeypatch, capsys)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "training.yaml: came with a model and " in error and words in error
+    assert "own_names" not in sys.modules
+
+
+def test_a_config_brings_no_other(folder: Path, monkeypatch, capsys) -> None:
+    (folder / "mine.yaml").write_text("config: names.yaml")
+    code, error = answer(train.main, train.PROGRAM, ["--config", "mine.yaml"], monkeypatch, capsys)
+    assert code == 2 and "mine.yaml: a config brings no other ('names.yaml'); give both files, each as" in error
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import io
 import pickle
+import struct
 import tarfile
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -118,6 +120,12 @@ def test_wrong_data_is_named(tmp_path: Path) -> None:
     broken = parquet(tmp_path / "broken", [png(), b"not an image"], [0, 1])
     with pytest.raises(DataError, match="row 1"):
         Images(load(str(broken)), input_size=(3, 8, 8))
+    head = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)  # 900 million pixels, and no more than that
+    chunks = (struct.pack(">I", len(one) - 4) + one + struct.pack(">I", zlib.crc32(one)) for one in (head, b"IDAT0"))
+    bomb = b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+    huge = parquet(tmp_path / "huge", [png(), bomb], [0, 1])
+    with pytest.raises(DataError, match=r"row 1: Image size .* decompression bomb .*; correct or drop the row"):
+        Images(load(str(huge)), input_size=(3, 8, 8)).batch([1])
     colour = parquet(tmp_path / "colour", [png(color="red")], [0])
     with pytest.raises(DataError, match=r"row 0: an image of mode 'RGB', .* or store the images in grey$"):
         Images(load(str(colour)), input_size=(1, 8, 8))

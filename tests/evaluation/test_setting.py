@@ -24,6 +24,19 @@ def test_the_split_is_the_runs_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "given", "seen"),
+    [("images", None, True), ("images", "images", True), ("images", "others", False), ("null", "images", True)],
+)
+def test_images_that_it_was_trained_on_are_known_as_such(
+    path: str, given: str | None, seen: bool, tmp_path: Path
+) -> None:
+    training = f"data: {{path: {path}, train_split: train}}\nattack: {{norm: linf, epsilon: 4/255}}\n"
+    (tmp_path / "training.yaml").write_text(training)
+    assert Setting.of(str(tmp_path), data=given, split="train").seen is seen
+    assert not Setting.of(str(tmp_path), data=given, split="test").seen
+
+
+@pytest.mark.parametrize(
     ("training", "message"),
     [
         ("data: [1", "is not readable as plain YAML .* in line 1"),

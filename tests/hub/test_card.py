@@ -108,6 +108,19 @@ def test_a_licence_that_the_card_has_is_kept(hub: Hub, tmp_path: Path) -> None:
     assert licenses == ["openrail", "openrail", "mit"]
 
 
+def test_a_card_written_by_hand_keeps_what_stands_there(hub: Hub, tmp_path: Path) -> None:
+    folder = save_pretrained(small_model(), tmp_path / "out")
+    text = "---\ndatasets: me/images\nmetrics: f1\ntags: mine\n---\n# My model\n\n## Results\n\n| a |\n| --- |\n"
+    (folder / "README.md").write_bytes(text.replace("\n", "\r\n").encode())
+    push_folder(folder, "me/x", evaluation=EVALUATION)
+    published = hub.files("me/x")["README.md"].decode()
+    card = ModelCard(published)
+    assert card.data.metrics == ["accuracy", "f1"] and card.data.tags == ["mine", "robust"]
+    assert card.data.model_name == "My model" and card.data.datasets == ["me/images"]
+    assert not {entry.dataset_name for entry in card.data.eval_results} & {"m", "e"}
+    assert published.count("## Results") == 1 and "\r" not in published
+
+
 @pytest.mark.parametrize("license", ["", "MIT license", "mit\nx: 1", "x" * 65])
 def test_what_is_no_licence(license: str, hub: Hub, tmp_path: Path) -> None:
     folder = save_pretrained(small_model(), tmp_path / "out")

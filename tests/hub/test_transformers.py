@@ -42,6 +42,14 @@ def test_a_classifier_is_loaded_as_itself_and_converted(folder: Path, hub: Hub, 
     assert not any(isinstance(module, nn.ReLU) for module in converted.modules())
 
 
+def test_a_timm_model_deeper_inside_is_refused_before_timm_hears_of_it(folder: Path) -> None:
+    inside = {"model_type": "timm_wrapper", "architecture": "resnet18", "model_args": {"checkpoint_path": "/tmp/evil"}}
+    outside = {"model_type": "shieldgemma2", "architectures": ["ShieldGemma2ForImageClassification"]}
+    (folder / "config.json").write_text(json.dumps({**outside, "vision_config": inside}))
+    with pytest.raises(HubError, match=r"vision_config.model_type is 'timm_wrapper': a timm model inside is refused"):
+        from_pretrained(folder)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

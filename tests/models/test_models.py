@@ -117,6 +117,11 @@ def test_normalisation_adds_no_key_and_moves_with_the_model() -> None:
             "images / 255",
         ),
         (
+            lambda: PixelClassifier(nn.Flatten(), mean=(0.0,), std=(1.0,))(torch.ones(2, 1, 2, 2, dtype=torch.int64)),
+            DataError,
+            "images of torch.int64 are no floats in [0, 1]",
+        ),
+        (
             lambda: PixelClassifier(Returning(lambda x: x), mean=(0.0,), std=(1.0,))(torch.rand(2, 1, 2, 2)),
             UnsupportedModelError,
             "shape (2, 1, 2, 2)",

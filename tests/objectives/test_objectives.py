@@ -11,7 +11,7 @@ from torch import nn
 
 from smoothify import objectives
 from smoothify.attacks import PGD, ThreatModel
-from smoothify.errors import SmoothifyError, UnknownNameError
+from smoothify.errors import SmoothifyError, UnknownNameError, UnsupportedModelError
 from smoothify.objectives import awp
 
 
@@ -203,6 +203,18 @@ def test_weight_perturbation_moves_weights_of_layers_alone(monkeypatch: pytest.M
     perturbed = objectives.objective("pgd_at + awp(gamma=0.1)")
     perturbed.compare(Tokens(), torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 4), torch.tensor([0, 2]))
     assert moved == {"patches.weight", "attention.in_proj_weight", "attention.out_proj.weight", "head.weight"}
+
+
+def test_weight_perturbation_refuses_what_it_would_leave_where_it_is() -> None:
+    perturbed, images = objectives.objective("pgd_at + awp"), torch.rand(2, 1, 4, 4)
+    computed = nn.Sequential(nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(16, 4)), nn.Linear(4, 3))
+    with pytest.raises(
+        UnsupportedModelError, match=r"the weight of 1 is computed from others \(weight or spectral norm\)"
+    ):
+        perturbed.compare(computed, images, images, torch.tensor([0, 2]))
+    frozen = nn.Sequential(nn.Flatten(), nn.Linear(16, 3).requires_grad_(False))
+    with pytest.raises(UnsupportedModelError, match="no linear layer or convolution has a weight that is trained"):
+        perturbed.compare(frozen, images, images, torch.tensor([0, 2]))
 
 
 def test_weight_perturbation_smooths_labels_as_the_objective_does_that_it_is_around() -> None:

@@ -146,7 +146,7 @@ def test_a_run_that_diverges_is_a_result(zoo: Path, tmp_path: Path, capsys: pyte
 
     page = (zoo / "RESULTS.md").read_text()
     assert "| relu | 68.8 | 33.0 | 1 (1 diverged) |  |  |  |" in page and "2 runs of 4 (1 diverged)" in page
-    assert f"- relu, seed 0: {diverged}." in page
+    assert f"- relu, seed 0: {diverged}." in page and diverged.machine == told["machine"]
 
     main(["reproduce", "stripes/figure_3", *options])
     assert "0 runs to do" in capsys.readouterr().out, "it would diverge again"
@@ -282,6 +282,12 @@ def test_a_page_without_runs_is_blank(zoo: Path) -> None:
         ("note: the", "start: silu\n    note: the", "it starts from a row that itself starts from another"),
         ("note: the", "against: rel\n    note: the", "unknown row to compare with 'rel'; did you mean 'relu'"),
         ("note: the", "against: silu\n    note: the", "unknown row to compare with 'silu'"),
+        ("silu}", "silu, data.test_split: train}", "row 'silu': it is measured on other images than 'relu'"),
+        (
+            "images: 24}",
+            "epsilon: 0.01}\n- {attack: pgd-1, step_size: 0.01}",
+            "two entries of measure would write the file 'pgd-1-0.01'",
+        ),
     ],
 )
 def test_bad_tables_are_refused(zoo: Path, before: str, after: str, message: str) -> None:
@@ -316,6 +322,9 @@ def test_a_run_belongs_to_every_table_that_asks_for_it(zoo: Path, tmp_path: Path
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "runs").rglob("*") if file.is_file()}
     (record,) = reproduce(other, runs=tmp_path / "runs", seeds=[0], only=["relu"])
     assert record.row == "relu" and before == {file: file.stat().st_mtime_ns for file in before}
+    file_of(other.results, "relu", 0).unlink()
+    with pytest.raises(SmoothifyError, match=r"was trained on .*, not on /data/others; leave --data"):
+        reproduce(other, runs=tmp_path / "runs", seeds=[0], only=["relu"], machine=Machine(data="/data/others"))
 
 
 def test_a_row_is_compared_with_the_one_that_it_names(zoo: Path) -> None:
@@ -400,7 +409,8 @@ if "smoothify.train" in words:
     row = dict(epoch=1, train_accuracy=0.5, train_loss=1.0, seconds=2.0)
     row |= dict(held_out_robust_accuracy=0.25, held_out_single_step_accuracy=0.5)
     (output / "metrics.jsonl").write_text(json.dumps(row))
-    found |= dict(attack="APGD-CE", surrogate=None, epoch=1, attack_precision="same", versions=dict(torch="2"))
+    found |= dict(attack="APGD-CE", surrogate=None, epoch=1, attack_precision="same")
+    found |= dict(versions=dict(torch="2"), machine="8 GPUs")
     (output / "evaluation.json").write_text(json.dumps(found))
 else:
     output.write_text(json.dumps(dict(seconds=1.0, results=[dict(found, attack="APGD-CE", surrogate="silu")])))
@@ -419,6 +429,7 @@ def test_a_launcher_starts_the_runs_on_the_data_that_it_is_given(zoo: Path, tmp_
     (record,) = reproduce(only_table(zoo), runs=tmp_path / "runs", seeds=[0], only=["relu"], machine=machine)
     assert list(record.columns) == ["APGD-CE, Linf 0.03 (3 images)", "APGD-CE through silu, Linf 0.03 (3 images)"]
     assert "--data.path=/data/stripes" in record.command and record.versions == {"torch": "2"}
+    assert record.command[-1] == f"(launched by {launcher} --processes 8)" and record.machine == "8 GPUs"
     assert Record.read(record.write(only_table(zoo).results)) == record
     trained, measured = said.read_text().splitlines()
     assert trained.startswith("--processes 8 -m smoothify.train --config") and "--data.path=/data/stripes" in trained
@@ -535,20 +546,21 @@ def test_accuracy_is_drawn_against_the_gap_of_the_model_that_was_kept(zoo: Path)
     kinked = "  kinked:\n    options: {model.activation: elu(alpha=2)}\n"
     file.write_text(f"{file.read_text()}{both}{kinked}")
     table = only_table(zoo)
+    table = replace(table, rows=(*table.rows, Row("default", table.rows[0].recipe, {}, {})))
     with pytest.raises(DataError, match=r"no records attacked by PGD-2, Linf 0\.03 \(4 images\) to draw"):
         gap_against_accuracy([table], column)
-    for row, right, epoch in zip(table.rows, (1, 2, 3, 2), (1, 2, 2, 1), strict=True):
+    for row, right, epoch in zip(table.rows, (1, 2, 3, 2, 4), (1, 2, 2, 1, 2), strict=True):
         record = record_of(row, seed=0, verdicts=[index < right for index in range(4)])
         replace(record, epoch=epoch).write(table.results)
     (axes,) = gap_against_accuracy([table, table], column).axes
     drawn = {group.get_label(): group.get_offsets().tolist() for group in axes.collections}
     assert drawn == {
         "ReLU (1 runs)": [[25.0, 25.0]],
-        "smooth (1 runs)": [[12.5, 50.0]],
+        "smooth (2 runs)": [[12.5, 50.0], [12.5, 100.0]],
         "ReLU, smooth gradients in training (1 runs)": [[12.5, 75.0]],
         "another kink (1 runs)": [[25.0, 50.0]],
     }
-    assert axes.get_title() == "correlation -0.71"
+    assert axes.get_title() == "correlation -0.72"
 
 
 def test_gains_over_relu_are_drawn_setting_by_setting(zoo: Path) -> None:
@@ -602,5 +614,6 @@ def test_difference_finds_what_is_there(gain: float, found: bool) -> None:
 
 def test_one_seed_is_no_evidence_of_seeds() -> None:
     assert difference([[True, True]], [[True, False]]).half_width is None
+    assert difference([[True], [True]], [[True], [False]]).half_width is None, "nor one image of images"
     with pytest.raises(ValueError, match="same seeds and the same images"):
         difference([[True, True]], [[True]])

@@ -13,7 +13,7 @@ from timm.data import resolve_data_config
 from smoothify import PixelClassifier, __main__, evaluate, from_pretrained, save_pretrained
 from smoothify.data import Resizing
 from smoothify.errors import ConfigError
-from smoothify.models import input_size
+from smoothify.models import build, input_size
 from smoothify.training import Config, ModelConfig, train
 from smoothify.training.host import host_of, name_classes_, resizing_of
 
@@ -75,6 +75,13 @@ def test_the_saved_weights_are_the_start(folder: Path) -> None:
     assert host.training
     saved = from_pretrained(folder / "best").state_dict()
     assert all(torch.equal(value, saved[key]) for key, value in host.state_dict().items())
+
+
+def test_a_model_saved_in_half_precision_is_trained_in_float32(tmp_path: Path) -> None:
+    half = build("resnet10_28px", num_classes=10).bfloat16()
+    saved = save_pretrained(half, tmp_path / "half")
+    host = host_of(ModelConfig(str(saved), activation="keep", pretrained=True), num_classes=10)
+    assert {value.dtype for value in host.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize(

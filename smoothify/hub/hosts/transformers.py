@@ -220,6 +220,8 @@ def _without_code(where: str, value: Any, checks: Checks) -> Any:
     for key in sorted(_REFUSED & set(value)):
         if value[key]:
             checks.complain(f"{where}.{key}", "would make transformers fetch or run something else; that is refused")
+    if str(value.get("model_type")).startswith("timm"):  # timm would be given what stands there unchecked
+        checks.complain(f"{where}.model_type", f"is {brief(value['model_type'])}: a timm model inside is refused")
     return {
         key: _without_code(f"{where}.{key}", item, checks)
         for key, item in value.items()

@@ -12,6 +12,7 @@ _MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 _FOOTER = 48  # bytes
 MAX_BYTES = 64 * 2**20
 MAX_DIMENSIONS = 8
+MAX_NAME = 1000  # bytes
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def _pairs(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         length, place = _varint(block, place)
         if place + fresh + length > end or shared > len(key):
             raise ValueError("an entry is longer than its block")
+        if shared + fresh > MAX_NAME:
+            raise ValueError("a name is longer than any variable's")
         key = key[:shared] + block[place : place + fresh]
         yield key, block[place + fresh : place + fresh + length]
         place += fresh + length

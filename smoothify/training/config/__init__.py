@@ -6,6 +6,7 @@ from smoothify.training.config.data import DataConfig
 from smoothify.training.config.engine import EngineConfig, MixedPrecision
 from smoothify.training.config.model import ModelConfig
 from smoothify.training.config.optimizer import OptimizerConfig
+from smoothify.training.config.published import refuse_code
 from smoothify.training.config.run import Config
 from smoothify.training.config.version import refuse_newer
 
@@ -18,5 +19,6 @@ __all__ = [
     "MixedPrecision",
     "ModelConfig",
     "OptimizerConfig",
+    "refuse_code",
     "refuse_newer",
 ]

@@ -15,6 +15,7 @@ import yaml
 
 from smoothify.errors import ConfigError, DivergedError, OutputExistsError
 from smoothify.evaluation import RobustAccuracy
+from smoothify.evaluation.hardware import describe_machine
 from smoothify.evaluation.versions import library_versions
 from smoothify.files import sweep, write_atomically
 from smoothify.training.config import Config
@@ -131,15 +132,20 @@ class RunFolder:
 
     def write_divergence(self, error: DivergedError) -> None:
         """Write where the run ceased to be finite."""
-        found = {"what": error.what, "step": error.step, "epoch": error.epoch, "versions": library_versions()}
+        found = {"what": error.what, "step": error.step, "epoch": error.epoch, **_place()}
         write_atomically(self.diverged, json.dumps(found, indent=1) + "\n")
 
     def write_evaluation(
         self, measured: RobustAccuracy, *, epoch: int, attack_precision: str | None, split: str
     ) -> None:
         """Write accuracies and verdicts of the model of an epoch, and what they depend on beside the config."""
-        run = {"split": split, "epoch": epoch, "attack_precision": attack_precision, "versions": library_versions()}
+        run = {"split": split, "epoch": epoch, "attack_precision": attack_precision, **_place()}
         write_atomically(self.evaluation, json.dumps({**measured.to_dict(), **run}, indent=1) + "\n")
+
+
+def _place() -> dict[str, Any]:
+    """Say what a run's figures depend on that no config holds."""
+    return {"machine": describe_machine(), "versions": library_versions()}
 
 
 def refuse_occupied(config: Config, *, overwrite: bool = False, resume: bool = False) -> None:

@@ -17,9 +17,10 @@ from smoothify.errors import HubError, UnknownNameError
 from smoothify.hub import from_pretrained, push_folder, save_pretrained
 from smoothify.hub.sat import Checkpoint, import_sat
 from smoothify.hub.sat.crc32c import crc32c
+from smoothify.hub.sat.index import _pairs
 from smoothify.hub.sat.names import resnet_sources
 from smoothify.models import build
-from tests.hub.sat.bundles import write
+from tests.hub.sat.bundles import varint, write
 from tests.hub.server import Hub
 
 SMALL: dict[str, Any] = {"layers": (1, 1, 1, 1), "channels": (8, 8, 8, 8), "num_classes": 5}
@@ -171,6 +172,13 @@ def test_any_damage_of_the_index_is_noticed_or_harmless(
     with suppress(HubError):
         found = Checkpoint(prefix)
         assert {name: found[name].shape for name in found} == {"a": (3,), "b/c": (2, 2)}
+
+
+def test_names_that_grow_from_one_to_the_next_take_no_memory() -> None:
+    """Each shares all of the one before and adds a byte: a file of a megabyte would be gigabytes of names."""
+    shared = b"".join(varint(length) + varint(1) + varint(0) + b"a" for length in range(2000))
+    with pytest.raises(ValueError, match="a name is longer than any variable's"):
+        list(_pairs(shared + (0).to_bytes(4, "little")))
 
 
 def test_checksums_of_any_length() -> None:
