@@ -109,10 +109,10 @@ def gap_against_accuracy(tables: Sequence[Table], column: str) -> Figure:
 def differences(tables: Sequence[Table]) -> Figure:
     """Draw how much a smooth activation gains over the ReLU row that it is compared with, setting by setting.
 
-    Under the last attack that both rows were measured with, named where it is not the one that most share; rows that
-    stand in several tables are drawn once. A large point is the mean over seeds, a small one a seed's own gain. A bar
-    is the 95% interval of `difference`, in another colour where it excludes zero; one seed tells of no interval. A row
-    whose ReLU row differs in more than the activation says which it is.
+    Under the last attack that both rows were measured with, named where it is not the one that most share; rows
+    that stand in several tables are drawn once, where they have most seeds. A large point is the mean over seeds, a
+    small one a seed's own gain. A bar is the 95% interval of `difference`, in another colour where it excludes
+    zero; one seed tells of no interval. A row whose ReLU row differs in more than the activation says which it is.
 
     Args:
         tables: with records in their folders of results.
@@ -128,7 +128,9 @@ def differences(tables: Sequence[Table]) -> Figure:
     """
     distinct: dict[tuple[str, str, str], _Gain] = {}
     for gain in (gain for table in tables for gain in _gains(table)):
-        distinct.setdefault(gain.runs, gain)
+        known = distinct.setdefault(gain.runs, gain)
+        if len(gain.of_seeds) > len(known.of_seeds):
+            distinct[gain.runs] = gain
     if not distinct:
         raise _nothing_to_draw(tables, " of a smooth row and of the ReLU row that it is compared with")
     found = list(distinct.values())

@@ -584,6 +584,18 @@ def test_gains_over_relu_are_drawn_setting_by_setting(zoo: Path) -> None:
     assert [text.get_text() for text in axes.texts] == ["2", "seeds"]
 
 
+def test_a_gain_that_stands_in_two_tables_is_drawn_where_it_has_most_seeds(zoo: Path) -> None:
+    few = only_table(zoo)
+    many = replace(few, folder=few.folder.with_name("figure_4"))
+    for table, seeds in ((few, [1]), (many, [0, 1])):
+        for row in table.rows:
+            for seed in seeds:
+                record_of(row, seed=seed, verdicts=[True, False]).write(table.results)
+    for tables in ([few, many], [many, few]):
+        (axes,) = differences(tables).axes
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["figure_4: silu"]
+
+
 def test_a_gain_over_relu_of_another_setting_says_so(zoo: Path) -> None:
     file = zoo / "stripes" / "figure_3" / "table.yaml"
     file.write_text(TABLE.replace("{model.activation: silu}", "{model.activation: silu, epochs: 2}"))
