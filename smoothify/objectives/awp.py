@@ -29,14 +29,14 @@ class WeightPerturbation(Objective):
     embeddings. With several processes each moves them for its own share of the batch. Activation checkpointing does
     not go with it: the backward pass would compute activations again at weights that have moved back.
 
-    Raises:
-        UnsupportedModelError: when it compares, such a layer's weight is computed from others (weight or spectral
-            norm), or none is trained.
-
     Args:
         inner: the objective.
         gamma: length of the move over that of the layer's weight, at least 0; 0.01 for adversarial training and 0.005
             for TRADES in the authors' experiments.
+
+    Raises:
+        UnsupportedModelError: when it compares, such a layer's weight is computed from others (weight or spectral
+            norm), or none is trained.
 
     >>> WeightPerturbation(AdversarialTraining(label_smoothing=0.1), gamma=0.01).label_smoothing
     0.1

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from smoothify.__main__ import main
 from smoothify.errors import HubError
 from smoothify.hub import CardFacts, Result, push_folder, push_to_hub, save_pretrained
-from smoothify.hub.card import render_card
+from smoothify.hub.card import published_card, render_card
 from smoothify.hub.config import ModelConfig
 from tests.hub.conftest import TOKEN, small_model
 from tests.hub.server import Hub
@@ -117,7 +117,8 @@ def test_a_card_written_by_hand_keeps_what_stands_there(hub: Hub, tmp_path: Path
     card = ModelCard(published)
     assert card.data.metrics == ["accuracy", "f1"] and card.data.tags == ["mine", "robust"]
     assert card.data.model_name == "My model" and card.data.datasets == ["me/images"]
-    assert not {entry.dataset_name for entry in card.data.eval_results} & {"m", "e"}
+    unnamed = published_card(text.encode(), "README.md", "me/x", [Result("pgd-2", 0.5, epsilon=0.1, images=10)])
+    assert [entry.dataset_name for entry in ModelCard(unnamed).data.eval_results] == ["me/images"]
     assert published.count("## Results") == 1 and "\r" not in published
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 
 from smoothify.errors import ConfigError
+from smoothify.hub.training_file import parse_yaml
 from smoothify.models.importing import is_import_path
-from smoothify.training.config.files import mapping_in
 from smoothify.training.config.run import Config
 
 _GROUPS = [field.name for field in dataclasses.fields(Config) if dataclasses.is_dataclass(field.default_factory)]
@@ -27,18 +27,14 @@ def refuse_code(file: Path) -> None:
 
     Raises:
         ConfigError: with what it says, and what to do about it.
+        HubError: it is no plain YAML of bounded size: a few lines of aliases stand for more than any memory holds.
 
     >>> refuse_code(Path("zoo/fashion_mnist/models/relu/training.yaml"))
     """
-    if not file.with_name("config.json").is_file():
+    if not (file.is_file() and file.with_name("config.json").is_file()):
         return
-    content = mapping_in(file)
-    if "imports" in content:
-        raise ConfigError(
-            f"{file}: came with a model and names modules to import ({content['imports']}), which no model may; "
-            "take the line out, and give those that you trust as --imports"
-        )
-    for reason in _reasons(content):
+    content = parse_yaml(file.read_bytes(), str(file))
+    if isinstance(content, Mapping) and (reason := next(_reasons(content), None)) is not None:
         raise ConfigError(
             f"{file}: came with a model and {reason}, which no model may; "
             "take it out, and give what you trust on the command line or in a file of your own"
@@ -46,6 +42,8 @@ def refuse_code(file: Path) -> None:
 
 
 def _reasons(content: Mapping[str, object]) -> Iterator[str]:
+    if "imports" in content:
+        yield f"names modules to import ({content['imports']})"
     for key in content:
         if key in _OF_THE_COMMAND or "." in str(key):
             yield f"says {key!r}"
@@ -76,6 +74,8 @@ def _hidden(value: object) -> Iterator[str]:
 def _is_read_again(text: str) -> bool:
     """Whether the parser would read a text as more than a text."""
     try:
-        return text.lstrip()[:1] in ("{", "[") or isinstance(yaml.safe_load(text), Mapping | list)
+        return text.lstrip()[:1] in ("{", "[") or isinstance(yaml.compose(text, yaml.SafeLoader), yaml.CollectionNode)
     except yaml.YAMLError:
         return False
+    except RecursionError:
+        return True
