@@ -141,6 +141,8 @@ def test_transformers(kind: str, to: str | None, native: bool, hub: Hub, cache: 
     loaded = from_pretrained("me/x", cache_dir=cache)
     assert type(loaded) is type(model) and torch.equal(logits(model, 32), logits(loaded, 32))
     assert loaded.config.id2label == model.config.id2label
+    indices = {label: index for index, label in model.config.id2label.items()}
+    assert loaded.config.label2id == indices
     from transformers import AutoModel, AutoModelForImageClassification
 
     config = json.loads(hub.files("me/x")["config.json"])
@@ -157,7 +159,7 @@ def test_transformers(kind: str, to: str | None, native: bool, hub: Hub, cache: 
         assert config["smoothify"]["native"] == ["transformers"]
         assert 'AutoModelForImageClassification.from_pretrained("me/x")' in card
         alone = AutoModelForImageClassification.from_pretrained("me/x", cache_dir=cache)
-        assert torch.equal(logits(model, 32), logits(alone.eval(), 32))
+        assert torch.equal(logits(model, 32), logits(alone.eval(), 32)) and alone.config.label2id == indices
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,8 @@ def native_documents(config: ModelConfig) -> list[dict[str, Any]]:
     """Return the configs that might make transformers build the converted model: one activation for all."""
     specs = {spec for conversion in config.conversions for spec in conversion["sites"].values()}
     plain = {**config.model_args, "architectures": [config.architecture]}
+    if labels := plain.get("id2label"):
+        plain["label2id"] = {label: int(index) for index, label in labels.items()}
     if not specs:
         return [plain]
     keys = [key for key in _ACTIVATION_KEYS if key in plain]
@@ -146,8 +148,10 @@ def load_alone(folder: Path) -> nn.Module:
 def _class_and_config(raw: dict[str, Any], where: str) -> tuple[Any, Any]:
     model_class, config_class = _classes(raw, where)
     values = _kept_values(raw, config_class, where)
+    labels = values.get("id2label")
+    inverse = {"label2id": {label: index for index, label in labels.items()}} if labels else {}
     with _any_error(model_class, where):
-        return model_class, config_class(**values)
+        return model_class, config_class(**values, **inverse)  # transformers infers no label2id from labels
 
 
 def _classes(raw: dict[str, Any], where: str) -> tuple[Any, Any]:
