@@ -63,7 +63,7 @@ def held_out_curves(table: Table) -> Figure:
 
 
 def gap_against_accuracy(tables: Sequence[Table], column: str) -> Figure:
-    """Draw robust accuracy against the single-step gap: a point for every run, a run of several tables once.
+    """Draw robust accuracy against the single-step gap: a point for every network, one of several tables once.
 
     Args:
         tables: with records in their folders of results.
@@ -79,7 +79,7 @@ def gap_against_accuracy(tables: Sequence[Table], column: str) -> Figure:
     'APGD-DLR, Linf 0.1 (1,000 images) (%)'
     """
     found = {
-        record.run: (_kind(row), record)
+        record.network: (_kind(row), record)
         for table in tables
         for row in table.rows
         for record in read_records(table, row)

@@ -122,8 +122,13 @@ class Record:
 
     @property
     def run(self) -> tuple[str, int, str]:
-        """What makes it a run of its own: recipe, seed and machine, whose rounding makes other weights of one seed."""
+        """What makes it a run of its own: recipe, seed and machine."""
         return self.digest, self.seed, self.machine
+
+    @property
+    def network(self) -> tuple[str, int, tuple[float, ...]]:
+        """What makes it a network of its own: recipe, seed and course; machines that round alike train the same one."""
+        return self.digest, self.seed, self.held_out
 
     @property
     def single_step_gap(self) -> float:

@@ -68,12 +68,12 @@ def seed_by_seed(ours: tuple[str, str], theirs: tuple[str, str], column: str | N
 
 @cache
 def adversarial_runs() -> list[tuple[Row, Record]]:
-    """Every run that was trained with an adversary from the start, once."""
+    """Every network that was trained with an adversary from the start, once."""
     tables = [table for table in find_tables(ROOT / "zoo") if table.name != "fashion_mnist/conversion"]
     found = ((row, record) for table in tables for row in table.rows for record in read_records(table, row))
     runs = [(row, record) for row, record in found if row.settings["objective"] != "standard"]
     runs.sort(key=lambda run: APGD in run[1].columns)  # of the records of one run, one that tells what is asked for
-    return list({record.run: (row, record) for row, record in runs}.values())
+    return list({record.network: (row, record) for row, record in runs}.values())
 
 
 def single_step(row: Row) -> bool:
@@ -400,6 +400,28 @@ def test_activations_and_gradients() -> None:
     pgd = said(between(attacker, neither, PGD)).lstrip("+")
     update = said(between(("table_1", "optimizer"), neither, APGD)).lstrip("+")
     assert f"gains {first}, {second} and {third} points, but {pgd} under PGD-50, the update alone {update}." in PAGE
+
+
+def test_the_side_results_of_section_3_2() -> None:
+    clean = [spread(accuracies("section_3_2", row, CLEAN)) for row in ("standard-surrogate", "standard")]
+    assert "changes next to nothing: {} clean instead of {}.".format(*clean) in PAGE
+
+    def left(row: str, epsilon: str) -> list[str]:
+        return [
+            spread(accuracies("section_3_2", row, f"PGD-1{through}, Linf {epsilon} (2,000 images)"))
+            for through in (" through parametric_softplus", "")
+        ]
+
+    assert "{} are left instead of {} of standardly trained".format(*left("standard", "4/255")) in PAGE
+    assert "{} instead of {} of adversarially trained".format(*left("adversarial", "0.1")) in PAGE
+    surrogate, own = left("adversarial", "4/255")
+    assert surrogate == own and "and no more of these at 4/255" in PAGE
+    everywhere = [record for row in ("standard", "adversarial") for record in records("section_3_2", row)]
+    for record in everywhere:  # in every network, where it is said to find more
+        epsilon = "4/255" if record.row == "standard" else "0.1"
+        assert robust(record, f"PGD-1 through parametric_softplus, Linf {epsilon} (2,000 images)") < robust(
+            record, f"PGD-1, Linf {epsilon} (2,000 images)"
+        )
 
 
 N_FGSM = between(("one_step", "parametric_softplus-n_fgsm"), ("one_step", "relu-n_fgsm"), APGD)
