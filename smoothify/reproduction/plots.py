@@ -65,6 +65,8 @@ def held_out_curves(table: Table) -> Figure:
 def gap_against_accuracy(tables: Sequence[Table], column: str) -> Figure:
     """Draw robust accuracy against the single-step gap: a point for every network, one of several tables once.
 
+    Networks that were trained without an adversary are left out: they stand against none.
+
     Args:
         tables: with records in their folders of results.
         column: the attack, as a table heads it: "APGD-DLR, Linf 0.1 (1,000 images)".
@@ -82,6 +84,7 @@ def gap_against_accuracy(tables: Sequence[Table], column: str) -> Figure:
         record.network: (_kind(row), record)
         for table in tables
         for row in table.rows
+        if row.settings.get("objective") != "standard"
         for record in read_records(table, row)
         if column in record.columns
     }

@@ -154,7 +154,7 @@ def test_all_settings_together() -> None:
     for table, relu, smooth in SETTINGS.values():
         (column,) = (column for column in records(table, relu)[0].columns if column.startswith("APGD-DLR"))
         gains += seed_by_seed((table, smooth), (table, relu), column)
-    assert f"It is ahead in {sum(gain > 0 for gain in gains)} of the {len(gains)} pairs of runs below" in PAGE
+    assert f"it is ahead in {sum(gain > 0 for gain in gains)} of the {len(gains)} pairs of runs below" in PAGE
     assert f"never more than {-min(gains):.1f} points behind" in PAGE
     apgd, clean, pgd = (said(over_settings(column)).lstrip("+") for column in (APGD, CLEAN, PGD))
     assert f"Over the sixteen settings at epsilon 0.1 it gains {apgd} points, and {clean} on clean images" in PAGE
@@ -164,7 +164,8 @@ def test_all_settings_together() -> None:
         for table, relu, smooth in SETTINGS.values()
     ]
     assert not any(later[2:])
-    assert "which only the first two settings have, gain {} and {}, and {} and {}.".format(*later[0], *later[1]) in PAGE
+    told = "which only three settings have, gain {} and {} in the first, {} and {} in the second, and those of weight"
+    assert told.format(*later[0], *later[1]) in PAGE
     assert f"gains {apgd} points over ReLU under APGD-DLR" in README and f"and {pgd} under PGD-50, over six" in README
 
 
@@ -437,6 +438,8 @@ FIVE = {
             ("section_3_3", "relu-pgd-2"),
             ("section_3_3", "relu-pgd-2-weight-decay-2e-3"),
             ("section_3_3", "parametric_softplus-pgd-2"),
+            ("section_3_3", "parametric_softplus-pgd-2-weight-decay-2e-3"),
+            ("recipe", "relu-weight-decay-2e-3"),
             ("recipe", "parametric_softplus-weight-decay-2e-3"),
             ("recipe", "parametric_softplus-50-epochs-weight-decay-2e-3"),
         )
@@ -471,10 +474,31 @@ def test_seeds_that_nothing_was_chosen_by() -> None:
     assert f"| ReLU, smooth gradients in training | {spread(of_five(gradients))} |" in README
     two = [spread(of_five(row)) for row in ("relu-pgd-2", "parametric_softplus-pgd-2", "relu-pgd-2-weight-decay-2e-3")]
     assert "brings ReLU to {} under APGD-DLR and parametric softplus to {}".format(*two[:2]) in PAGE
-    assert f"At weight decay 2e-3 ReLU comes to {two[2]}" in PAGE
+    tuned = "parametric_softplus-pgd-2-weight-decay-2e-3"
+    assert f"At weight decay 2e-3 they come to {two[2]} and {spread(of_five(tuned))}" in PAGE
+    later = [
+        said(100 * (ours - theirs))
+        for ours, theirs in zip(
+            of_five("parametric_softplus-weight-decay-2e-3")[3:], of_five("relu-weight-decay-2e-3")[3:], strict=True
+        )
+    ]
+    assert "and those of weight decay 2e-3 ([fresh seeds](paper/fresh_seeds.md)) {} and {}.".format(*later) in PAGE
     short, long = "parametric_softplus-weight-decay-2e-3", "parametric_softplus-50-epochs-weight-decay-2e-3"
     assert f"as other networks, come to {new(short)}, and to {new(long)}: none as high as the three" in PAGE
     assert max(of_five(short)[3:]) < min(of_five(short)[:3]) and max(of_five(long)[3:]) < min(of_five(long)[:3])
+
+
+def test_silu_and_gelu_with_two_steps() -> None:
+    silu, gelu, relu = (("section_3_3", f"{name}-pgd-2") for name in ("silu", "gelu", "relu"))
+    shown = [spread(accuracies(*row, APGD)) for row in (silu, gelu)]
+    behind = [said(between(row, relu, APGD)) for row in (silu, gelu)]
+    assert "SiLU comes to {} and GELU to {} with two steps, {} and {} from ReLU".format(*shown, *behind) in PAGE
+    pgd = [said(between(row, relu, PGD)) for row in (silu, gelu)]
+    gaps = [spread([record.single_step_gap for record in records(*row)]) for row in (silu, gelu, relu)]
+    stay = "and {} and {} under PGD-50; their single-step gaps stay at {} and {}, those of ReLU come to {}."
+    assert stay.format(*pgd, *gaps) in PAGE
+    of_all = f"is behind ReLU, by {behind[0].lstrip('−')}"
+    assert f"SiLU with two steps {of_all}." in PAGE and f"SiLU with two steps {of_all} under APGD-DLR" in README
 
 
 def test_n_fgsm_costs_clean_accuracy() -> None:
@@ -496,36 +520,47 @@ def test_how_much_less_auto_attack_leaves() -> None:
     assert f"it leaves {relu} points less of those five than APGD-DLR does, and {smooth} less of the five with" in PAGE
 
 
-def over_precisions() -> Difference:
-    """What parametric softplus gains over ReLU with one step in bfloat16 and in float32, under AutoAttack."""
-    seeds = len(records("headline", "relu-same"))
-    rows = [[("headline", name), ("headline", f"{name}-same")] for name in ("parametric_softplus", "relu")]
-    return difference(*(together(both, AUTO_ATTACK, seeds) for both in rows))
+ONE_STEP = ("", "-same", "-weight-decay-2e-3")
+"""How the rows of table headline end that have both activations with one step, in five seeds."""
+
+
+def over_one_step(column: str | None = AUTO_ATTACK) -> Difference:
+    """What parametric softplus gains over ReLU in the settings with one step that met AutoAttack, taken as fixed."""
+    rows = [[("headline", f"{name}{setting}") for setting in ONE_STEP] for name in ("parametric_softplus", "relu")]
+    return difference(*(together(all_of_one, column, seeds=5) for all_of_one in rows))
 
 
 def test_the_replica_under_auto_attack() -> None:
     def compared(ours: str, theirs: str) -> str:
         return said(between(("headline", ours), ("headline", theirs), AUTO_ATTACK)).lstrip("+")
 
-    gain, both = compared("parametric_softplus-same", "relu-same"), said(over_precisions()).lstrip("+")
-    bfloat16 = compared("parametric_softplus", "relu")
-    assert f"which was run in two of them, it gains {bfloat16} and {gain}, and {both} over both." in PAGE
+    bfloat16, gain, decay = (compared(f"parametric_softplus{setting}", f"relu{setting}") for setting in ONE_STEP)
+    everything = said(over_one_step()).lstrip("+")
+    in_three = f"it gains {bfloat16}, {gain} and {decay}, and {everything} over the three"
+    assert f"AutoAttack, which was run in three of them, five seeds each, {in_three}" in PAGE
+    assert f"AutoAttack was run in three of them, five seeds each: {in_three}" in README
+    clean = said(over_one_step(CLEAN)).lstrip("+")
+    assert f"As three fixed settings they show {everything}, and {clean} on clean images" in PAGE
     *some, last = (
         said(one)
         for one in seed_by_seed(("headline", "parametric_softplus-same"), ("headline", "relu-same"), AUTO_ATTACK)
     )
     same_one = "(`attack.precision: same`; other networks than in the first table) it gains"
     assert f"{same_one} {gain}, in the single seeds {', '.join(some)} and {last}." in PAGE
-    assert f"As two fixed settings the two show {both}. The sanity checks pass for nine of these ten networks;" in PAGE
+    assert "The sanity checks pass for nine of these ten networks;" in PAGE
     same = [record for row in ("relu-same", "parametric_softplus-same") for record in records("headline", row)]
     failing = [(record.row, record.seed) for record in same if "failed" in record.measured[1].sanity]
     assert len(same) == 10 and failing == [("parametric_softplus-same", 4)]
     assert "steps and restarts converge" in records("headline", "parametric_softplus-same")[4].measured[1].sanity
-    assert f"in two of them, five seeds each: it gains {bfloat16} and {gain}." in README
     page = " ".join((ROOT / "docs" / "speed.md").read_text(encoding="utf-8").split())
     changes = [compared(name, f"{name}-same") for name in ("parametric_softplus", "relu")]
     assert "it changes parametric softplus by {} and ReLU by {}; there".format(*changes) in page
-    everyone = [record for row in ("relu", "parametric_softplus") for record in records("headline", row)] + same
+    everyone = [
+        record
+        for name in ("relu", "parametric_softplus")
+        for setting in ONE_STEP
+        for record in records("headline", f"{name}{setting}")
+    ]
     worst = [
         min(robust(one, AUTO_ATTACK) for one in everyone if one.row.startswith(name))
         for name in ("parametric_softplus", "relu")
@@ -538,11 +573,13 @@ UNDER_AUTO_ATTACK = {
     "parametric softplus, PGD-1": "parametric_softplus",
     "ReLU, PGD-1 in float32": "relu-same",
     "parametric softplus, PGD-1 in float32": "parametric_softplus-same",
-    "ReLU, PGD-2": "relu-pgd-2",
-    "ReLU, PGD-2, weight decay 2e-3": "relu-pgd-2-weight-decay-2e-3",
-    "parametric softplus, PGD-2": "parametric_softplus-pgd-2",
+    "ReLU, PGD-1, weight decay 2e-3": "relu-weight-decay-2e-3",
     "parametric softplus, PGD-1, weight decay 2e-3": "parametric_softplus-weight-decay-2e-3",
     "parametric softplus, PGD-1, weight decay 2e-3, 50 epochs": "parametric_softplus-50-epochs-weight-decay-2e-3",
+    "ReLU, PGD-2": "relu-pgd-2",
+    "parametric softplus, PGD-2": "parametric_softplus-pgd-2",
+    "ReLU, PGD-2, weight decay 2e-3": "relu-pgd-2-weight-decay-2e-3",
+    "parametric softplus, PGD-2, weight decay 2e-3": "parametric_softplus-pgd-2-weight-decay-2e-3",
     "ReLU, PGD-1, smooth gradients in training": "relu-smooth-gradients",
 }
 
@@ -586,20 +623,41 @@ def test_auto_attack() -> None:
     ]
     assert "at that same weight decay {} and {}, and {} on clean images".format(*same) in PAGE
     assert "steps at the same weight decay: a difference of {}, and {} on clean images".format(*same[1:]) in README
-    over_other = said(between(("headline", tuned), ("headline", "relu-pgd-2"), AUTO_ATTACK))
-    stands = f"{spread(accuracies('headline', tuned, AUTO_ATTACK))}, {over_other} from that at 5e-4"
-    assert f"At weight decay 2e-3 ReLU with two steps comes to {stands}" in PAGE
+    over_others = [
+        said(between(("headline", f"{name}-pgd-2-weight-decay-2e-3"), ("headline", f"{name}-pgd-2"), AUTO_ATTACK))
+        for name in ("relu", "parametric_softplus")
+    ]
+    assert "is {} from that at 5e-4 with ReLU and {} with parametric softplus".format(*over_others) in PAGE
     new = [f"{100 * one:.1f}" for row in (short, long) for one in accuracies("headline", row, AUTO_ATTACK)[3:]]
     assert "the two new ones to less, {} and {}, and {} and {}%.".format(*new) in PAGE
     for row in (short, long):
         chosen = accuracies("headline", row, AUTO_ATTACK)[:3]
         assert min(chosen) >= 0.73 and max(accuracies("headline", row, AUTO_ATTACK)[3:]) < 0.73
     means = {row: mean(accuracies("headline", row, AUTO_ATTACK)) for row in UNDER_AUTO_ATTACK.values()}
+    ours, theirs = ("headline", short), ("headline", "relu-weight-decay-2e-3")
+    gain, clean = (said(between(ours, theirs, column)) for column in (AUTO_ATTACK, CLEAN))
+    *some, last = (f"{one:.1f}" for one in seed_by_seed(ours, theirs, AUTO_ATTACK))
+    told = f"it gains {gain.lstrip('+')}, in the single seeds {', '.join(some)} and {last}, and {clean} on clean images"
+    assert told in PAGE
+    assert f"no better there than at 5e-4 ({said(between(theirs, ('headline', 'relu'), AUTO_ATTACK))})" in PAGE
+    relu = records(*theirs)
+    assert not any("failed" in one.measured[1].sanity for one in relu)
+    (again,) = (one for one in records("fresh_seeds", theirs[1]) if one.network == relu[-1].network)
+    left = [f"{share:.1f}%" for share in (robust(again, PGD), robust(again), robust(relu[-1], AUTO_ATTACK))]
+    assert "which has {} under PGD-50, {} under APGD-DLR and {} under AutoAttack".format(*left) in PAGE
     best = max((row for row in means if row.startswith("parametric")), key=means.__getitem__)
+    smooth = "parametric_softplus-pgd-2-weight-decay-2e-3"
+    shown = [spread(accuracies("headline", row, AUTO_ATTACK)) for row in (smooth, tuned)]
+    shown += [said(between(("headline", smooth), ("headline", tuned), column)) for column in (AUTO_ATTACK, CLEAN)]
+    assert "parametric softplus comes to {} there and ReLU to {}, a difference of {}, and {} on".format(*shown) in PAGE
+    assert "with two steps at weight decay 2e-3 it is {} behind ReLU".format(shown[2].lstrip("−")) in README
     best_of_all = [spread(accuracies("headline", row, AUTO_ATTACK)) for row in (long, tuned)]
     assert best == long and "The best smooth mean is {}, the best with ReLU {}, with".format(*best_of_all) in README
     first, second = sorted((row for row in means if row.startswith("relu")), key=means.__getitem__)[:-3:-1]
-    assert (first, second) == (tuned, "relu-smooth-gradients")
+    assert (first, second) == (tuned, "relu-smooth-gradients") and max(means.values()) == means[tuned]
+    assert (
+        f"ReLU's {100 * means[tuned]:.1f} is the highest mean of all, and not to be told apart from the next." in PAGE
+    )
     both = f"the best means with ReLU are {100 * means[first]:.1f} (two steps, weight decay 2e-3) and"
     both += f" {100 * means[second]:.1f} (smooth gradients)"
     assert f"the best smooth mean is {100 * means[long]:.1f}%, {both}" in PAGE
@@ -700,6 +758,13 @@ def test_fine_tuning_after_conversion() -> None:
 
 FAMILIES = [(True,), (False,), (True, False)]
 COMPARED = [  # here, and in no table
+    (("headline", "parametric_softplus-weight-decay-2e-3"), ("headline", "relu-pgd-2"), AUTO_ATTACK),
+    (
+        ("headline", "parametric_softplus-pgd-2-weight-decay-2e-3"),
+        ("headline", "parametric_softplus-pgd-2"),
+        AUTO_ATTACK,
+    ),
+    *((("section_3_3", f"{name}-pgd-2"), ("section_3_3", "relu-pgd-2"), PGD) for name in ("silu", "gelu")),
     (("figure_3", "parametric_softplus"), ("figure_3", "silu"), APGD),
     (("figure_3", "parametric_softplus"), ("figure_3", "gelu"), APGD),
     (("figure_3", "parametric_softplus"), ("figure_3", "mish"), APGD),
@@ -732,7 +797,8 @@ def test_every_spread_and_interval_is_in_a_table_or_compared_here(page: str) -> 
     known += " ".join(str(over_settings(column)) for column in (APGD, CLEAN, PGD))
     known += " ".join(f"{spread(of_five(row))} {between_five(row, 'relu')}" for row in FIVE)
     known += f" {between_five('relu-smooth-gradients', 'parametric_softplus')} "
-    known += " ".join(str(over_rates(*two)) for two in OVER_RATES) + str(N_FGSM) + str(over_precisions())
+    known += " ".join(str(over_rates(*two)) for two in OVER_RATES) + str(N_FGSM)
+    known += f" {over_one_step()} {over_one_step(CLEAN)} "
     known += " ".join(str(monotone_against_dipping(lambda row, of=of: (row in FIRST) in of)) for of in FAMILIES)
     figures = re.findall(r"\d+\.\d ± \d+\.\d", (ROOT / page).read_text(encoding="utf-8"))
     assert figures and [figure for figure in figures if figure not in known] == []
