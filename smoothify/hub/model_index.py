@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from smoothify.hub.results import Result
@@ -88,6 +89,8 @@ def with_results(text: str, added: Sequence[Result]) -> tuple[str, list[Result]]
     """
     card = ModelCard(text)
     data = cast(ModelCardData, card.data)
+    if isinstance(written := _metadata(text).get("tags"), str):
+        data.tags = [written]  # huggingface_hub 0.34 takes its letters for tags
     kept: list[EvalResult] = list(data.eval_results or [])
     types = {entry.dataset_name: entry.dataset_type for entry in kept}
     only = kept[0].dataset_name if kept else (_listed(data.datasets) or ["unknown"])[0]
@@ -115,6 +118,13 @@ def with_results(text: str, added: Sequence[Result]) -> tuple[str, list[Result]]
         body = f"{before.rstrip()}\n\n{section}{recipe}{after}"
     own = [_result_of(entry, only) for entry in weaker if (entry.metric_args or {}).get("attack")]
     return f"---\n{data.to_yaml()}\n---\n{body}", [result for result in own if result.epsilon is not None]
+
+
+def _metadata(text: str) -> dict[str, Any]:
+    """Return what stands between a card's ---, as it was written."""
+    found = re.match(r"\s*---[ \t]*\n(.*?)\n---", text, re.DOTALL)
+    written = yaml.safe_load(found[1]) if found else None
+    return written if isinstance(written, dict) else {}
 
 
 def _listed(value: str | list[str] | None) -> list[str]:
