@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from smoothify.hub.results import Result
 
@@ -122,8 +123,8 @@ def with_results(text: str, added: Sequence[Result]) -> tuple[str, list[Result]]
 
 def _metadata(text: str) -> dict[str, Any]:
     """Return what stands between a card's ---, as it was written."""
-    found = re.match(r"\s*---[ \t]*\n(.*?)\n---", text, re.DOTALL)
-    written = yaml.safe_load(found[1]) if found else None
+    found = REGEX_YAML_BLOCK.search(text)
+    written = yaml.safe_load(found[2]) if found else None
     return written if isinstance(written, dict) else {}
 
 

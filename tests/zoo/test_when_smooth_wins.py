@@ -530,7 +530,7 @@ def over_one_step(column: str | None = AUTO_ATTACK) -> Difference:
     return difference(*(together(all_of_one, column, seeds=5) for all_of_one in rows))
 
 
-def test_the_replica_under_auto_attack() -> None:
+def test_one_step_under_auto_attack() -> None:
     def compared(ours: str, theirs: str) -> str:
         return said(between(("headline", ours), ("headline", theirs), AUTO_ATTACK)).lstrip("+")
 
@@ -650,7 +650,7 @@ def test_auto_attack() -> None:
     shown = [spread(accuracies("headline", row, AUTO_ATTACK)) for row in (smooth, tuned)]
     shown += [said(between(("headline", smooth), ("headline", tuned), column)) for column in (AUTO_ATTACK, CLEAN)]
     assert "parametric softplus comes to {} there and ReLU to {}, a difference of {}, and {} on".format(*shown) in PAGE
-    assert "with two steps at weight decay 2e-3 it is {} behind ReLU".format(shown[2].lstrip("−")) in README
+    assert "with two steps at weight decay 2e-3 is {} behind ReLU of the same".format(shown[2].lstrip("−")) in README
     best_of_all = [spread(accuracies("headline", row, AUTO_ATTACK)) for row in (long, tuned)]
     assert best == long and "The best smooth mean is {}, the best with ReLU {}, with".format(*best_of_all) in README
     first, second = sorted((row for row in means if row.startswith("relu")), key=means.__getitem__)[:-3:-1]

@@ -117,7 +117,7 @@ def native_documents(config: ModelConfig) -> list[dict[str, Any]]:
     specs = {spec for conversion in config.conversions for spec in conversion["sites"].values()}
     plain = {**config.model_args, "architectures": [config.architecture]}
     if labels := plain.get("id2label"):
-        plain["label2id"] = {label: int(index) for index, label in labels.items()}
+        plain["label2id"] = _indices(labels)
     if not specs:
         return [plain]
     keys = [key for key in _ACTIVATION_KEYS if key in plain]
@@ -148,10 +148,15 @@ def load_alone(folder: Path) -> nn.Module:
 def _class_and_config(raw: dict[str, Any], where: str) -> tuple[Any, Any]:
     model_class, config_class = _classes(raw, where)
     values = _kept_values(raw, config_class, where)
-    labels = values.get("id2label")
-    inverse = {"label2id": {label: index for index, label in labels.items()}} if labels else {}
+    if labels := values.get("id2label"):
+        values["label2id"] = _indices(labels)
     with _any_error(model_class, where):
-        return model_class, config_class(**values, **inverse)  # transformers infers no label2id from labels
+        return model_class, config_class(**values)
+
+
+def _indices(labels: dict[Any, str]) -> dict[str, int]:
+    """What transformers calls label2id, and does not infer from id2label; JSON makes texts of the indices."""
+    return {label: int(index) for index, label in labels.items()}
 
 
 def _classes(raw: dict[str, Any], where: str) -> tuple[Any, Any]:
